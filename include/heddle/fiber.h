@@ -1,0 +1,252 @@
+// Fibers: stackful coroutines that run one at a time on a runtime's thread, and
+// the structured ways to start and join them.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "heddle/deadline.h"
+#include "heddle/result.h"
+#include "heddle/wait_queue.h"
+
+namespace heddle {
+
+namespace fiber {
+class Scheduler;
+}
+
+struct SpawnOptions {
+  // Implicit, so that spawn("connection", ...) reads naturally.
+  // NOLINTBEGIN(google-explicit-constructor)
+  SpawnOptions(const char* fiber_name) : name(fiber_name) {}
+  SpawnOptions(std::string fiber_name, std::size_t stack = 0)
+      : name(std::move(fiber_name)), stack_bytes(stack) {}
+  // NOLINTEND(google-explicit-constructor)
+
+  std::string name;             // For messages and dumps; need not be unique.
+  std::size_t stack_bytes = 0;  // 0: RuntimeOptions::stack_bytes. Rounded up to pages.
+};
+
+namespace detail {
+
+// TaskState is what a fiber runs and what its joiners need: the entry, then its
+// result. Shared by the fiber, its scope and the Task, on one thread.
+class TaskState {
+ public:
+  TaskState() = default;
+  TaskState(const TaskState&) = delete;
+  TaskState& operator=(const TaskState&) = delete;
+  virtual ~TaskState() = default;
+
+  // Runs the entry, keeps its result or what it threw, and drops the entry.
+  virtual void run() noexcept = 0;
+
+  fiber::Fiber* fiber = nullptr;  // Null once the entry has returned.
+  std::exception_ptr escaped;
+  WaitQueue joiners;
+};
+
+// An entry that returns Result<U> joins as Result<U>, not as Result<Result<U>>.
+template <typename T>
+struct Joined {
+  using Value = T;
+};
+template <typename T>
+struct Joined<Result<T>> {
+  using Value = T;
+};
+
+template <typename Returned>
+using StoredResult = std::conditional_t<std::is_void_v<Returned>, std::monostate, Returned>;
+
+template <typename Returned>
+class TypedTaskState : public TaskState {
+ public:
+  std::optional<StoredResult<Returned>> result;
+};
+
+template <typename Returned, typename Entry>
+class EntryState final : public TypedTaskState<Returned> {
+ public:
+  explicit EntryState(Entry entry) : entry_(std::move(entry)) {}
+
+  void run() noexcept override {
+    try {
+      if constexpr (std::is_void_v<Returned>) {
+        (*entry_)();
+        this->result.emplace();
+      } else {
+        this->result.emplace((*entry_)());
+      }
+      entry_.reset();  // What it captured ends with the fiber, not with the last Task.
+      return;
+      // tidy: the entry is the last frame; whoever joins gets the exception.
+    } catch (...) {
+      this->escaped = std::current_exception();
+    }
+    entry_.reset();
+  }
+
+ private:
+  std::optional<Entry> entry_;
+};
+
+Result<void> join(TaskState& state, Deadline deadline);
+void cancel(TaskState& state);
+
+}  // namespace detail
+
+// Task is a handle on a fiber that was spawned: for its result, or to cancel it.
+// Dropping it detaches nothing and stops nothing; the fiber's scope still joins it.
+//
+// Fibers:   join() parks. Any number of fibers may wait; one gets the result.
+// Threads:  the runtime's thread.
+template <typename Returned>
+class Task {
+ public:
+  using Value = typename detail::Joined<Returned>::Value;
+
+  // Parks until the fiber has finished, and takes its result. Throws what its
+  // entry threw. Fails with kTimedOut, or kCancelled if the *calling* fiber is
+  // cancelled; the task may then be joined again. Precondition: no join() has
+  // succeeded or thrown before.
+  Result<Value> join(Deadline deadline = Deadline::never()) {
+    const Result<void> finished = detail::join(*state_, deadline);
+    if (!finished) return finished.error();
+    if (state_->escaped) std::rethrow_exception(std::exchange(state_->escaped, nullptr));
+    if constexpr (std::is_void_v<Returned>) {
+      return {};
+    } else {
+      return *std::exchange(state_->result, std::nullopt);
+    }
+  }
+
+  // Asks the fiber to stop: the call in which it is parked, and every call that
+  // would park from then on, fails with kCancelled. Does not wait.
+  void cancel() { detail::cancel(*state_); }
+
+  bool finished() const noexcept { return state_->fiber == nullptr; }
+
+ private:
+  friend class Scope;
+  friend class Runtime;
+  explicit Task(std::shared_ptr<detail::TypedTaskState<Returned>> state)
+      : state_(std::move(state)) {}
+
+  std::shared_ptr<detail::TypedTaskState<Returned>> state_;
+};
+
+// Scope bounds the life of the fibers spawned in it: see scope() below.
+//
+// Fibers:   spawn() and cancel() may be called by any fiber of the runtime while
+//   the scope is open.
+class Scope {
+ public:
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+  ~Scope();
+
+  // Starts a fiber that runs `entry()`; it first runs when the caller parks or
+  // yields. Fails with kExhausted when no stack can be had: memory is short, or
+  // the process has as many mappings as vm.max_map_count allows.
+  template <std::invocable Entry>
+  auto spawn(SpawnOptions options, Entry entry) -> Result<Task<std::invoke_result_t<Entry>>> {
+    using Returned = std::invoke_result_t<Entry>;
+    auto state = std::make_shared<detail::EntryState<Returned, Entry>>(std::move(entry));
+    const Result<void> started = start(std::move(options), state);
+    if (!started) return started.error();
+    return Task<Returned>(std::move(state));
+  }
+
+  // Cancels every fiber of the scope, and those spawned in it later.
+  void cancel();
+
+  // How many of its fibers have not finished.
+  std::size_t size() const noexcept { return running_; }
+
+ private:
+  friend class fiber::Scheduler;
+  template <typename Body>
+  friend auto scope(Body&& body) -> std::invoke_result_t<Body, Scope&>;
+
+  Scope();
+  Result<void> start(SpawnOptions options, std::shared_ptr<detail::TaskState> state);
+  void child_finished(fiber::Fiber& child);
+  void join_all();
+  void rethrow_unjoined();
+
+  fiber::Scheduler& scheduler_;
+  fiber::Fiber* first_ = nullptr;  // Its running fibers, newest first.
+  std::size_t running_ = 0;
+  bool cancelled_ = false;
+  std::shared_ptr<detail::TaskState> failed_;  // The first whose exception nobody has taken.
+  WaitQueue idle_;
+};
+
+// Runs `body(scope)` on the calling fiber, then parks until every fiber that was
+// spawned in the scope has finished, and returns what `body` returned. So no fiber
+// outlives the variables it was given.
+//
+// If the calling fiber is cancelled, or `body` throws, the scope's fibers are
+// cancelled and still joined. What an entry throws is for its Task's join(); the
+// first such exception that nobody has taken by the end of the scope is thrown from
+// here. It does not cancel the others: one bad connection must not end a server.
+template <typename Body>
+auto scope(Body&& body) -> std::invoke_result_t<Body, Scope&> {
+  Scope opened;
+  try {
+    if constexpr (std::is_void_v<std::invoke_result_t<Body, Scope&>>) {
+      body(opened);
+      opened.join_all();
+      opened.rethrow_unjoined();
+    } else {
+      auto result = body(opened);
+      opened.join_all();
+      opened.rethrow_unjoined();
+      return result;
+    }
+    // tidy: goes on after the scope's fibers have ended.
+  } catch (...) {
+    opened.cancel();
+    opened.join_all();
+    throw;
+  }
+}
+
+// The running fiber. Precondition of all: called from a fiber.
+namespace this_fiber {
+
+// The time at which the runtime last looked for events: what deadlines are
+// measured by. Costs no system call.
+TimePoint now() noexcept;
+
+// A deadline that far from now.
+Deadline after(Duration delay) noexcept;
+
+// Lets the other fibers that are ready run first. Fails with kCancelled.
+Result<void> yield();
+
+// Parks until `deadline` has passed. Fails with kCancelled.
+Result<void> sleep_until(Deadline deadline);
+
+bool cancelled() noexcept;
+std::string_view name() noexcept;
+
+// Bytes of stack that were ever touched, since the stack was mapped, by this
+// fiber or an earlier one that had the same pooled stack. Scans memory: for
+// choosing SpawnOptions::stack_bytes, not for every request.
+std::size_t stack_high_water() noexcept;
+
+// Gives the stack pages below the caller's frame back to the kernel: for a fiber
+// that went deep once and will now wait long. One system call, if it went deep.
+void release_unused_stack() noexcept;
+
+}  // namespace this_fiber
+}  // namespace heddle

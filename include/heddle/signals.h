@@ -1,0 +1,47 @@
+// Signals: SIGTERM and its like as events that a fiber waits for (signalfd(2)).
+#pragma once
+
+#include <initializer_list>
+#include <memory>
+
+#include "heddle/deadline.h"
+#include "heddle/result.h"
+
+namespace heddle {
+
+class Runtime;
+
+namespace io {
+class Pollable;
+class SignalsFactory;
+}
+
+// Signals blocks the given signals for the calling thread and hands them to wait().
+//
+// Fibers:   one fiber waits at a time.
+// Threads:  create it before other threads start, or they will take the signals.
+// Lifetime: destruction restores the thread's signal mask.
+class Signals {
+ public:
+  // Fails with kExhausted when the kernel gives no descriptor.
+  static Result<std::unique_ptr<Signals>> create(Runtime& runtime,
+                                                 std::initializer_list<int> signals);
+
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+  ~Signals();
+
+  // Parks until one of the signals comes and returns its number. Fails with
+  // kTimedOut or kCancelled.
+  Result<int> wait(Deadline deadline);
+
+ private:
+  friend class io::SignalsFactory;
+  struct Mask;
+  Signals(std::unique_ptr<io::Pollable> pollable, std::unique_ptr<Mask> restore);
+
+  std::unique_ptr<io::Pollable> pollable_;
+  std::unique_ptr<Mask> restore_;
+};
+
+}  // namespace heddle

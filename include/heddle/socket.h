@@ -1,0 +1,83 @@
+// Sockets: TCP and Unix stream connections on the reactor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "heddle/address.h"
+#include "heddle/deadline.h"
+#include "heddle/result.h"
+#include "heddle/transport.h"
+
+namespace heddle {
+
+class Runtime;
+
+namespace io {
+class Pollable;
+class SocketFactory;
+}  // namespace io
+
+// Socket is a connected stream socket, registered once with epoll, edge-triggered.
+// TCP_NODELAY is set: TLS writes whole records.
+//
+// Fibers:   one fiber may wait for reading while another waits for writing.
+// Threads:  the runtime's thread.
+// Lifetime: the Runtime must outlive it, and no fiber may be waiting when it is
+//   destroyed. Destruction closes at once: if unread data has arrived, TCP then
+//   sends a reset, which can destroy an answer in flight. close() does not.
+class Socket final : public Transport {
+ public:
+  // Takes over a connected stream socket, and makes it non-blocking. Fails with
+  // kExhausted when epoll cannot watch it; `descriptor` is then closed.
+  static Result<std::unique_ptr<Socket>> adopt(Runtime& runtime, int descriptor);
+
+  ~Socket() override;
+
+  IoResult try_read(std::span<std::byte> into) noexcept override;
+  IoResult try_write(std::span<const std::byte> from) noexcept override;
+  Wake wait(Interest interest, Deadline deadline) override;
+  void shutdown_write() noexcept override;
+
+  // Reads at least one byte and at most `into.size()`; 0 at the end of the stream.
+  // Fails with kTimedOut, kCancelled, kDisconnected. Parks.
+  Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
+
+  // Writes all of `from`. On failure any prefix may have been sent. Parks.
+  Result<void> write(std::span<const std::byte> from, Deadline deadline);
+
+  // Ends the connection without losing what was written: sends FIN, reads and
+  // drops what the peer still sends until its FIN, `deadline`, or a mebibyte. Fails with
+  // kTimedOut or kCancelled when the peer's FIN has not come; the socket may be destroyed in
+  // either case. Parks.
+  Result<void> close(Deadline deadline);
+
+  Result<Address> local_address() const;
+  Result<Address> peer_address() const;
+
+  // Stays owned by the socket.
+  int native_handle() const noexcept;
+
+ private:
+  friend class io::SocketFactory;
+  explicit Socket(std::unique_ptr<io::Pollable> pollable);
+
+  std::unique_ptr<io::Pollable> pollable_;
+};
+
+// Connects to `address`. Fails with kUnreachable (refused, no route), kTimedOut,
+// kCancelled, kExhausted. Parks.
+Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address,
+                                        Deadline deadline);
+
+// Resolves `host`, a name or an IP address, and connects: IPv6 and IPv4 addresses
+// are raced as RFC 8305 says (IPv6 first, the next attempt after 250 ms or when
+// one fails, the first success wins). Fails as above with the last attempt's
+// error, or with kUnreachable when the name has no address. Parks.
+Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host,
+                                        std::uint16_t port, Deadline deadline);
+
+}  // namespace heddle

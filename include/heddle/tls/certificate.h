@@ -1,0 +1,47 @@
+// Certificates as data, and certificates made at run time.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "heddle/result.h"
+
+namespace heddle {
+
+// Certificate describes one X.509 certificate. Text is UTF-8 as OpenSSL prints it,
+// with control characters escaped, so it is safe to log.
+struct Certificate {
+  std::string subject;     // RFC 2253 form.
+  std::string issuer;      // The same.
+  std::string serial;      // Hexadecimal.
+  std::string not_before;  // Such as "2026-01-31 12:00:00Z"; empty if malformed.
+  std::string not_after;
+  std::vector<std::string> subject_alt_names;  // "DNS:...", "IP:..."; other kinds are left out.
+  std::string key;                             // Such as "EC 256 bits".
+  std::string sha256;                          // Fingerprint: upper case, colons.
+  std::string der;                             // The certificate itself.
+};
+
+// A certificate with its private key, both PEM.
+struct Identity {
+  std::string certificate_pem;
+  std::string key_pem;
+  std::string sha256;  // The certificate's fingerprint.
+};
+
+enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519 };
+
+// Makes a new key and a self-signed certificate for `names` (DNS names and IP
+// addresses), valid from an hour ago for `days`. A client that trusts this
+// certificate accepts the server that presents it. Takes up to a second for
+// RSA. Precondition: `names` is not empty. Fails with kInvalid (a name that no certificate can
+// hold) or kExhausted.
+Result<Identity> make_self_signed(const std::vector<std::string>& names,
+                                  KeyType type = KeyType::kEcdsaP256, int days = 365);
+
+// Describes the first certificate in `pem`. Fails with kInvalid.
+Result<Certificate> parse_certificate(std::string_view pem);
+
+}  // namespace heddle

@@ -1,0 +1,114 @@
+// Context: what many TLS connections have in common: keys, trust, versions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "heddle/result.h"
+
+using SSL_CTX = struct ssl_ctx_st;
+
+namespace heddle {
+
+namespace tls {
+struct ContextState;
+}
+
+enum class Role : bool { kClient, kServer };
+
+enum class TlsVersion : std::uint8_t { kTls12, kTls13 };
+
+enum class VerifyMode : std::uint8_t {
+  kNone,      // Accept any peer. For a client: anybody can be in the middle.
+  kOptional,  // Servers: ask for a certificate, and verify it if one comes.
+  kRequired,  // The peer must present a certificate that verifies.
+};
+
+// Which certificates a new Context trusts.
+enum class Trust : std::uint8_t {
+  kSystem,  // OpenSSL's default file and folder, or SSL_CERT_FILE and SSL_CERT_DIR.
+  kNothing,
+};
+
+// Context wraps an SSL_CTX. Defaults are those of CPython's create_default_context():
+// TLS 1.2 and 1.3, security level 2, no compression, no renegotiation; a client
+// verifies the peer's chain strictly (X509_V_FLAG_X509_STRICT, partial chains
+// allowed) and its host name; a server asks for no certificate.
+//
+// Threads:  configure on one thread; afterwards streams of any thread may use it.
+// Lifetime: streams keep what they need alive; the Context may go first.
+// Errors:   kInvalid for what cannot be read, parsed or used, with the OpenSSL
+//   entry or errno that says why. A Context that refused a call is as it was before,
+//   unless the call says otherwise.
+// No call leaves an entry in the thread's OpenSSL error queue or removes one.
+class Context {
+ public:
+  // Fails with kExhausted when out of memory. Trust is for clients, and for
+  // servers that ask for certificates: a server's default is kNothing.
+  static Result<Context> create(Role role);
+  static Result<Context> create(Role role, Trust trust);
+
+  Context(Context&&) noexcept;
+  Context& operator=(Context&&) noexcept;
+  ~Context();
+
+  // Uses the certificate chain (PEM, leaf first) and its private key (PEM) from
+  // files; the key may lie in the chain's file. Called again with another type of
+  // key (RSA, ECDSA), serves both. `Error::operation` says which file is at fault.
+  // An encrypted key needs `password`; without one it is refused, never asked for.
+  Result<void> load_cert_chain(const std::filesystem::path& chain,
+                               const std::filesystem::path& key, std::string_view password = {});
+
+  // The same from PEM text in memory.
+  Result<void> use_cert_chain(std::string_view chain_pem, std::string_view key_pem,
+                              std::string_view password = {});
+
+  // Trusts the CA certificates of a PEM file, or of a folder that c_rehash made.
+  Result<void> load_verify_locations(const std::filesystem::path& file_or_folder);
+
+  // Trusts the certificates given as PEM (one or more) or as one DER certificate.
+  Result<void> add_trusted_certificates(std::span<const std::byte> pem_or_der);
+
+  // As Trust::kSystem.
+  Result<void> load_default_certs();
+
+  // Precondition: oldest <= newest.
+  Result<void> set_versions(TlsVersion oldest, TlsVersion newest);
+
+  // TLS 1.2 suites, in OpenSSL's cipher list format.
+  Result<void> set_ciphers(std::string_view list);
+  // TLS 1.3 suites, by name, separated by colons.
+  Result<void> set_ciphersuites(std::string_view names);
+  // Key exchange groups, by name, separated by colons, best first.
+  Result<void> set_groups(std::string_view names);
+
+  // The protocols offered (client), or accepted, best first (server): RFC 7301. Without one
+  // in common the handshake goes on without ALPN. Each is 1 to 255 bytes.
+  Result<void> set_alpn_protocols(std::span<const std::string_view> protocols);
+
+  void set_verify_mode(VerifyMode mode);
+  VerifyMode verify_mode() const;
+  // Whether a client checks that the certificate is for the name it asked for.
+  void set_check_hostname(bool check);
+  bool check_hostname() const;
+
+  // How many TLS 1.3 tickets a server sends after a handshake (default 2).
+  void set_num_tickets(std::size_t count);
+
+  Role role() const;
+
+  // For what has no call here. Stays owned by the Context.
+  SSL_CTX* native_handle() const noexcept;
+
+ private:
+  friend class Stream;
+  explicit Context(std::shared_ptr<tls::ContextState> state);
+
+  std::shared_ptr<tls::ContextState> state_;  // Streams share it.
+};
+
+}  // namespace heddle

@@ -1,0 +1,112 @@
+// Stream: a TLS connection that reads like blocking code and parks the fiber.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "heddle/deadline.h"
+#include "heddle/result.h"
+#include "heddle/tls/certificate.h"
+#include "heddle/tls/context.h"
+#include "heddle/transport.h"
+
+using SSL = struct ssl_st;
+
+namespace heddle {
+
+struct StreamOptions {
+  // Clients: the host name or IP address that is asked for (SNI, RFC 6066, names
+  // only) and that the certificate must be for. Required unless the context has
+  // set_check_hostname(false).
+  std::string server_name;
+};
+
+// Stream is one TLS connection over a Transport.
+//
+// Fibers:   at most one fiber may read and one may write at a time; they may be
+//   different fibers and may wait at the same time. handshake() and close() count as both. Every
+//   function that takes a Deadline may park its caller.
+// Threads:  belongs to the thread of the runtime that uses it.
+// Lifetime: no fiber may be inside a call when the stream is destroyed.
+//   Destruction sends nothing: call close() for an orderly end.
+// Errors:   a failure of the connection is final: later calls return it again. A
+//   write() or handshake() that was interrupted (kTimedOut, kCancelled) makes
+//   later writes fail with the same code, since the peer may have part of it; reads go on. An
+//   interrupted read() loses nothing and may be repeated.
+// The thread's OpenSSL error queue is after each call as it was before.
+class Stream {
+ public:
+  // Makes a stream and starts no I/O. Fails with kInvalid (no usable
+  // `server_name` though the context checks host names; a name for a server) or
+  // kExhausted. The first form owns the transport; in the second it must outlive the stream.
+  static Result<std::unique_ptr<Stream>> create(const Context& context,
+                                                std::unique_ptr<Transport> transport,
+                                                StreamOptions options = {});
+  static Result<std::unique_ptr<Stream>> create(const Context& context, Transport& transport,
+                                                StreamOptions options = {});
+
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream();
+
+  // Completes the handshake. Fails with kUntrusted if the peer's certificate does
+  // not verify, kProtocol if it does not speak our TLS or refuses us with an
+  // alert, kDisconnected or kTruncated if it goes away. read() and write() do it
+  // implicitly; calling it gives it a deadline of its own. The stack pages it dirtied are given
+  // back.
+  Result<void> handshake(Deadline deadline);
+
+  // Reads at least one byte and at most `into.size()`, returning how many; 0 at
+  // once if `into` is empty. Returns 0 for good once the peer has sent close_notify;
+  // a connection that just ends fails with kTruncated, since an attacker can
+  // do that (RFC 8446, 6.1).
+  Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
+
+  // Writes all of `from`: when it returns, the transport has taken it. Small
+  // pieces of the second form share records and system calls.
+  Result<void> write(std::span<const std::byte> from, Deadline deadline);
+  Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
+
+  // Sends close_notify (half-close): the peer's read() returns 0; ours goes on.
+  // Later writes fail with kDisconnected. Idempotent.
+  Result<void> shutdown_write(Deadline deadline);
+
+  // Ends the connection without losing what was written: sends close_notify and
+  // the transport's end, then reads and drops what the peer still sends until its
+  // end, `deadline` or a mebibyte. Fails with kTimedOut if a mute peer did not
+  // end in time; all was sent then, and the stream may be destroyed. Also after a failure, when
+  // it only makes sure that no alert in flight is lost to a reset.
+  Result<void> close(Deadline deadline);
+
+  // Decrypted bytes that read() will return without asking the transport.
+  std::size_t pending() const noexcept;
+
+  // What was negotiated; empty before the handshake is done.
+  std::string_view version() const;  // "TLSv1.3"
+  std::string_view cipher() const;   // "TLS_AES_256_GCM_SHA384"
+  std::string group() const;         // "X25519"
+  std::string_view alpn() const;
+  bool session_reused() const;
+  std::string_view server_name() const;  // Servers: the SNI that the client sent.
+
+  // The peer's certificate first, then what it sent with it (clients: also on
+  // failed verification). Empty if it sent none.
+  std::vector<Certificate> peer_certificates() const;
+
+  Transport& transport() noexcept;
+
+  // For what has no call here. Stays owned by the stream. Never make I/O calls with it.
+  SSL* native_handle() const noexcept;
+
+ private:
+  class Impl;
+  explicit Stream(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace heddle

@@ -1,0 +1,49 @@
+// Transport: the byte pipe under a TLS stream, and the one seam tests replace.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "heddle/deadline.h"
+
+namespace heddle {
+
+// What to wait for. kReadOrWrite is satisfied by either.
+enum class Interest : std::uint8_t { kRead = 1, kWrite = 2, kReadOrWrite = 3 };
+enum class Wake : std::uint8_t { kReady, kTimedOut, kCancelled };
+
+struct IoResult {
+  enum class Kind : std::uint8_t { kBytes, kWouldBlock, kEnd, kFailed };
+
+  Kind kind;
+  std::size_t bytes = 0;  // Set when kBytes: at least 1, may be less than asked.
+  int sys_errno = 0;      // Set when kFailed.
+};
+
+// Transport moves bytes in order, both ways.
+//
+// Fibers:   one fiber may wait for reading while another waits for writing. Only
+//   wait() parks: the TLS engine calls try_read() and try_write() from inside
+//   OpenSSL, where another fiber must not run.
+// Threads:  belongs to the thread of its runtime.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  // Moves what it can at once: kBytes; kWouldBlock, after which wait() is worth
+  // calling; kEnd, from try_read() only, at the end of the stream; or kFailed.
+  virtual IoResult try_read(std::span<std::byte> into) noexcept = 0;
+  virtual IoResult try_write(std::span<const std::byte> from) noexcept = 0;
+
+  // Parks the calling fiber until a retry is worthwhile. Wake-ups may be
+  // spurious, so call it in a loop around the operation that would block.
+  virtual Wake wait(Interest interest, Deadline deadline) = 0;
+
+  // Tells the peer that nothing more will be written (TCP: sends FIN), after what
+  // was written before. Reading goes on. Does nothing where there is no such
+  // thing. Never parks.
+  virtual void shutdown_write() noexcept {}
+};
+
+}  // namespace heddle

@@ -1,0 +1,55 @@
+// WaitQueue: fibers parked until another fiber wakes them. What sync.h is made of.
+#pragma once
+
+#include "heddle/deadline.h"
+#include "heddle/transport.h"
+
+namespace heddle {
+
+namespace fiber {
+class Fiber;
+}
+
+// Whether a cancelled fiber stops waiting. kNo is for putting an invariant back,
+// such as taking a mutex again; whoever uses it must know that the wait ends.
+enum class Cancellable : bool { kNo, kYes };
+
+// WaitQueue parks fibers in the order in which they came.
+//
+// Fibers:   wait() parks. The rest may be called from any fiber of the runtime,
+//   and from outside fibers on its thread.
+// Threads:  one runtime's thread. Use Runtime::post() to cross threads.
+// Lifetime: no fiber may be waiting when the queue is destroyed.
+class WaitQueue {
+ public:
+  WaitQueue() = default;
+  WaitQueue(const WaitQueue&) = delete;
+  WaitQueue& operator=(const WaitQueue&) = delete;
+  ~WaitQueue();
+
+  // Parks the running fiber. Returns kReady exactly if a wake call chose this
+  // fiber, even when its deadline has passed or it was cancelled meanwhile: a
+  // wake-up is never lost.
+  Wake wait(Deadline deadline, Cancellable cancellable = Cancellable::kYes);
+
+  // Wakes the fiber that has waited longest. Returns false if there was none.
+  bool wake_one();
+  void wake_all();
+
+  bool empty() const noexcept { return head_ == nullptr; }
+
+ private:
+  struct Waiter {
+    fiber::Fiber* fiber;
+    Waiter* previous = nullptr;
+    Waiter* next = nullptr;
+    bool woken = false;
+  };
+
+  void remove(Waiter& waiter) noexcept;
+
+  Waiter* head_ = nullptr;
+  Waiter* tail_ = nullptr;
+};
+
+}  // namespace heddle

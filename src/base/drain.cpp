@@ -1,0 +1,43 @@
+// The lingering close.
+#include "base/drain.h"
+
+#include <array>
+#include <utility>
+
+namespace heddle {
+
+Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
+  constexpr std::size_t kBytesMax = std::size_t{1} << 20;
+  constexpr const char* kOperation = "wait for the peer to close";
+  bool finished = false;
+  std::array<std::byte, 2048> dropped;
+  std::size_t total = 0;
+  while (total < kBytesMax) {
+    const IoResult io = transport.try_read(dropped);
+    switch (io.kind) {
+      case IoResult::Kind::kEnd:
+        return {};
+      case IoResult::Kind::kFailed:
+        return Error{
+            .code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = kOperation};
+      case IoResult::Kind::kBytes:
+        total += io.bytes;
+        continue;
+      case IoResult::Kind::kWouldBlock:
+        break;
+    }
+    // Not before: if the peer's end is here already, there is nothing to wait for.
+    if (!std::exchange(finished, true)) transport.shutdown_write();
+    switch (transport.wait(Interest::kRead, deadline)) {
+      case Wake::kReady:
+        break;
+      case Wake::kTimedOut:
+        return Error{.code = Errc::kTimedOut, .operation = kOperation};
+      case Wake::kCancelled:
+        return Error{.code = Errc::kCancelled, .operation = kOperation};
+    }
+  }
+  return Error{.code = Errc::kDisconnected, .operation = "the peer sends on after our end"};
+}
+
+}  // namespace heddle

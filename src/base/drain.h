@@ -1,0 +1,17 @@
+// Ending a connection without a reset that would destroy what is in flight.
+#pragma once
+
+#include "heddle/deadline.h"
+#include "heddle/result.h"
+#include "heddle/transport.h"
+
+namespace heddle {
+
+// Reads and drops what the peer still sends until its end, for which it first ends
+// its own side. Closing a TCP socket with unread data, or data arriving after the close,
+// would send a reset, and a reset makes the peer's kernel drop what it has
+// received but not read. Gives up at `deadline`, or after a mebibyte: no peer may hold a
+// connection by sending for ever.
+Result<void> finish_and_drain(Transport& transport, Deadline deadline);
+
+}  // namespace heddle

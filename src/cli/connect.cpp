@@ -1,0 +1,271 @@
+// heddle connect: a TLS client. Shows what was negotiated and who the peer is, then pipes standard
+// input to the peer and the peer to standard output, each way by a fiber of its own.
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include "heddle/fiber.h"
+#include "heddle/runtime.h"
+#include "heddle/socket.h"
+#include "heddle/tls/context.h"
+#include "heddle/tls/stream.h"
+
+#include "cli/commands.h"
+#include "cli/endpoint.h"
+#include "cli/peer_report.h"
+#include "cli/process.h"
+#include "cli/stdio_threads.h"
+
+namespace heddle::cli {
+namespace {
+
+constexpr std::string_view kCommand = "connect";
+
+// A record's worth: what one SSL_read() can bring.
+constexpr std::size_t kReadBytes = std::size_t{16} * 1024;
+
+// How long to wait for the peer's end once it has said that it will send no more.
+constexpr auto kLinger = std::chrono::milliseconds(500);
+
+struct ConnectOptions {
+  std::string target;
+  std::string ca_path;
+  std::string server_name;
+  std::string cert_path;
+  std::string key_path;
+  std::vector<std::string> alpn;
+  double timeout_seconds = 10;
+  bool insecure = false;
+  bool tls12 = false;
+  bool tls13 = false;
+  bool no_half_close = false;
+  bool quiet = false;
+};
+
+int fail(const std::string& what, const Error& error, std::string_view advice = "") {
+  print_error(kCommand,
+              fmt::format("{}: {}{}{}", what, error.message(), advice.empty() ? "" : "; ", advice));
+  return error.code == Errc::kInvalid ? kExitUsage : kExitFailure;
+}
+
+// --- What to connect with ------------------------------------------------------------------------
+
+Result<void> set_versions(Context& context, const ConnectOptions& options) {
+  if (options.tls12) return context.set_versions(TlsVersion::kTls12, TlsVersion::kTls12);
+  if (options.tls13) return context.set_versions(TlsVersion::kTls13, TlsVersion::kTls13);
+  return {};
+}
+
+// Applies `options` and prints what cannot be used. Returns the exit status so far.
+int configure(Context& context, const ConnectOptions& options) {
+  if (options.insecure) {
+    context.set_verify_mode(VerifyMode::kNone);
+    context.set_check_hostname(false);
+  }
+  if (!options.ca_path.empty()) {
+    const Result<void> loaded = context.load_verify_locations(options.ca_path);
+    if (!loaded) return fail("--cafile " + options.ca_path, loaded.error());
+  }
+  if (!options.cert_path.empty()) {
+    const std::string& key = options.key_path.empty() ? options.cert_path : options.key_path;
+    const Result<void> loaded = context.load_cert_chain(options.cert_path, key);
+    if (!loaded) {
+      return fail(fmt::format("--cert {} --key {}", options.cert_path, key), loaded.error());
+    }
+  }
+  if (!options.alpn.empty()) {
+    const std::vector<std::string_view> protocols(options.alpn.begin(), options.alpn.end());
+    const Result<void> set = context.set_alpn_protocols(protocols);
+    if (!set) return fail("--alpn", set.error());
+  }
+  const Result<void> limited = set_versions(context, options);
+  if (!limited) return fail("TLS version", limited.error());
+  return kExitOk;
+}
+
+// --- Piping --------------------------------------------------------------------------------------
+
+// Failing input ends both ways: the peer must not take its end for ours.
+Result<void> send_input(InputThread& input, Stream& stream, bool half_close,
+                        Task<Result<void>>& receiver) {
+  while (true) {
+    const Result<Block> block = input.next();
+    if (!block) {
+      receiver.cancel();
+      return block.error();
+    }
+    if (block->empty()) break;
+    const Result<void> sent = stream.write(*block, Deadline::never());
+    if (!sent) return sent.error();
+  }
+  return half_close ? stream.shutdown_write(Deadline::never()) : Result<void>();
+}
+
+// Ends when the peer does, or when standard output does: the latter is for finish() to tell.
+Result<void> receive_output(Stream& stream, OutputThread& output) {
+  std::array<std::byte, kReadBytes> buffer{};
+  while (true) {
+    const Result<std::size_t> count = stream.read(buffer, Deadline::never());
+    if (!count) return count.error();
+    if (*count == 0) return {};
+    const auto received = std::span(buffer).first(*count);
+    if (!output.write(Block(received.begin(), received.end()))) return {};
+  }
+}
+
+struct Outcome {
+  Result<void> received;
+  Result<void> sent;
+};
+
+Outcome pipe_both_ways(Stream& stream, InputThread& input, OutputThread& output, bool half_close) {
+  return scope([&](Scope& fibers) -> Outcome {
+    auto receiver = fibers.spawn("receiver", [&] { return receive_output(stream, output); });
+    if (!receiver) return {.received = receiver.error(), .sent = {}};
+    auto sender =
+        fibers.spawn("sender", [&] { return send_input(input, stream, half_close, *receiver); });
+    if (!sender) {
+      receiver->cancel();
+      return {.received = receiver->join(), .sent = sender.error()};
+    }
+    const Result<void> received = receiver->join();
+    sender->cancel();  // The peer's end is ours: there is nobody left to answer.
+    return {.received = received, .sent = sender->join()};
+  });
+}
+
+bool matters(const Result<void>& result) {
+  return !result && result.error().code != Errc::kCancelled;
+}
+
+int report(const Outcome& outcome, const Result<void>& flushed, const std::string& peer) {
+  if (!flushed && flushed.error().sys_errno == EPIPE) return kExitOk;  // As in `connect | head`.
+  if (!flushed) return fail("standard output", flushed.error());
+  if (matters(outcome.received)) {
+    const bool cut = outcome.received.error().code == Errc::kTruncated;
+    return fail(peer, outcome.received.error(), cut ? "what was received may be cut short" : "");
+  }
+  if (matters(outcome.sent)) {
+    return fail("sending standard input", outcome.sent.error());
+  }
+  return kExitOk;
+}
+
+int pipe(Runtime& runtime, Stream& stream, const ConnectOptions& options) {
+  const Result<std::unique_ptr<InputThread>> input = InputThread::start(runtime, STDIN_FILENO);
+  if (!input) return fail("standard input", input.error());
+  OutputThread output(runtime, STDOUT_FILENO);
+  const Outcome outcome = pipe_both_ways(stream, **input, output, !options.no_half_close);
+  // All that matters has been said: how the goodbye goes does not change the outcome.
+  (void)stream.close(this_fiber::after(kLinger));
+  return report(outcome, output.finish(), options.target);
+}
+
+// --- The connection ------------------------------------------------------------------------------
+
+Result<std::unique_ptr<Socket>> dial(Runtime& runtime, const Endpoint& endpoint,
+                                     Deadline deadline) {
+  if (endpoint.unix_path.empty()) return connect(runtime, endpoint.host, endpoint.port, deadline);
+  const Result<Address> address = Address::from_unix_path(endpoint.unix_path);
+  if (!address) return address.error();
+  return connect(runtime, *address, deadline);
+}
+
+std::string server_name(const Endpoint& endpoint, const ConnectOptions& options) {
+  return options.server_name.empty() ? endpoint.host : options.server_name;
+}
+
+int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
+         const ConnectOptions& options) {
+  const std::chrono::duration<double> timeout(options.timeout_seconds);
+  const Deadline deadline = this_fiber::after(std::chrono::duration_cast<Duration>(timeout));
+  Result<std::unique_ptr<Socket>> socket = dial(runtime, endpoint, deadline);
+  if (!socket) return fail(options.target, socket.error(), advice_on_connecting(socket.error()));
+  const Result<Address> address = (*socket)->peer_address();
+  const Result<std::unique_ptr<Stream>> stream =
+      Stream::create(context, *std::move(socket), {.server_name = server_name(endpoint, options)});
+  if (!stream) return fail(options.target, stream.error());
+  const Result<void> shaken = (*stream)->handshake(deadline);
+  if (!shaken) {
+    (void)(*stream)->close(this_fiber::after(kLinger));  // So that our alert arrives.
+    return fail(options.target, shaken.error(), advice_on_handshake(shaken.error()));
+  }
+  if (!options.quiet) {
+    const std::string where = address ? address->to_string() : options.target;
+    print_session(**stream, where, options.insecure ? Verified::kNo : Verified::kYes);
+  }
+  return pipe(runtime, **stream, options);
+}
+
+int run_connect(const ConnectOptions& options) {
+  const std::optional<Endpoint> endpoint = parse_endpoint(options.target);
+  if (!endpoint) {
+    print_error(kCommand,
+                options.target + ": this is no address; give HOST:PORT, [IPV6]:PORT or unix:PATH");
+    return kExitUsage;
+  }
+  if (server_name(*endpoint, options).empty() && !options.insecure) {
+    print_error(kCommand, options.target +
+                              ": a path names no host to verify; give --servername or --insecure");
+    return kExitUsage;
+  }
+  const bool own_trust = options.insecure || !options.ca_path.empty();
+  Result<Context> context =
+      Context::create(Role::kClient, own_trust ? Trust::kNothing : Trust::kSystem);
+  if (!context) return fail("TLS", context.error());
+  if (const int status = configure(*context, options); status != kExitOk) return status;
+
+  Result<std::unique_ptr<Runtime>> runtime = Runtime::create();
+  if (!runtime) return fail("runtime", runtime.error());
+  int status = kExitFailure;
+  const auto started =
+      (*runtime)->spawn("connect", [&] { status = talk(**runtime, *context, *endpoint, options); });
+  if (!started) return fail("fiber", started.error());
+  (*runtime)->run();
+  return status;
+}
+
+}  // namespace
+
+void add_connect(CLI::App& app, std::function<int()>& action) {
+  const auto options = std::make_shared<ConnectOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "connect",
+      "Connect with TLS, show the peer, pipe standard input and output.\n"
+      "It ends when the peer does; the end of standard input is told to the peer.");
+  command.add_option("target", options->target, "HOST:PORT, [IPV6]:PORT or unix:PATH")->required();
+  command.add_option("--cafile", options->ca_path, "Trust this CA file or folder, and no other");
+  command.add_option("--servername", options->server_name,
+                     "The name to ask for and to verify (default: HOST)");
+  CLI::Option* insecure = command.add_flag("--insecure", options->insecure,
+                                           "Do not verify the peer: anybody can be in the middle");
+  insecure->excludes(command.get_option("--cafile"));
+  CLI::Option* only12 = command.add_flag("--tls12", options->tls12, "TLS 1.2 only");
+  command.add_flag("--tls13", options->tls13, "TLS 1.3 only")->excludes(only12);
+  command.add_option("--alpn", options->alpn, "Protocols to offer, such as h2,http/1.1")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command.add_option("--cert", options->cert_path, "Our certificate chain, PEM");
+  command.add_option("--key", options->key_path, "Its private key, PEM (default: in --cert)")
+      ->needs("--cert");
+  command.add_option("--timeout", options->timeout_seconds, "Seconds for connecting and handshake")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->capture_default_str();
+  command.add_flag("-N,--no-half-close", options->no_half_close,
+                   "Do not tell the peer about the end of standard input");
+  command.add_flag("-q,--quiet", options->quiet, "Do not show the session and the peer");
+  command.callback([options, &action] { action = [options] { return run_connect(*options); }; });
+}
+
+}  // namespace heddle::cli

@@ -1,0 +1,101 @@
+// Prints sessions and certificates, and advises on failures.
+#include "cli/peer_report.h"
+
+#include <cstddef>
+#include <cstdio>
+#include <vector>
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+namespace heddle::cli {
+namespace {
+
+// X509_V_ERR_*, as openssl-verification-options(1) numbers them.
+enum VerifyCode : std::int16_t {
+  kNoIssuer = 2,
+  kNotYetValid = 9,
+  kExpired = 10,
+  kSelfSigned = 18,
+  kSelfSignedInChain = 19,
+  kNoIssuerLocally = 20,
+  kNoLeafSignature = 21,
+  kHostNameMismatch = 62,
+  kIpAddressMismatch = 64,
+};
+
+void print_certificate(std::size_t depth, const Certificate& certificate) {
+  fmt::print(stderr, "certificate {}\n", depth);
+  fmt::print(stderr, "  subject  {}\n", certificate.subject);
+  fmt::print(stderr, "  issuer   {}\n", certificate.issuer);
+  fmt::print(stderr, "  valid    {} to {}\n", certificate.not_before, certificate.not_after);
+  if (!certificate.subject_alt_names.empty()) {
+    fmt::print(stderr, "  names    {}\n", fmt::join(certificate.subject_alt_names, ", "));
+  }
+  fmt::print(stderr, "  key      {}\n", certificate.key);
+  fmt::print(stderr, "  SHA-256  {}\n", certificate.sha256);
+}
+
+std::string_view or_none(std::string_view text) {
+  return text.empty() ? "none" : text;
+}
+
+}  // namespace
+
+void print_session(const Stream& stream, std::string_view where, Verified verified) {
+  fmt::print(stderr, "connected to {}\n", where);
+  fmt::print(stderr, "{}, {}, group {}, ALPN {}, {} session\n", stream.version(), stream.cipher(),
+             or_none(stream.group()), or_none(stream.alpn()),
+             stream.session_reused() ? "resumed" : "new");
+  const std::vector<Certificate> chain = stream.peer_certificates();
+  for (std::size_t depth = 0; depth < chain.size(); ++depth) {
+    print_certificate(depth, chain[depth]);
+  }
+  if (verified == Verified::kNo) {
+    fmt::print(stderr, "NOT verified (--insecure): anybody can be in the middle\n");
+  }
+}
+
+std::string_view advice_on_connecting(const Error& error) {
+  switch (error.code) {
+    case Errc::kUnreachable:
+      return "check the address, and that a server listens there";
+    case Errc::kTimedOut:
+      return "check the address, or wait longer with --timeout";
+    default:
+      return "";
+  }
+}
+
+std::string_view advice_on_handshake(const Error& error) {
+  switch (error.code) {
+    case Errc::kTimedOut:
+      return "check that the port speaks TLS, or wait longer with --timeout";
+    case Errc::kProtocol:
+    case Errc::kTruncated:
+    case Errc::kDisconnected:
+      return "check that the port speaks TLS and what the server asks for";
+    case Errc::kUntrusted:
+      break;
+    default:
+      return "";
+  }
+  switch (error.verify_code) {
+    case kNoIssuer:
+    case kSelfSigned:
+    case kSelfSignedInChain:
+    case kNoIssuerLocally:
+    case kNoLeafSignature:
+      return "pass --cafile with its CA's certificate";
+    case kHostNameMismatch:
+    case kIpAddressMismatch:
+      return "pass --servername with a name that the certificate is for";
+    case kNotYetValid:
+    case kExpired:
+      return "check this machine's clock, or have the certificate renewed";
+    default:
+      return "pass --insecure to look at it unverified";
+  }
+}
+
+}  // namespace heddle::cli

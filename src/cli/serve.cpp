@@ -1,0 +1,262 @@
+// heddle serve: an HTTPS file server. Here: its command line, and what it is made of.
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+#include "heddle/address.h"
+#include "heddle/tls/certificate.h"
+#include "heddle/tls/context.h"
+
+#include "cli/commands.h"
+#include "cli/process.h"
+#include "cli/serve_workers.h"
+#include "http/root.h"
+#include "http/site.h"
+
+namespace heddle::cli {
+namespace {
+
+constexpr std::string_view kProtocol = "http/1.1";
+
+struct ServeOptions {
+  std::filesystem::path folder = ".";
+  std::string listen = "127.0.0.1:8443";
+  std::filesystem::path cert;
+  std::filesystem::path key;
+  std::filesystem::path write_cert;
+  KeyType key_type = KeyType::kEcdsaP256;
+  TlsVersion min_tls = TlsVersion::kTls12;
+  TlsVersion max_tls = TlsVersion::kTls13;
+  Isolation isolation = Isolation::kIsolated;
+  unsigned threads = 1;
+  std::size_t max_connections = 0;
+  bool access_log = false;
+};
+
+// What can be wrong before anything runs, in one line: what, why, what to do.
+int refuse(std::string_view what, std::string_view why, std::string_view remedy) {
+  print_error("serve", fmt::format("{}: {}; {}", what, why, remedy));
+  return kExitUsage;
+}
+
+std::string reason(const Error& error) {
+  return error.sys_errno != 0 ? std::strerror(error.sys_errno) : error.message();
+}
+
+// "127.0.0.1" of "127.0.0.1:443", "::1" of "[::1]:443".
+std::string ip_of(const Address& address) {
+  std::string text = address.to_string();
+  text.erase(text.rfind(':'));
+  if (text.starts_with('[')) text = text.substr(1, text.size() - 2);
+  return text;
+}
+
+bool is_wildcard(std::string_view ip) {
+  return ip == "0.0.0.0" || ip == "::";
+}
+
+std::optional<Identity> make_identity(const ServeOptions& options, const Address& address) {
+  std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
+  const std::string ip = ip_of(address);
+  if (!is_wildcard(ip) && ip != names[1] && ip != names[2]) names.push_back(ip);
+  Result<Identity> made = make_self_signed(names, options.key_type);
+  if (!made) {
+    print_error("serve", fmt::format("cannot make a certificate: {}; give one with --cert",
+                                     made.error().message()));
+    return std::nullopt;
+  }
+  return std::move(*made);
+}
+
+bool write_file(const std::filesystem::path& path, std::string_view text) {
+  errno = 0;
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(text.data(), static_cast<std::streamsize>(text.size()));
+  file.close();
+  return file.good();
+}
+
+Result<void> configure(Context& context, const ServeOptions& options) {
+  if (Result<void> set = context.set_versions(options.min_tls, options.max_tls); !set) return set;
+  return context.set_alpn_protocols(std::span(&kProtocol, 1));
+}
+
+// Loads the user's certificate. Returns an exit status.
+int load_certificate(Context& context, const ServeOptions& options) {
+  const std::filesystem::path& key = options.key.empty() ? options.cert : options.key;
+  const Result<void> loaded = context.load_cert_chain(options.cert, key);
+  if (loaded) return kExitOk;
+  const std::string what =
+      fmt::format("cannot use --cert {} with --key {}", options.cert.string(), key.string());
+  return refuse(what, loaded.error().message(), "both must be PEM files that belong together");
+}
+
+// Makes and uses a certificate of our own. Returns an exit status.
+int use_own_certificate(Context& context, const ServeOptions& options, const Address& address,
+                        std::string& fingerprint) {
+  const std::optional<Identity> identity = make_identity(options, address);
+  if (!identity) return kExitFailure;
+  const Result<void> used = context.use_cert_chain(identity->certificate_pem, identity->key_pem);
+  if (!used) {
+    print_error("serve", "cannot use the certificate just made: " + used.error().message());
+    return kExitFailure;
+  }
+  fingerprint = identity->sha256;
+  if (options.write_cert.empty() || write_file(options.write_cert, identity->certificate_pem)) {
+    return kExitOk;
+  }
+  return refuse("cannot write " + options.write_cert.string(), std::strerror(errno),
+                "give --write-cert a file in a folder that you may write to");
+}
+
+std::size_t connection_limit(const ServeOptions& options, std::size_t descriptors) {
+  std::size_t limit = options.max_connections;
+  if (limit == 0) {
+    // What is not for connections is for the files that they ask for, and for ourselves.
+    const std::size_t reserve = std::min<std::size_t>(descriptors / 2, 128);
+    limit = descriptors - reserve;
+  }
+  return std::max<std::size_t>(limit / options.threads, 1);
+}
+
+std::optional<Address> parse_listen(const std::string& text) {
+  Result<Address> address = Address::parse(text);
+  if (!address || text.starts_with("unix:")) return std::nullopt;
+  return *address;
+}
+
+int run_serve(const ServeOptions& options) {
+  if (options.min_tls > options.max_tls) {
+    return refuse("no TLS version is left", "--min-tls is above --max-tls", "swap them");
+  }
+  Result<http::Root> root = http::Root::create(options.folder);
+  if (!root) {
+    return refuse("cannot serve " + options.folder.string(), reason(root.error()),
+                  "give a folder that exists and that you may read");
+  }
+  const std::optional<Address> address = parse_listen(options.listen);
+  if (!address) {
+    return refuse("cannot listen on " + options.listen, "not an IP address with a port",
+                  "write 127.0.0.1:8443 or [::1]:8443");
+  }
+  Result<Context> context = Context::create(Role::kServer);
+  if (context) {
+    if (const Result<void> configured = configure(*context, options); !configured) {
+      context = configured.error();
+    }
+  }
+  if (!context) {
+    print_error("serve", "cannot set up TLS: " + context.error().message());
+    return kExitFailure;
+  }
+  std::string fingerprint;
+  const int status = options.cert.empty()
+                         ? use_own_certificate(*context, options, *address, fingerprint)
+                         : load_certificate(*context, options);
+  if (status != kExitOk) return status;
+
+  const http::Site site(std::move(*root));
+  const std::size_t descriptors = raise_descriptor_limit();
+  return run_workers({.address = *address,
+                      .context = *context,
+                      .site = site,
+                      .fingerprint = fingerprint,
+                      .isolation = options.isolation,
+                      .threads = options.threads,
+                      .connections_max = connection_limit(options, descriptors),
+                      .access_log = options.access_log});
+}
+
+// An option that takes one of a few words.
+template <typename Value>
+CLI::Option* add_choice(CLI::App& command, const char* name, Value& value,
+                        std::map<std::string, Value> words, const char* help) {
+  std::string names;
+  std::string preset;
+  for (const auto& [word, meaning] : words) {
+    names += names.empty() ? word : "|" + word;
+    if (meaning == value) preset = word;
+  }
+  const CLI::IsMember known(words);
+  const auto set = [&value, words = std::move(words)](const std::string& word) {
+    value = words.at(word);
+  };
+  return command.add_option_function<std::string>(name, set, help)
+      ->check(CLI::Validator(known).description(""))
+      ->type_name(names)
+      ->default_str(preset);
+}
+
+void add_certificate_options(CLI::App& command, ServeOptions& options) {
+  auto* const cert =
+      command.add_option("--cert", options.cert, "Certificate chain, PEM, leaf first")
+          ->type_name("FILE");
+  command.add_option("--key", options.key, "Its private key, PEM; default: the --cert file")
+      ->type_name("FILE")
+      ->needs(cert);
+  command.add_option("--write-cert", options.write_cert, "Write the self-made certificate, PEM")
+      ->type_name("FILE")
+      ->excludes(cert);
+  add_choice(
+      command, "--key-type", options.key_type,
+      {{"ecdsa", KeyType::kEcdsaP256}, {"rsa", KeyType::kRsa2048}, {"ed25519", KeyType::kEd25519}},
+      "Key of the self-made certificate")
+      ->excludes(cert);
+}
+
+void add_tls_options(CLI::App& command, ServeOptions& options) {
+  const std::map<std::string, TlsVersion> versions = {{"1.2", TlsVersion::kTls12},
+                                                      {"1.3", TlsVersion::kTls13}};
+  add_choice(command, "--min-tls", options.min_tls, versions, "Oldest TLS version accepted");
+  add_choice(command, "--max-tls", options.max_tls, versions, "Newest TLS version accepted");
+  add_choice(command, "--isolation", options.isolation,
+             {{"shared", Isolation::kShared},
+              {"clear", Isolation::kClear},
+              {"isolated", Isolation::kIsolated}},
+             "What is done about OpenSSL's error queue; the others are faulty, and for the "
+             "regression harness and benchmarks");
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, std::function<int()>& action) {
+  auto options = std::make_shared<ServeOptions>();
+  CLI::App& command = *app.add_subcommand("serve", "Serve the files of a folder over HTTPS.");
+  command.add_option("DIR", options->folder, "Folder to serve")->capture_default_str();
+  command.add_option("--listen", options->listen, "Where to listen; port 0 takes any free port")
+      ->type_name("ADDR:PORT")
+      ->capture_default_str();
+  add_certificate_options(command, *options);
+  add_tls_options(command, *options);
+  command.add_option("--threads", options->threads, "Threads, each with its own connections")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256).description(""))
+      ->capture_default_str();
+  command
+      .add_option("--max-connections", options->max_connections,
+                  "More have to wait; 0: as many as descriptors allow")
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_flag("--access-log", options->access_log,
+                   "One line on standard error for each request");
+  command.footer(
+      "Prints the address on its first line, and then the certificate's fingerprint if it made\n"
+      "one itself. SIGINT and SIGTERM let requests finish; a second one ends it at once.\n"
+      "Exit status: 0 after SIGINT or SIGTERM, 1 failure at run time, 2 wrong usage, a file that\n"
+      "cannot be used or an address that is taken, 128 + N after a second signal N.\n"
+      "Errors are one line on standard error.");
+  command.callback([options, &action] { action = [options] { return run_serve(*options); }; });
+}
+
+}  // namespace heddle::cli

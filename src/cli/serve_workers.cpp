@@ -1,0 +1,303 @@
+// The threads of `heddle serve`. The first is the process's own: it waits for signals,
+// tells the others to stop, and ends last.
+#include "cli/serve_workers.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <functional>
+#include <future>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include <fmt/core.h>
+
+#include "heddle/listener.h"
+#include "heddle/runtime.h"
+#include "heddle/signals.h"
+#include "heddle/sync.h"
+
+#include "cli/process.h"
+#include "http/date.h"
+#include "http/server.h"
+
+namespace heddle::cli {
+namespace {
+
+// Worker is one thread's part.
+//
+// Threads:  made, run and destroyed on its thread; stop() from any, while it lives.
+class Worker {
+ public:
+  // `address` need not be that of the options: its port may be known by now.
+  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options,
+                                                const Address& address);
+
+  // Serves until stop(). Parks.
+  Result<void> serve() { return server_->run(); }
+  void stop() {
+    runtime_->post([this] { server_->stop(); });
+  }
+
+  Runtime& runtime() noexcept { return *runtime_; }
+  Address address() const { return listener_->address(); }
+  http::ServerStats stats() const noexcept { return server_->stats(); }
+
+ private:
+  Worker() = default;
+
+  std::unique_ptr<Runtime> runtime_;
+  std::unique_ptr<Listener> listener_;
+  std::optional<http::Server> server_;
+};
+
+void append_escaped(std::string& to, std::string_view text) {
+  for (const char c : text) {
+    if (c < ' ' || c > '~' || c == '"' || c == '\\') {
+      to += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      to += c;
+    }
+  }
+}
+
+void log_request(const http::AccessRecord& record) {
+  const http::DateText date = http::format_date(std::time(nullptr));
+  std::string line =
+      fmt::format("{} [{}] \"", record.peer, std::string_view(date.data(), date.size()));
+  append_escaped(line, record.method);
+  line += ' ';
+  append_escaped(line, record.target);
+  line += fmt::format("\" {} {}{}\n", record.status, record.body_bytes,
+                      record.complete ? "" : " cut short");
+  std::fputs(line.c_str(), stderr);
+}
+
+void say_exhausted(const Error& error, std::size_t connections_max) {
+  const std::string why = error.sys_errno != 0 ? std::string(std::strerror(error.sys_errno))
+                                               : fmt::format("{}, {} at most for this thread",
+                                                             error.operation, connections_max);
+  print_error("serve", fmt::format("new connections have to wait: {}; raise the limit on open "
+                                   "descriptors (ulimit -n) or --max-connections",
+                                   why));
+}
+
+Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options,
+                                               const Address& address) {
+  std::unique_ptr<Worker> worker(new Worker());
+  Result<std::unique_ptr<Runtime>> runtime = Runtime::create({.isolation = options.isolation});
+  if (!runtime) return runtime.error();
+  worker->runtime_ = std::move(*runtime);
+  Result<std::unique_ptr<Listener>> listener =
+      Listener::create(worker->runtime(), address, {.reuse_port = options.threads > 1});
+  if (!listener) return listener.error();
+  worker->listener_ = std::move(*listener);
+  http::ServerOptions server;
+  server.max_connections = options.connections_max;
+  server.on_exhausted = [limit = options.connections_max](const Error& error) {
+    say_exhausted(error, limit);
+  };
+  if (options.access_log) server.on_request = log_request;
+  worker->server_.emplace(*worker->listener_, options.context, options.site, std::move(server));
+  return worker;
+}
+
+int report_start_failure(const WorkerOptions& options, const Error& error) {
+  const std::string why =
+      error.sys_errno != 0 ? std::string(std::strerror(error.sys_errno)) : error.message();
+  const std::string_view remedy = error.sys_errno == EADDRINUSE
+                                      ? "choose another port with --listen, or 0 for any"
+                                      : "choose another address with --listen";
+  print_error("serve",
+              fmt::format("cannot listen on {}: {}; {}", options.address.to_string(), why, remedy));
+  return error.code == Errc::kInvalid ? kExitUsage : kExitFailure;
+}
+
+// A further thread, and what the first one knows of it.
+class WorkerThread {
+ public:
+  // Starts the thread, and waits until it is able to serve. `ended` is called there
+  // when it has stopped serving.
+  Result<void> start(const WorkerOptions& options, const Address& address,
+                     std::function<void(Result<void>)> ended);
+
+  // Precondition: start() succeeded.
+  void stop() { worker_->stop(); }
+  // What it has done. Precondition: `ended` has been called.
+  http::ServerStats stats() const noexcept { return worker_->stats(); }
+
+ private:
+  Worker* worker_ = nullptr;  // On the thread's stack, until released_.
+  std::promise<void> released_;
+  std::jthread thread_;
+
+ public:
+  WorkerThread() = default;
+  WorkerThread(const WorkerThread&) = delete;
+  WorkerThread& operator=(const WorkerThread&) = delete;
+  ~WorkerThread() { released_.set_value(); }  // Then the thread is joined.
+};
+
+Result<void> WorkerThread::start(const WorkerOptions& options, const Address& address,
+                                 std::function<void(Result<void>)> ended) {
+  std::promise<Result<Worker*>> started;
+  std::future<Result<Worker*>> outcome = started.get_future();
+  thread_ = std::jthread([&options, &address, ended = std::move(ended),
+                          started = std::move(started),
+                          released = released_.get_future()]() mutable {
+    Result<std::unique_ptr<Worker>> worker = Worker::create(options, address);
+    if (!worker) return started.set_value(worker.error());
+    started.set_value(worker->get());
+    Result<void> served;
+    const auto fiber = (*worker)->runtime().spawn("serve", [&] { served = (*worker)->serve(); });
+    if (fiber) {
+      (*worker)->runtime().run();
+    } else {
+      served = fiber.error();
+    }
+    ended(served);
+    released.wait();  // Until then, stop() may be called.
+  });
+  const Result<Worker*> worker = outcome.get();
+  if (!worker) return worker.error();
+  worker_ = *worker;
+  return {};
+}
+
+// Crew is all threads together.
+class Crew {
+ public:
+  Crew(const WorkerOptions& options, std::unique_ptr<Worker> first,
+       std::unique_ptr<Signals> signals)
+      : options_(options), first_(std::move(first)), signals_(std::move(signals)) {}
+
+  Result<void> start_others();
+  int run();
+
+ private:
+  void announce() const;
+  void serve(Scope& fibers);
+  void watch_signals();
+  void stop_all();
+  void summarise() const;
+
+  const WorkerOptions& options_;
+  std::unique_ptr<Worker> first_;     // Outlives what posts to its runtime,
+  std::unique_ptr<Signals> signals_;  // and what is registered there.
+  WaitGroup others_running_;
+  std::optional<Error> failure_;
+  std::list<WorkerThread> others_;
+};
+
+Result<void> Crew::start_others() {
+  for (unsigned i = 1; i < options_.threads; ++i) {
+    WorkerThread& other = others_.emplace_back();
+    // Called on the other thread, so that all else happens in a post.
+    const auto ended = [this](Result<void> served) {
+      first_->runtime().post([this, served] {
+        others_running_.done();
+        if (served) return;
+        failure_ = served.error();
+        stop_all();
+      });
+    };
+    const Result<void> started = other.start(options_, first_->address(), ended);
+    if (!started) {
+      others_.pop_back();
+      for (WorkerThread& running : others_) running.stop();
+      return started;
+    }
+    others_running_.add();
+  }
+  return {};
+}
+
+void Crew::announce() const {
+  fmt::print("listening on https://{}\n", first_->address().to_string());
+  if (!options_.fingerprint.empty()) {
+    fmt::print("self-made certificate, SHA-256 {}\n", options_.fingerprint);
+  }
+  std::fflush(stdout);
+}
+
+int Crew::run() {
+  announce();
+  const auto main_fiber =
+      first_->runtime().spawn("main", [this] { scope([this](Scope& fibers) { serve(fibers); }); });
+  if (!main_fiber) failure_ = main_fiber.error();
+  if (failure_) stop_all();
+  first_->runtime().run();
+  if (failure_) {
+    print_error("serve", "stopped: " + failure_->message());
+    return kExitFailure;
+  }
+  summarise();
+  return kExitOk;
+}
+
+void Crew::serve(Scope& fibers) {
+  auto signals = fibers.spawn("signals", [this] { watch_signals(); });
+  const Result<void> served = signals ? first_->serve() : signals.error();
+  if (!served) {
+    failure_ = served.error();
+    stop_all();
+  }
+  // Nobody cancels this fiber, so this returns when they have all ended.
+  static_cast<void>(others_running_.wait());
+  if (signals) signals->cancel();
+}
+
+void Crew::watch_signals() {
+  if (!signals_->wait(Deadline::never())) return;
+  stop_all();
+  const Result<int> second = signals_->wait(Deadline::never());
+  if (second) std::_Exit(128 + *second);
+}
+
+void Crew::stop_all() {
+  first_->stop();
+  for (WorkerThread& other : others_) other.stop();
+}
+
+void Crew::summarise() const {
+  http::ServerStats total = first_->stats();
+  for (const WorkerThread& other : others_) {
+    const http::ServerStats stats = other.stats();
+    total.connections += stats.connections;
+    total.requests += stats.requests;
+    for (std::size_t i = 0; i < total.handshakes_failed.size(); ++i) {
+      total.handshakes_failed.at(i) += stats.handshakes_failed.at(i);
+    }
+  }
+  std::uint64_t failed = 0;
+  for (const std::uint64_t count : total.handshakes_failed) failed += count;
+  fmt::print("served {} requests on {} connections; {} handshakes failed\n", total.requests,
+             total.connections, failed);
+}
+
+}  // namespace
+
+int run_workers(const WorkerOptions& options) {
+  Result<std::unique_ptr<Worker>> first = Worker::create(options, options.address);
+  if (!first) return report_start_failure(options, first.error());
+  // Before the other threads start: they inherit the mask.
+  Result<std::unique_ptr<Signals>> signals =
+      Signals::create((*first)->runtime(), {SIGINT, SIGTERM});
+  if (!signals) {
+    print_error("serve", "cannot wait for signals: " + signals.error().message());
+    return kExitFailure;
+  }
+  Crew crew(options, std::move(*first), std::move(*signals));
+  const Result<void> started = crew.start_others();
+  if (!started) return report_start_failure(options, started.error());
+  return crew.run();
+}
+
+}  // namespace heddle::cli

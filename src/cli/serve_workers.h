@@ -1,0 +1,29 @@
+// The threads of `heddle serve`: one runtime, listener and server each.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "heddle/address.h"
+#include "heddle/isolation.h"
+#include "heddle/tls/context.h"
+
+#include "http/site.h"
+
+namespace heddle::cli {
+
+struct WorkerOptions {
+  Address address;  // Where to listen.
+  const Context& context;
+  const http::Site& site;
+  std::string fingerprint;  // To print, unless empty.
+  Isolation isolation;
+  unsigned threads;
+  std::size_t connections_max;  // Of each thread.
+  bool access_log;
+};
+
+// Prints where it listens and serves until SIGINT or SIGTERM. Returns the exit status.
+int run_workers(const WorkerOptions& options);
+
+}  // namespace heddle::cli

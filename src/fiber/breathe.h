@@ -1,0 +1,23 @@
+// What layers above may ask of the running fiber, if there is one: streams also
+// work outside fibers, on transports that never make them wait.
+#pragma once
+
+#include "heddle/fiber.h"
+
+#include "fiber/scheduler.h"
+
+namespace heddle::fiber {
+
+// As Scheduler::breathe().
+inline void breathe() {
+  Scheduler* const scheduler = Scheduler::current_or_null();
+  if (scheduler != nullptr && scheduler->running() != nullptr) scheduler->breathe();
+}
+
+// As this_fiber::release_unused_stack().
+inline void release_unused_stack() {
+  const Scheduler* const scheduler = Scheduler::current_or_null();
+  if (scheduler != nullptr && scheduler->running() != nullptr) this_fiber::release_unused_stack();
+}
+
+}  // namespace heddle::fiber

@@ -1,0 +1,58 @@
+// Fiber: the scheduler's record of one fiber.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "heddle/deadline.h"
+#include "heddle/fiber.h"
+#include "heddle/transport.h"
+
+#include "fiber/foreign_state.h"
+#include "fiber/sanitizer.h"
+#include "fiber/stack.h"
+
+namespace heddle::fiber {
+
+// Context is something that can be switched to: a fiber, or the thread itself.
+struct Context {
+  void* where = nullptr;  // Boost's fcontext_t while it does not run.
+  ForeignState foreign;
+  sanitizer::ContextInfo sanitizer;
+};
+
+// Fiber lives from spawn until its entry has returned and its stack has been left.
+struct Fiber : Context {
+  enum class State : std::uint8_t { kReady, kRunning, kParked, kFinished };
+
+  static constexpr std::size_t kNoTimer = SIZE_MAX;
+
+  State state = State::kReady;
+  Wake wake = Wake::kReady;  // Why it was last made ready.
+  bool cancelled = false;
+  bool cancellable = true;  // Whether cancel() ends the present park.
+
+  Deadline deadline = Deadline::never();  // While parked.
+  std::size_t timer_index = kNoTimer;     // Kept by TimerQueue.
+
+  Fiber* next_ready = nullptr;
+
+  // All fibers of the scheduler, in spawn order; those of one scope, newest first.
+  Fiber* previous = nullptr;
+  Fiber* next = nullptr;
+  Scope* scope = nullptr;
+  Fiber* scope_previous = nullptr;
+  Fiber* scope_next = nullptr;
+
+  std::uint64_t id = 0;
+  Stack stack;
+  std::string name;
+  std::shared_ptr<detail::TaskState> task;
+  std::vector<std::pair<unsigned, std::shared_ptr<void>>> locals;  // By FiberLocal id.
+};
+
+}  // namespace heddle::fiber

@@ -1,0 +1,13 @@
+// A stack overflow that names its fiber, instead of a bare SIGSEGV.
+#pragma once
+
+namespace heddle::fiber {
+
+// Installs the process's SIGSEGV and SIGBUS handler, once, and a signal stack for
+// the calling thread if it has none.
+void watch_for_stack_overflow() noexcept;
+
+// Prints one line and aborts: for bugs that have more to say than HEDDLE_ASSERT.
+[[noreturn, gnu::cold, gnu::format(printf, 1, 2)]] void die(const char* format, ...) noexcept;
+
+}  // namespace heddle::fiber

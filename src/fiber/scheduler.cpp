@@ -1,0 +1,243 @@
+// Switching, parking and waking.
+//
+// The life of a fiber: spawn() maps a stack and queues it; switch_to() jumps to
+// fiber_main(), which runs the entry; park() jumps on to the next ready fiber, or
+// to run() if there is none; finish() jumps away for good, and whoever runs next
+// frees the record and the stack.
+#include "fiber/scheduler.h"
+
+#include <cerrno>
+#include <utility>
+
+#include <boost/context/detail/fcontext.hpp>
+
+#include "base/assert.h"
+#include "fiber/no_park.h"
+#include "fiber/overflow.h"
+
+namespace heddle::fiber {
+namespace {
+
+// Initial-exec, so that the signal handler may read it: no lazy allocation.
+[[gnu::tls_model("initial-exec")]] thread_local Scheduler* t_current = nullptr;
+
+}  // namespace
+
+Scheduler::Scheduler(Source& source, SchedulerOptions options) noexcept
+    : source_(source), options_(options), thread_(options.isolation) {}
+
+Scheduler::~Scheduler() {
+  HEDDLE_ASSERT(live_ == 0);
+}
+
+Scheduler& Scheduler::current() noexcept {
+  HEDDLE_ASSERT(t_current != nullptr);
+  return *t_current;
+}
+
+Scheduler* Scheduler::current_or_null() noexcept {
+  return t_current;
+}
+
+Fiber& Scheduler::running_fiber() const noexcept {
+  HEDDLE_ASSERT(running_ != nullptr);
+  return *running_;
+}
+
+Result<void> Scheduler::spawn(SpawnOptions options, std::shared_ptr<detail::TaskState> task,
+                              Scope* scope) {
+  auto owned = std::make_unique<Fiber>();
+  Fiber& fiber = *owned;
+  fiber.stack =
+      stacks_.acquire(options.stack_bytes != 0 ? options.stack_bytes : options_.stack_bytes);
+  if (fiber.stack.base == nullptr) {
+    return Error{.code = Errc::kExhausted, .sys_errno = errno, .operation = "map a fiber's stack"};
+  }
+  fiber.where = boost::context::detail::make_fcontext(
+      fiber.stack.top(), fiber.stack.bytes, [](boost::context::detail::transfer_t from) {
+        fiber_main(from.data, from.fctx);
+      });
+  sanitizer::create(fiber.sanitizer, fiber.stack.base, fiber.stack.bytes);
+  fiber.id = next_id_++;
+  fiber.name = std::move(options.name);
+  fiber.scope = scope;
+  fiber.cancelled = cancelled_;
+  fiber.task = std::move(task);
+  fiber.task->fiber = &fiber;
+
+  fiber.previous = last_;
+  (last_ != nullptr ? last_->next : first_) = &fiber;
+  last_ = &fiber;
+  ++live_;
+  push_ready(*owned.release());
+  return {};
+}
+
+void Scheduler::run() {
+  HEDDLE_ASSERT(t_current == nullptr);
+  t_current = this;
+  thread_.attach();
+  sanitizer::adopt_thread(main_.sanitizer);
+  picks_ = source_.picks();
+  if (options_.report_stack_overflow) watch_for_stack_overflow();
+  // Also with no fiber: there may be work posted that spawns one.
+  do {
+    poll();
+    budget_ = kSwitchesPerPoll;
+    if (Fiber* const next = pop_ready()) switch_to(main_, *next, /*from_ends=*/false);
+  } while (live_ > 0);
+  t_current = nullptr;
+  if (failed_ && failed_->escaped) {
+    std::rethrow_exception(std::exchange(std::exchange(failed_, nullptr)->escaped, nullptr));
+  }
+}
+
+// Runs on the thread's own stack: what it calls may wake, spawn and post.
+void Scheduler::poll() {
+  const bool idle = ready_count_ == 0 && live_ > 0;
+  source_.wait(idle ? timers_.next() : Deadline::at(TimePoint::min()));
+  const TimePoint now = source_.now();
+  while (Fiber* const due = timers_.pop_due(now)) make_ready(*due, Wake::kTimedOut);
+}
+
+Wake Scheduler::park(Deadline deadline, Cancellable cancellable) {
+  Fiber& fiber = running_fiber();
+  if (const char* const what = NoParkScope::active()) [[unlikely]] {
+    die("fiber '%s' parks inside %s, where no other fiber may run", fiber.name.c_str(), what);
+  }
+  fiber.cancellable = cancellable == Cancellable::kYes;
+  if (fiber.cancelled && fiber.cancellable) return Wake::kCancelled;
+  fiber.state = Fiber::State::kParked;
+  fiber.deadline = deadline;
+  if (!deadline.is_never()) timers_.arm(fiber, deadline);
+  leave_running();
+  return fiber.wake;
+}
+
+Wake Scheduler::yield() {
+  Fiber& fiber = running_fiber();
+  if (fiber.cancelled) return Wake::kCancelled;
+  operations_left_ = kOperationsPerTurn;
+  push_ready(fiber);
+  leave_running();
+  return fiber.cancelled ? Wake::kCancelled : Wake::kReady;
+}
+
+// Goes on with the next ready fiber: perhaps the same one, when it yielded.
+void Scheduler::leave_running() noexcept {
+  Fiber& fiber = *running_;
+  if (budget_ == 0) return switch_to(fiber, main_, /*from_ends=*/false);
+  --budget_;
+  Fiber* const next = pop_ready();
+  if (next == &fiber) {
+    fiber.state = Fiber::State::kRunning;
+  } else if (next != nullptr) {
+    switch_to(fiber, *next, /*from_ends=*/false);
+  } else {
+    switch_to(fiber, main_, /*from_ends=*/false);
+  }
+}
+
+void Scheduler::breathe() {
+  if (--operations_left_ == 0) (void)yield();
+}
+
+void Scheduler::switch_to(Context& from, Context& to, bool from_ends) noexcept {
+  ++switches_;
+  operations_left_ = kOperationsPerTurn;
+  running_ = &to == &main_ ? nullptr : static_cast<Fiber*>(&to);
+  if (running_ != nullptr) running_->state = Fiber::State::kRunning;
+  thread_.save(from.foreign);
+  sanitizer::before_switch(from.sanitizer, to.sanitizer, from_ends);
+  const auto back = boost::context::detail::jump_fcontext(to.where, &from);
+  Context& came_from = *static_cast<Context*>(back.data);
+  came_from.where = back.fctx;
+  arrive(from, came_from);
+}
+
+void Scheduler::arrive(Context& now, Context& from) noexcept {
+  sanitizer::after_switch(now.sanitizer, from.sanitizer);
+  thread_.restore(now.foreign);
+  if (finished_ != nullptr) reap();
+}
+
+// The last frame of every fiber. Never returns: there is nothing below it.
+void Scheduler::fiber_main(void* from, void* where) noexcept {
+  Scheduler& scheduler = *t_current;
+  Fiber& fiber = *scheduler.running_;
+  auto& came_from = *static_cast<Context*>(from);
+  came_from.where = where;
+  scheduler.arrive(fiber, came_from);
+  fiber.task->run();
+  while (!fiber.locals.empty()) fiber.locals.pop_back();
+  scheduler.finish(fiber);
+}
+
+void Scheduler::finish(Fiber& fiber) noexcept {
+  fiber.state = Fiber::State::kFinished;
+  fiber.task->fiber = nullptr;
+  fiber.task->joiners.wake_all();
+  if (fiber.scope != nullptr) {
+    fiber.scope->child_finished(fiber);
+  } else if (fiber.task->escaped && (!failed_ || !failed_->escaped)) {
+    failed_ = fiber.task;
+  }
+  fiber.task.reset();
+  finished_ = &fiber;
+  Fiber* const next = budget_ > 0 ? pop_ready() : nullptr;
+  if (next != nullptr) --budget_;
+  switch_to(fiber, next != nullptr ? static_cast<Context&>(*next) : main_, /*from_ends=*/true);
+  HEDDLE_ASSERT(!"a finished fiber runs again");
+}
+
+void Scheduler::reap() noexcept {
+  const std::unique_ptr<Fiber> fiber(std::exchange(finished_, nullptr));
+  timers_.remove(*fiber);
+  (fiber->previous != nullptr ? fiber->previous->next : first_) = fiber->next;
+  (fiber->next != nullptr ? fiber->next->previous : last_) = fiber->previous;
+  --live_;
+  sanitizer::destroy(fiber->sanitizer);
+  stacks_.release(fiber->stack);
+}
+
+void Scheduler::cancel(Fiber& fiber) noexcept {
+  fiber.cancelled = true;
+  if (fiber.cancellable) make_ready(fiber, Wake::kCancelled);
+}
+
+void Scheduler::cancel_all() noexcept {
+  cancelled_ = true;
+  for (Fiber* fiber = first_; fiber != nullptr; fiber = fiber->next) cancel(*fiber);
+}
+
+void Scheduler::make_ready(Fiber& fiber, Wake reason) noexcept {
+  if (fiber.state != Fiber::State::kParked) return;
+  fiber.wake = reason;
+  fiber.deadline = Deadline::never();
+  push_ready(fiber);
+}
+
+void Scheduler::push_ready(Fiber& fiber) noexcept {
+  fiber.state = Fiber::State::kReady;
+  fiber.next_ready = nullptr;
+  (ready_head_ != nullptr ? ready_tail_->next_ready : ready_head_) = &fiber;
+  ready_tail_ = &fiber;
+  ++ready_count_;
+}
+
+Fiber* Scheduler::pop_ready() noexcept {
+  if (ready_head_ == nullptr) return nullptr;
+  Fiber* before = nullptr;
+  Fiber* picked = ready_head_;
+  if (picks_) {
+    for (std::size_t i = source_.pick(ready_count_); i > 0; --i) {
+      before = std::exchange(picked, picked->next_ready);
+    }
+  }
+  (before != nullptr ? before->next_ready : ready_head_) = picked->next_ready;
+  if (ready_tail_ == picked) ready_tail_ = before;
+  --ready_count_;
+  return picked;
+}
+
+}  // namespace heddle::fiber

@@ -1,0 +1,151 @@
+// Cooperative scheduler: many fibers, one thread, no preemption.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "heddle/deadline.h"
+#include "heddle/fiber.h"
+#include "heddle/isolation.h"
+#include "heddle/result.h"
+#include "heddle/transport.h"
+#include "heddle/wait_queue.h"
+
+#include "fiber/fiber.h"
+#include "fiber/foreign_state.h"
+#include "fiber/stack.h"
+#include "fiber/timer_queue.h"
+
+namespace heddle::fiber {
+
+// Source is where the scheduler gets time and, when nothing is ready, events.
+// The epoll reactor is one; the simulator is the other.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  virtual TimePoint now() const noexcept = 0;
+
+  // Looks for events, waiting for them no longer than `until`, and wakes fibers by
+  // Scheduler::wake(). A time that has passed means: look, do not wait.
+  virtual void wait(Deadline until) = 0;
+
+  // Whether pick() decides the order of fibers. If not, they run in the order in
+  // which they became ready.
+  virtual bool picks() const noexcept { return false; }
+  virtual std::size_t pick(std::size_t count) noexcept { return (void)count, 0; }
+};
+
+struct SchedulerOptions {
+  Isolation isolation = Isolation::kIsolated;
+  std::size_t stack_bytes = std::size_t{128} * 1024;
+  bool report_stack_overflow = true;
+};
+
+// Scheduler switches straight from fiber to fiber. It goes back to the thread's own
+// stack when nothing is ready, and now and then to look for events.
+//
+// Threads: one; the one that calls run().
+class Scheduler {
+ public:
+  explicit Scheduler(Source& source, SchedulerOptions options = {}) noexcept;
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // Precondition: every fiber has finished. Destroying a parked one would leave
+  // its frames, and what they own, behind.
+  ~Scheduler();
+
+  // The scheduler that runs on this thread. The first form asserts that there is one.
+  static Scheduler& current() noexcept;
+  static Scheduler* current_or_null() noexcept;
+
+  // Makes a fiber ready. Fails with kExhausted when no stack can be mapped.
+  Result<void> spawn(SpawnOptions options, std::shared_ptr<detail::TaskState> task, Scope* scope);
+
+  // Runs until every fiber has finished. Throws what an entry outside any scope
+  // threw, if nobody has taken it from its Task.
+  void run();
+
+  // Parks the running fiber until wake() or `deadline`. Returns kCancelled at once,
+  // and every time from then on, if the fiber was cancelled, unless `cancellable`
+  // is kNo.
+  Wake park(Deadline deadline, Cancellable cancellable = Cancellable::kYes);
+
+  // Makes a parked fiber ready; otherwise does nothing.
+  void wake(Fiber& fiber) noexcept { make_ready(fiber, Wake::kReady); }
+
+  void cancel(Fiber& fiber) noexcept;
+  void cancel_all() noexcept;  // Present and future.
+
+  // Lets the other ready fibers run. Returns kReady or kCancelled.
+  Wake yield();
+
+  // To be called after an operation that could have parked and did not have to:
+  // yields after many of them, so that a fiber whose peer never lets it wait does
+  // not keep the others from running.
+  void breathe();
+
+  // The running fiber, or null on the thread's own stack.
+  Fiber* running() const noexcept { return running_; }
+  // Precondition: called from a fiber.
+  Fiber& running_fiber() const noexcept;
+
+  TimePoint now() const noexcept { return source_.now(); }
+  Isolation isolation() const noexcept { return options_.isolation; }
+
+  // The error queue of the thread that run() was called on.
+  const openssl::ThreadQueue& error_queue() const noexcept { return thread_.error_queue(); }
+
+  std::size_t fibers() const noexcept { return live_; }
+  std::uint64_t switches() const noexcept { return switches_; }
+  std::uint64_t exchanges() const noexcept { return thread_.exchanges(); }
+  std::size_t stacks_pooled() const noexcept { return stacks_.pooled(); }
+
+ private:
+  // Switches between two looks for events, when fibers keep each other busy.
+  static constexpr unsigned kSwitchesPerPoll = 128;
+  // Operations that a fiber may do in a row without parking.
+  static constexpr unsigned kOperationsPerTurn = 64;
+
+  static void fiber_main(void* from, void* where) noexcept;
+
+  void make_ready(Fiber& fiber, Wake reason) noexcept;
+  void push_ready(Fiber& fiber) noexcept;
+  Fiber* pop_ready() noexcept;
+  void leave_running() noexcept;
+  void switch_to(Context& from, Context& to, bool from_ends) noexcept;
+  void arrive(Context& now, Context& from) noexcept;
+  void finish(Fiber& fiber) noexcept;
+  void reap() noexcept;
+  void poll();
+
+  Source& source_;
+  SchedulerOptions options_;
+  ThreadState thread_;
+  bool picks_ = false;
+
+  Context main_;  // The thread's own stack, inside run().
+  Fiber* running_ = nullptr;
+  Fiber* finished_ = nullptr;  // Left its stack for good; not yet freed.
+
+  Fiber* ready_head_ = nullptr;
+  Fiber* ready_tail_ = nullptr;
+  std::size_t ready_count_ = 0;
+  unsigned budget_ = 0;  // Switches left before the next look for events.
+  unsigned operations_left_ = kOperationsPerTurn;
+
+  Fiber* first_ = nullptr;  // All fibers, in spawn order.
+  Fiber* last_ = nullptr;
+  std::size_t live_ = 0;
+  bool cancelled_ = false;
+
+  TimerQueue timers_;
+  StackPool stacks_;
+  std::shared_ptr<detail::TaskState> failed_;
+  std::uint64_t next_id_ = 1;
+  std::uint64_t switches_ = 0;
+};
+
+}  // namespace heddle::fiber

@@ -1,0 +1,141 @@
+// Scopes, tasks and this_fiber: the public face of the scheduler.
+#include <atomic>
+#include <utility>
+
+#include "heddle/fiber.h"
+#include "heddle/fiber_local.h"
+
+#include "base/assert.h"
+#include "fiber/scheduler.h"
+
+namespace heddle {
+namespace {
+
+Error cancelled_error(const char* operation) {
+  return {.code = Errc::kCancelled, .operation = operation};
+}
+
+}  // namespace
+
+namespace detail {
+
+Result<void> join(TaskState& state, Deadline deadline) {
+  while (state.fiber != nullptr) {
+    HEDDLE_ASSERT(state.fiber != fiber::Scheduler::current().running());
+    const Wake wake = state.joiners.wait(deadline);
+    if (wake == Wake::kTimedOut) return Error{.code = Errc::kTimedOut, .operation = "join a fiber"};
+    if (wake == Wake::kCancelled) return cancelled_error("join a fiber");
+  }
+  return {};
+}
+
+void cancel(TaskState& state) {
+  if (state.fiber != nullptr) fiber::Scheduler::current().cancel(*state.fiber);
+}
+
+FiberLocalSlot::FiberLocalSlot() {
+  static std::atomic<unsigned> next{0};
+  id_ = next.fetch_add(1, std::memory_order_relaxed);
+}
+
+void* FiberLocalSlot::find() const noexcept {
+  for (const auto& [id, value] : fiber::Scheduler::current().running_fiber().locals) {
+    if (id == id_) return value.get();
+  }
+  return nullptr;
+}
+
+void FiberLocalSlot::set(std::shared_ptr<void> value) const {
+  fiber::Scheduler::current().running_fiber().locals.emplace_back(id_, std::move(value));
+}
+
+}  // namespace detail
+
+Scope::Scope() : scheduler_(fiber::Scheduler::current()) {}
+
+Scope::~Scope() {
+  HEDDLE_ASSERT(running_ == 0);
+}
+
+Result<void> Scope::start(SpawnOptions options, std::shared_ptr<detail::TaskState> state) {
+  const Result<void> spawned = scheduler_.spawn(std::move(options), state, this);
+  if (!spawned) return spawned;
+  fiber::Fiber& child = *state->fiber;
+  child.scope_next = first_;
+  if (first_ != nullptr) first_->scope_previous = &child;
+  first_ = &child;
+  ++running_;
+  if (cancelled_) scheduler_.cancel(child);
+  return {};
+}
+
+void Scope::child_finished(fiber::Fiber& child) {
+  (child.scope_previous != nullptr ? child.scope_previous->scope_next : first_) = child.scope_next;
+  if (child.scope_next != nullptr) child.scope_next->scope_previous = child.scope_previous;
+  if (child.task->escaped && (!failed_ || !failed_->escaped)) failed_ = child.task;
+  if (--running_ == 0) idle_.wake_all();
+}
+
+void Scope::cancel() {
+  cancelled_ = true;
+  for (fiber::Fiber* child = first_; child != nullptr; child = child->scope_next) {
+    scheduler_.cancel(*child);
+  }
+}
+
+void Scope::join_all() {
+  while (running_ > 0) {
+    const Cancellable cancellable = cancelled_ ? Cancellable::kNo : Cancellable::kYes;
+    if (idle_.wait(Deadline::never(), cancellable) == Wake::kCancelled) cancel();
+  }
+}
+
+void Scope::rethrow_unjoined() {
+  if (failed_ && failed_->escaped) {
+    std::rethrow_exception(std::exchange(failed_->escaped, nullptr));
+  }
+}
+
+namespace this_fiber {
+
+TimePoint now() noexcept {
+  return fiber::Scheduler::current().now();
+}
+
+Deadline after(Duration delay) noexcept {
+  return Deadline::at(now() + delay);
+}
+
+Result<void> yield() {
+  if (fiber::Scheduler::current().yield() == Wake::kReady) return {};
+  return cancelled_error("yield");
+}
+
+Result<void> sleep_until(Deadline deadline) {
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  // Nobody else knows that this fiber sleeps here, so only time or cancel() ends it.
+  if (scheduler.park(deadline) == Wake::kTimedOut) return {};
+  return cancelled_error("sleep");
+}
+
+bool cancelled() noexcept {
+  return fiber::Scheduler::current().running_fiber().cancelled;
+}
+
+std::string_view name() noexcept {
+  return fiber::Scheduler::current().running_fiber().name;
+}
+
+std::size_t stack_high_water() noexcept {
+  return fiber::Scheduler::current().running_fiber().stack.high_water();
+}
+
+void release_unused_stack() noexcept {
+  // Below this frame lie those of madvise() and of a signal handler, and the red zone.
+  constexpr std::ptrdiff_t kSlack = 1024;
+  const auto* const here = static_cast<const std::byte*>(__builtin_frame_address(0));
+  fiber::Scheduler::current().running_fiber().stack.release_below(here - kSlack);
+}
+
+}  // namespace this_fiber
+}  // namespace heddle

@@ -1,0 +1,113 @@
+// Mapping, pooling and measuring fiber stacks.
+#include "fiber/stack.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <utility>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "fiber/sanitizer.h"
+
+namespace heddle::fiber {
+namespace {
+
+// Wider than a page: a frame with a large array would step over one page.
+constexpr std::size_t kGuardBytes = std::size_t{64} * 1024;
+
+std::size_t page_bytes() noexcept {
+  static const auto bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+Stack map_stack(std::size_t bytes) noexcept {
+  void* const low = ::mmap(nullptr, kGuardBytes + bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  if (low == MAP_FAILED) return {};
+  if (::mprotect(low, kGuardBytes, PROT_NONE) != 0) {
+    const int saved_errno = errno;
+    (void)::munmap(low, kGuardBytes + bytes);
+    errno = saved_errno;
+    return {};
+  }
+  Stack stack{static_cast<std::byte*>(low) + kGuardBytes, bytes};
+  stack.valgrind_id = sanitizer::register_stack(stack.base, stack.top());
+  return stack;
+}
+
+void unmap_stack(const Stack& stack) noexcept {
+  sanitizer::deregister_stack(stack.valgrind_id);
+  (void)::munmap(stack.base - kGuardBytes, kGuardBytes + stack.bytes);
+}
+
+}  // namespace
+
+bool Stack::guard_contains(const void* address) const noexcept {
+  const auto* byte = static_cast<const std::byte*>(address);
+  return base != nullptr && byte < base && byte >= base - kGuardBytes;
+}
+
+// Fresh anonymous pages read as zero, so the lowest byte that is not zero was the
+// deepest one written. Pages that are not resident were never touched.
+[[gnu::no_sanitize("address", "thread")]] std::size_t Stack::high_water() const noexcept {
+  const std::size_t page = page_bytes();
+  for (std::byte* at = base; at < top(); at += page) {
+    unsigned char resident = 0;
+    if (::mincore(at, page, &resident) == 0 && (resident & 1U) == 0) continue;
+    const auto* const end = reinterpret_cast<const volatile std::uint64_t*>(at + page);
+    for (const auto* word = reinterpret_cast<const volatile std::uint64_t*>(at); word < end;
+         ++word) {
+      if (*word != 0) {
+        return static_cast<std::size_t>(top() - reinterpret_cast<std::byte*>(
+                                                    const_cast<std::uint64_t*>(word)));
+      }
+    }
+  }
+  return 0;
+}
+
+void Stack::release_below(const std::byte* from) const noexcept {
+  const std::size_t page = page_bytes();
+  const auto offset = reinterpret_cast<std::uintptr_t>(from) % page;
+  const std::byte* const end = from - offset;
+  if (end <= base) return;
+  (void)::madvise(base, static_cast<std::size_t>(end - base), MADV_DONTNEED);
+}
+
+StackPool::~StackPool() {
+  for (const auto& [bytes, shelf] : shelves_) {
+    for (const Stack& stack : shelf.hot) unmap_stack(stack);
+    for (const Stack& stack : shelf.cold) unmap_stack(stack);
+  }
+}
+
+Stack StackPool::acquire(std::size_t bytes) noexcept {
+  const std::size_t page = page_bytes();
+  const std::size_t rounded = (bytes + page - 1) / page * page;
+  Shelf& shelf = shelves_[rounded];
+  auto& from = shelf.hot.empty() ? shelf.cold : shelf.hot;
+  if (from.empty()) return map_stack(rounded);
+  const Stack stack = from.back();
+  from.pop_back();
+  --pooled_;
+  sanitizer::unpoison(stack.base, stack.bytes);
+  return stack;
+}
+
+void StackPool::release(const Stack& stack) noexcept {
+  Shelf& shelf = shelves_[stack.bytes];
+  if (shelf.hot.size() < kHot) {
+    shelf.hot.push_back(stack);
+  } else if (shelf.cold.size() < kKept) {
+    (void)::madvise(stack.base, stack.bytes, MADV_DONTNEED);
+    shelf.cold.push_back(stack);
+  } else {
+    unmap_stack(stack);
+    return;
+  }
+  ++pooled_;
+}
+
+}  // namespace heddle::fiber

@@ -1,0 +1,119 @@
+// Wait queues and what is built from them.
+#include "heddle/sync.h"
+
+#include "base/assert.h"
+#include "fiber/scheduler.h"
+
+namespace heddle {
+namespace {
+
+Result<void> result_of(Wake wake, const char* operation) {
+  switch (wake) {
+    case Wake::kReady:
+      return {};
+    case Wake::kTimedOut:
+      return Error{.code = Errc::kTimedOut, .operation = operation};
+    case Wake::kCancelled:
+      break;
+  }
+  return Error{.code = Errc::kCancelled, .operation = operation};
+}
+
+}  // namespace
+
+WaitQueue::~WaitQueue() {
+  HEDDLE_ASSERT(empty());
+}
+
+Wake WaitQueue::wait(Deadline deadline, Cancellable cancellable) {
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  Waiter self{.fiber = &scheduler.running_fiber(), .previous = tail_};
+  (tail_ != nullptr ? tail_->next : head_) = &self;
+  tail_ = &self;
+  const Wake wake = scheduler.park(deadline, cancellable);
+  if (self.woken) return Wake::kReady;
+  remove(self);
+  return wake;
+}
+
+bool WaitQueue::wake_one() {
+  if (head_ == nullptr) return false;
+  Waiter& chosen = *head_;
+  remove(chosen);
+  chosen.woken = true;
+  fiber::Scheduler::current().wake(*chosen.fiber);
+  return true;
+}
+
+void WaitQueue::wake_all() {
+  while (wake_one()) {
+  }
+}
+
+void WaitQueue::remove(Waiter& waiter) noexcept {
+  (waiter.previous != nullptr ? waiter.previous->next : head_) = waiter.next;
+  (waiter.next != nullptr ? waiter.next->previous : tail_) = waiter.previous;
+}
+
+Result<void> Semaphore::acquire(Deadline deadline) {
+  if (try_acquire()) return {};
+  return result_of(waiters_.wait(deadline), "wait for a semaphore");
+}
+
+bool Semaphore::try_acquire() noexcept {
+  if (units_ == 0) return false;
+  --units_;
+  return true;
+}
+
+// A unit goes straight to who has waited longest, so that nobody can overtake.
+void Semaphore::release() {
+  if (!waiters_.wake_one()) ++units_;
+}
+
+Result<Mutex::Lock> Mutex::lock(Deadline deadline) {
+  if (auto lock = try_lock()) return *std::move(lock);
+  const Result<void> got = result_of(waiters_.wait(deadline), "lock a mutex");
+  if (!got) return got.error();
+  return Lock(*this);
+}
+
+std::optional<Mutex::Lock> Mutex::try_lock() noexcept {
+  if (locked_) return std::nullopt;
+  locked_ = true;
+  return Lock(*this);
+}
+
+// The mutex stays locked when it goes to a waiter.
+void Mutex::unlock() {
+  HEDDLE_ASSERT(locked_);
+  if (!waiters_.wake_one()) locked_ = false;
+}
+
+void Mutex::relock() {
+  if (!std::exchange(locked_, true)) return;
+  (void)waiters_.wait(Deadline::never(), Cancellable::kNo);
+}
+
+Result<void> Condition::wait(Mutex::Lock& lock, Deadline deadline) {
+  Mutex& mutex = *lock.mutex_;
+  mutex.unlock();
+  const Wake wake = waiters_.wait(deadline);
+  mutex.relock();
+  return result_of(wake, "wait for a condition");
+}
+
+void WaitGroup::done() {
+  HEDDLE_ASSERT(pending_ > 0);
+  if (--pending_ == 0) waiters_.wake_all();
+}
+
+Result<void> WaitGroup::wait(Deadline deadline) {
+  while (pending_ > 0) {
+    const Result<void> woken = result_of(waiters_.wait(deadline), "wait for a group");
+    if (!woken) return woken;
+  }
+  return {};
+}
+
+}  // namespace heddle

@@ -1,0 +1,86 @@
+// Percent-encoding and HTML escapes: see escape.h.
+#include "http/escape.h"
+
+namespace heddle::http {
+namespace {
+
+int hex_digit(char digit) noexcept {
+  if (digit >= '0' && digit <= '9') return digit - '0';
+  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+  if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
+  return -1;
+}
+
+bool stays_as_it_is(char c) noexcept {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+         c == '.' || c == '_' || c == '~' || c == '/';
+}
+
+}  // namespace
+
+Decoding percent_decode(std::string_view encoded, std::span<char> decoded, std::size_t& size) {
+  size = 0;
+  for (std::size_t i = 0; i < encoded.size(); ++i) {
+    char c = encoded[i];
+    if (c == '%') {
+      if (encoded.size() - i < 3) return Decoding::kMalformed;
+      const int high = hex_digit(encoded[i + 1]);
+      const int low = hex_digit(encoded[i + 2]);
+      if (high < 0 || low < 0) return Decoding::kMalformed;
+      c = static_cast<char>(high * 16 + low);
+      i += 2;
+      if (c == '/') return Decoding::kEncodedSlash;
+    }
+    if (c == '\0') return Decoding::kMalformed;
+    if (size + 1 >= decoded.size()) return Decoding::kTooLong;
+    decoded[size++] = c;
+  }
+  if (decoded.empty()) return Decoding::kTooLong;
+  decoded[size] = '\0';
+  return Decoding::kOk;
+}
+
+void append_percent_encoded(std::string& to, std::string_view path) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  for (const char c : path) {
+    if (stays_as_it_is(c)) {
+      to += c;
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    to += '%';
+    to += kDigits[byte >> 4U];
+    to += kDigits[byte & 15U];
+  }
+}
+
+void append_html(std::string& to, std::string_view text) {
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        to += "&amp;";
+        break;
+      case '<':
+        to += "&lt;";
+        break;
+      case '>':
+        to += "&gt;";
+        break;
+      case '"':
+        to += "&quot;";
+        break;
+      case '\'':
+        to += "&#39;";
+        break;
+      default:
+        // Control characters are not allowed in HTML, not even as references.
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+          to += "\xEF\xBF\xBD";
+        } else {
+          to += c;
+        }
+    }
+  }
+}
+
+}  // namespace heddle::http

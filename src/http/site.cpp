@@ -1,0 +1,140 @@
+// From a request to a file: see site.h.
+#include "http/site.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+
+#include "http/content_type.h"
+#include "http/escape.h"
+#include "http/listing.h"
+#include "http/range.h"
+
+namespace heddle::http {
+namespace {
+
+constexpr std::string_view kIndex = "index.html";
+
+int status_of(const Error& error) noexcept {
+  if (error.code == Errc::kExhausted) return 503;
+  switch (error.sys_errno) {
+    case EACCES:
+    case EPERM:
+      return 403;
+    case EIO:
+      return 500;
+    default:
+      // Also what would lead outside: whether there is something is no one's business.
+      return 404;
+  }
+}
+
+Response file_response(const Request& request, Descriptor file, const struct stat& status,
+                       std::string_view path) {
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  const Validators validators(
+      std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec, size);
+  switch (check_conditions(request, validators)) {
+    case Verdict::kProceed:
+      break;
+    case Verdict::kNotModified: {
+      Response response{.status = 304};
+      response.validators = validators;
+      return response;
+    }
+    case Verdict::kPreconditionFailed:
+      return error_response(412);
+  }
+  Response response;
+  response.content_type = content_type(path);
+  response.validators = validators;
+  response.length = size;
+  if (request.method == Method::kGet && !request.range.empty() &&
+      range_applies(request, validators)) {
+    const ByteRange range = parse_range(request.range, size);
+    if (range.kind == ByteRange::Kind::kUnsatisfiable) {
+      response = error_response(416);
+      response.file_size = size;
+      return response;
+    }
+    if (range.kind == ByteRange::Kind::kPart) {
+      response.status = 206;
+      response.file_size = size;
+      response.offset = range.offset;
+      response.length = range.length;
+    }
+  }
+  response.file = std::move(file);
+  return response;
+}
+
+// Made from the decoded path: what a client sends as it is could name another host
+// ("//host") or end the field.
+Response redirect_to_folder(std::string_view path, std::string_view query) {
+  Response response = error_response(301);
+  response.location = "/";
+  append_percent_encoded(response.location, path);
+  response.location += '/';
+  response.location += query;  // The parser let only visible characters through.
+  return response;
+}
+
+}  // namespace
+
+Response Site::answer(const Request& request, std::span<char> scratch) const {
+  if (request.method == Method::kUnknown) return error_response(501);
+  if (request.method == Method::kOther) return error_response(405);
+  const std::optional<Target> target = split_target(request.target);
+  if (!target) return error_response(400);
+  return answer_path(request, *target, scratch);
+}
+
+Response Site::answer_path(const Request& request, const Target& target,
+                           std::span<char> scratch) const {
+  std::size_t size = 0;
+  switch (percent_decode(target.path, scratch, size)) {
+    case Decoding::kOk:
+      break;
+    case Decoding::kMalformed:
+      return error_response(400);
+    case Decoding::kEncodedSlash:
+      return error_response(404);
+    case Decoding::kTooLong:
+      return error_response(414);
+  }
+  const std::string_view decoded(scratch.data(), size);
+  const std::string_view path = decoded.substr(std::min(decoded.find_first_not_of('/'), size));
+  if (path.empty() || path.back() == '/') return answer_folder(request, path);
+  Result<Descriptor> opened = root_.open(path.data());
+  if (!opened) return error_response(status_of(opened.error()));
+  struct stat status {};
+  if (::fstat(opened->get(), &status) != 0) return error_response(500);
+  if (S_ISDIR(status.st_mode)) return redirect_to_folder(path, target.query);
+  if (!S_ISREG(status.st_mode)) return error_response(403);
+  return file_response(request, std::move(*opened), status, path);
+}
+
+Response Site::answer_folder(const Request& request, std::string_view path) const {
+  std::string name(path);  // "" or "folder/"
+  name += kIndex;
+  Result<Descriptor> opened = root_.open(name.c_str());
+  struct stat status {};
+  if (opened) {
+    if (::fstat(opened->get(), &status) != 0) return error_response(500);
+    if (S_ISREG(status.st_mode)) return file_response(request, std::move(*opened), status, name);
+  } else if (opened.error().sys_errno != ENOENT) {
+    return error_response(status_of(opened.error()));
+  }
+  opened = root_.open(path.empty() ? "." : name.assign(path).c_str());
+  if (!opened) return error_response(status_of(opened.error()));
+  Result<std::string> page = list_folder(std::move(*opened), name.assign("/").append(path));
+  if (!page) return error_response(status_of(page.error()));
+  Response response;
+  response.length = page->size();
+  response.text = std::move(*page);
+  return response;
+}
+
+}  // namespace heddle::http

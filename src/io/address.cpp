@@ -1,0 +1,139 @@
+// Parsing and printing socket addresses.
+#include "heddle/address.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/assert.h"
+
+namespace heddle {
+namespace {
+
+constexpr std::string_view kUnixPrefix = "unix:";
+
+Error invalid(const char* operation) {
+  return {.code = Errc::kInvalid, .operation = operation};
+}
+
+template <typename T>
+T read_as(const std::byte* from) noexcept {
+  T value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+template <typename T>
+Address make(const T& from, std::size_t size = sizeof(T)) {
+  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&from), size);
+}
+
+}  // namespace
+
+Result<Address> Address::parse(std::string_view text) {
+  if (text.starts_with(kUnixPrefix)) return from_unix_path(text.substr(kUnixPrefix.size()));
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) {
+    return invalid("parse an address: expected IP:PORT, [IPV6]:PORT or unix:PATH");
+  }
+  std::string_view ip = text.substr(0, colon);
+  const std::string_view digits = text.substr(colon + 1);
+  std::uint16_t port = 0;
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (digits.empty() || parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size()) {
+    return invalid("parse an address: the port is not a number from 0 to 65535");
+  }
+  if (ip.starts_with('[') && ip.ends_with(']')) {
+    ip = ip.substr(1, ip.size() - 2);
+  } else if (ip.find(':') != std::string_view::npos) {
+    return invalid("parse an address: an IPv6 address needs brackets, as in [::1]:443");
+  }
+  return from_ip(ip, port);
+}
+
+Result<Address> Address::from_ip(std::string_view ip, std::uint16_t port) {
+  const std::string text(ip);
+  if (sockaddr_in v4{}; ::inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    return make(v4);
+  }
+  if (sockaddr_in6 v6{}; ::inet_pton(AF_INET6, text.c_str(), &v6.sin6_addr) == 1) {
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(port);
+    return make(v6);
+  }
+  return invalid("parse an IP address");
+}
+
+Result<Address> Address::from_unix_path(std::string_view path) {
+  sockaddr_un unix_address{};
+  if (path.empty() || path.size() >= sizeof(unix_address.sun_path)) {
+    return invalid("parse a Unix socket path: it has 1 to 107 bytes");
+  }
+  unix_address.sun_family = AF_UNIX;
+  std::memcpy(unix_address.sun_path, path.data(), path.size());
+  return make(unix_address, offsetof(sockaddr_un, sun_path) + path.size() + 1);
+}
+
+Address Address::from_sockaddr(const sockaddr* from, std::size_t size) {
+  Address address;
+  HEDDLE_ASSERT(size >= sizeof(sa_family_t) && size <= address.storage_.size());
+  std::memcpy(address.storage_.data(), from, size);
+  address.size_ = static_cast<unsigned>(size);
+  const int family = address.family();
+  HEDDLE_ASSERT(family == AF_INET || family == AF_INET6 || family == AF_UNIX);
+  return address;
+}
+
+std::string Address::to_string() const {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  switch (family()) {
+    case AF_INET: {
+      const auto v4 = read_as<sockaddr_in>(storage_.data());
+      (void)::inet_ntop(AF_INET, &v4.sin_addr, text.data(), text.size());
+      return std::string(text.data()) + ":" + std::to_string(port());
+    }
+    case AF_INET6: {
+      const auto v6 = read_as<sockaddr_in6>(storage_.data());
+      (void)::inet_ntop(AF_INET6, &v6.sin6_addr, text.data(), text.size());
+      return "[" + std::string(text.data()) + "]:" + std::to_string(port());
+    }
+    default: {
+      const auto* path = reinterpret_cast<const char*>(storage_.data()) +
+                         offsetof(sockaddr_un, sun_path);
+      // Storage is longer than any path, and zeroed.
+      return std::string(kUnixPrefix) + (size_ > sizeof(sa_family_t) ? path : "");
+    }
+  }
+}
+
+int Address::family() const noexcept {
+  return read_as<sa_family_t>(storage_.data());
+}
+
+std::uint16_t Address::port() const noexcept {
+  switch (family()) {
+    case AF_INET:
+      return ntohs(read_as<sockaddr_in>(storage_.data()).sin_port);
+    case AF_INET6:
+      return ntohs(read_as<sockaddr_in6>(storage_.data()).sin6_port);
+    default:
+      return 0;
+  }
+}
+
+const sockaddr* Address::data() const noexcept {
+  return reinterpret_cast<const sockaddr*>(storage_.data());
+}
+
+bool Address::operator==(const Address& other) const noexcept {
+  return size_ == other.size_ && storage_ == other.storage_;
+}
+
+}  // namespace heddle

@@ -1,0 +1,72 @@
+// Connecting to one address.
+#include <algorithm>
+#include <cerrno>
+
+#include <sys/socket.h>
+
+#include "fiber/scheduler.h"
+#include "io/sockets.h"
+
+namespace heddle::io {
+namespace {
+
+constexpr const char* kOperation = "connect";
+
+Error failure(int sys_errno) {
+  switch (sys_errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EADDRNOTAVAIL:  // No free local port.
+      return {.code = Errc::kExhausted, .sys_errno = sys_errno, .operation = kOperation};
+    default:
+      return {.code = Errc::kUnreachable, .sys_errno = sys_errno, .operation = kOperation};
+  }
+}
+
+Error interrupted(Wake wake) {
+  return {.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
+          .operation = kOperation};
+}
+
+// Starts to connect. Returns 0, EINPROGRESS, or what went wrong. A Unix listener
+// whose backlog is full gives EAGAIN, and no event tells when to try again.
+Result<int> start(int fd, const Address& address, Deadline deadline) {
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  Duration pause = std::chrono::milliseconds(1);
+  while (::connect(fd, address.data(), address.size()) != 0) {
+    const int failed = errno;
+    if (failed == EINTR) return EINPROGRESS;  // It goes on in the background: connect(2).
+    if (failed != EAGAIN) return failed;
+    const Deadline again = std::min(deadline, Deadline::at(scheduler.now() + pause));
+    const Wake wake = scheduler.park(again);
+    if (wake == Wake::kCancelled || again == deadline) return interrupted(wake);
+    pause = std::min<Duration>(pause * 2, std::chrono::milliseconds(100));
+  }
+  return 0;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Socket>> connect_address(Reactor& reactor, const Address& address,
+                                                Deadline deadline) {
+  UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return failure(errno);
+  const Result<int> started = start(fd.get(), address, deadline);
+  if (!started) return started.error();
+  if (*started != 0 && *started != EINPROGRESS) return failure(*started);
+  // Registered only now: an unconnected socket would report a hang-up at once.
+  auto socket = SocketFactory::make(reactor, std::move(fd));
+  if (!socket || *started == 0) return socket;
+  if (const Wake wake = SocketFactory::wait_connected(**socket, deadline); wake != Wake::kReady) {
+    return interrupted(wake);
+  }
+  int failed = 0;
+  socklen_t size = sizeof(failed);
+  (void)::getsockopt((*socket)->native_handle(), SOL_SOCKET, SO_ERROR, &failed, &size);
+  if (failed != 0) return failure(failed);
+  return socket;
+}
+
+}  // namespace heddle::io

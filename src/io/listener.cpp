@@ -1,0 +1,147 @@
+// Accepting connections, and staying alive when there are too many.
+#include "heddle/listener.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fiber/scheduler.h"
+#include "io/sockets.h"
+
+namespace heddle {
+namespace {
+
+constexpr int kYieldAfter = 32;
+constexpr Duration kBackoffMin = std::chrono::milliseconds(5);
+constexpr Duration kBackoffMax = std::chrono::seconds(1);
+
+Error unusable(const char* operation, int sys_errno) {
+  const bool exhausted = sys_errno == EMFILE || sys_errno == ENFILE || sys_errno == ENOMEM;
+  return {.code = exhausted ? Errc::kExhausted : Errc::kInvalid,
+          .sys_errno = sys_errno,
+          .operation = operation};
+}
+
+std::string unix_path(const Address& address) {
+  return address.to_string().substr(std::string_view("unix:").size());
+}
+
+// Removes a socket file that a dead process left: nobody accepts there any more.
+void remove_abandoned(const Address& address) {
+  struct stat status {};
+  const std::string path = unix_path(address);
+  if (::lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return;
+  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!probe) return;
+  if (::connect(probe.get(), address.data(), address.size()) != 0 && errno == ECONNREFUSED) {
+    (void)::unlink(path.c_str());
+  }
+}
+
+// Whether accept(2) says that this connection died, not that accepting fails.
+bool only_this_connection(int sys_errno) {
+  switch (sys_errno) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case EPERM:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::listen_on(
+    Reactor& reactor, const Address& address, const ListenOptions& options) {
+  UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return unusable("make a socket", errno);
+  const int on = 1;
+  if (address.family() == AF_UNIX) {
+    remove_abandoned(address);
+  } else {
+    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (options.reuse_port) {
+      (void)::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    }
+  }
+  if (::bind(fd.get(), address.data(), address.size()) != 0) {
+    return unusable("bind an address", errno);
+  }
+  if (::listen(fd.get(), options.backlog) != 0) return unusable("listen", errno);
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(storage);
+  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
+  if (::getsockname(fd.get(), generic, &size) != 0) return unusable("getsockname", errno);
+  auto pollable = Pollable::create(reactor, std::move(fd));
+  if (!pollable) return pollable.error();
+  return std::pair{*std::move(pollable), Address::from_sockaddr(generic, size)};
+}
+
+Listener::Listener(std::unique_ptr<io::Pollable> pollable, Address address)
+    : pollable_(std::move(pollable)), address_(address) {}
+
+Listener::~Listener() {
+  if (address_.family() == AF_UNIX) (void)::unlink(unix_path(address_).c_str());
+}
+
+Address Listener::address() const {
+  return address_;
+}
+
+Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
+  constexpr const char* kOperation = "accept a connection";
+  for (;;) {
+    if (++accepted_in_row_ > kYieldAfter) {
+      accepted_in_row_ = 0;
+      if (fiber::Scheduler::current().yield() == Wake::kCancelled) {
+        return Error{.code = Errc::kCancelled, .operation = kOperation};
+      }
+    }
+    const Wake wake = pollable_->wait(Interest::kRead, deadline);
+    if (wake != Wake::kReady) {
+      return Error{.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
+                   .operation = kOperation};
+    }
+    UniqueFd fd(::accept4(pollable_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd) {
+      backoff_ = Duration::zero();
+      return io::SocketFactory::make(pollable_->reactor(), std::move(fd));
+    }
+    const int failed = errno;
+    if (failed == EAGAIN) {
+      pollable_->readable = false;
+      accepted_in_row_ = 0;
+    } else if (!only_this_connection(failed)) {
+      return back_off(deadline, failed);
+    }
+  }
+}
+
+// The connection stays in the backlog and makes no further event, so only time
+// tells when to try again: trying at once would spin.
+Error Listener::back_off(Deadline deadline, int sys_errno) {
+  backoff_ = std::clamp(backoff_ * 2, kBackoffMin, kBackoffMax);
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  const Deadline again = Deadline::at(scheduler.now() + backoff_);
+  const Wake wake = scheduler.park(std::min(again, deadline));
+  if (wake == Wake::kCancelled) {
+    return {.code = Errc::kCancelled, .operation = "accept a connection"};
+  }
+  return {.code = Errc::kExhausted, .sys_errno = sys_errno, .operation = "accept a connection"};
+}
+
+}  // namespace heddle

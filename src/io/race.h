@@ -1,0 +1,137 @@
+// Happy Eyeballs, version 2 (RFC 8305): connects to whichever address of either
+// family answers first, without making the network do all the work twice.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
+
+#include "heddle/address.h"
+#include "heddle/deadline.h"
+#include "heddle/fiber.h"
+#include "heddle/result.h"
+#include "heddle/wait_queue.h"
+
+namespace heddle::io {
+
+// Race is independent of what it connects, so that a simulation can run it.
+template <typename Connection>
+class Race {
+ public:
+  using Resolve = std::function<Result<std::vector<Address>>(int family, Deadline)>;
+  using Connect = std::function<Result<Connection>(const Address&, Deadline)>;
+
+  static constexpr Duration kResolutionDelay = std::chrono::milliseconds(50);
+  static constexpr Duration kAttemptDelay = std::chrono::milliseconds(250);
+
+  Race(Resolve resolve, Connect connect, Deadline deadline)
+      : resolve_(std::move(resolve)), connect_(std::move(connect)), deadline_(deadline) {}
+
+  // Parks until one attempt has succeeded, all have failed, or the deadline.
+  Result<Connection> run() {
+    return scope([this](Scope& fibers) -> Result<Connection> {
+      Result<void> going = start_resolving(fibers);
+      while (going && !won_) going = advance(fibers);
+      fibers.cancel();
+      if (won_) return *std::move(won_);
+      return going.error();
+    });
+  }
+
+ private:
+  Result<void> start_resolving(Scope& fibers) {
+    for (const int family : {AF_INET6, AF_INET}) {
+      const auto task = fibers.spawn("resolve", [this, family] { resolve(family); });
+      if (!task) return task.error();
+      ++resolving_;
+    }
+    return {};
+  }
+
+  void resolve(int family) {
+    auto found = resolve_(family, deadline_);
+    --resolving_;
+    if (found) {
+      auto& queue = family == AF_INET6 ? ipv6_ : ipv4_;
+      queue.assign(found->begin(), found->end());
+    } else if (!last_error_) {
+      last_error_ = found.error();
+    }
+    if (family == AF_INET6) ipv6_resolved_ = true;
+    changed_.wake_all();
+  }
+
+  // Starts the next attempt if it is time for one, else waits for news.
+  Result<void> advance(Scope& fibers) {
+    const bool addresses_left = !ipv6_.empty() || !ipv4_.empty();
+    if (!addresses_left && resolving_ == 0 && attempts_ == 0) return *last_error_;
+    Deadline next = Deadline::never();
+    if (addresses_left) {
+      if (!ipv6_resolved_ && !started_) next = resolution_deadline();
+      if (attempts_ > 0) next = next_attempt_;
+      if (next.is_never() || next.time() <= this_fiber::now()) return start_attempt(fibers);
+    }
+    const Wake wake = changed_.wait(std::min(next, deadline_));
+    if (wake == Wake::kCancelled) return interrupted(Errc::kCancelled);
+    if (wake == Wake::kTimedOut && deadline_ <= next) return interrupted(Errc::kTimedOut);
+    return {};
+  }
+
+  // IPv6 goes first, if its addresses come soon after the others (section 3).
+  Deadline resolution_deadline() {
+    if (!waited_since_) waited_since_ = this_fiber::now();
+    return Deadline::at(*waited_since_ + kResolutionDelay);
+  }
+
+  Result<void> start_attempt(Scope& fibers) {
+    const bool ipv6 = ipv4_.empty() || (ipv6_next_ && !ipv6_.empty());
+    auto& queue = ipv6 ? ipv6_ : ipv4_;
+    const Address address = queue.front();
+    queue.pop_front();
+    ipv6_next_ = !ipv6;  // The families take turns (section 4).
+    started_ = true;
+    next_attempt_ = this_fiber::after(kAttemptDelay);
+    const auto task = fibers.spawn("connect", [this, address] { attempt(address); });
+    if (!task) return task.error();
+    ++attempts_;
+    return {};
+  }
+
+  void attempt(const Address& address) {
+    auto connected = connect_(address, deadline_);
+    --attempts_;
+    if (!connected) {
+      last_error_ = connected.error();
+      next_attempt_ = this_fiber::after(Duration::zero());  // No use in waiting longer.
+    } else if (!won_) {
+      won_ = *std::move(connected);
+    }
+    changed_.wake_all();
+  }
+
+  static Error interrupted(Errc code) { return {.code = code, .operation = "connect"}; }
+
+  Resolve resolve_;
+  Connect connect_;
+  Deadline deadline_;
+
+  int resolving_ = 0;
+  bool ipv6_resolved_ = false;
+  std::optional<TimePoint> waited_since_;
+  std::deque<Address> ipv6_;
+  std::deque<Address> ipv4_;
+
+  int attempts_ = 0;
+  bool started_ = false;
+  bool ipv6_next_ = true;
+  Deadline next_attempt_ = Deadline::never();
+  std::optional<Connection> won_;
+  std::optional<Error> last_error_;
+  WaitQueue changed_;
+};
+
+}  // namespace heddle::io

@@ -1,0 +1,172 @@
+// The one place that calls epoll and asks for the time.
+#include "io/reactor.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <span>
+#include <utility>
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "base/assert.h"
+
+namespace heddle::io {
+namespace {
+
+constexpr std::uint64_t pack(std::uint32_t index, std::uint32_t generation) {
+  return (std::uint64_t{generation} << 32) | index;
+}
+
+// Rounded up, so that the deadline has passed when epoll_wait() returns.
+int timeout_ms(Deadline until, TimePoint now) {
+  if (until.is_never()) return -1;
+  if (until.time() <= now) return 0;
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(until.time() - now).count();
+  return static_cast<int>(std::min<std::int64_t>(wait, INT_MAX));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Reactor>> Reactor::create() {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll) {
+    return Error{.code = Errc::kExhausted, .sys_errno = errno, .operation = "epoll_create1"};
+  }
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return Error{.code = Errc::kExhausted, .sys_errno = errno, .operation = "eventfd"};
+  epoll_event events{.events = EPOLLIN, .data = {.u64 = pack(kPostedIndex, 0)}};
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event.get(), &events) != 0) {
+    return Error{.code = Errc::kExhausted, .sys_errno = errno, .operation = "epoll_ctl"};
+  }
+  return std::unique_ptr<Reactor>(new Reactor(std::move(epoll), std::move(event)));
+}
+
+Reactor::Reactor(UniqueFd epoll, UniqueFd posted)
+    : epoll_(std::move(epoll)), event_(std::move(posted)), slots_(1) {
+  refresh_now();
+}
+
+void Reactor::refresh_now() noexcept {
+  now_ = std::chrono::steady_clock::now();  // tidy: the one clock.
+}
+
+void Reactor::wait(Deadline until) {
+  std::array<epoll_event, 256> buffer;
+  // With the time of the last look this may wait too long by what ran since then.
+  if (!until.is_never() && until.time() > now_) refresh_now();
+  const int count = ::epoll_wait(epoll_.get(), buffer.data(), static_cast<int>(buffer.size()),
+                                 timeout_ms(until, now_));
+  // Only a signal (EINTR) can end it without events or time.
+  HEDDLE_ASSERT(count >= 0 || errno == EINTR);
+  ++polls_;
+  refresh_now();
+  bool posted = false;
+  for (const epoll_event& event : std::span(buffer).first(static_cast<std::size_t>(
+           std::max(count, 0)))) {
+    const auto index = static_cast<std::uint32_t>(event.data.u64);
+    if (index == kPostedIndex) {
+      posted = true;
+      continue;
+    }
+    const Slot& slot = slots_[index];
+    if (slot.pollable != nullptr && slot.generation == event.data.u64 >> 32) {
+      slot.pollable->notify(event.events);
+    }
+  }
+  if (posted) run_posted();
+}
+
+void Reactor::post(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  posted_.push_back(std::move(work));
+  if (posted_.size() > 1) return;  // The reactor has been told and has not come yet.
+  // Fails only when the counter is at its maximum: then it has been told, too.
+  (void)::eventfd_write(event_.get(), 1);
+}
+
+void Reactor::run_posted() {
+  eventfd_t ignored = 0;
+  (void)::eventfd_read(event_.get(), &ignored);
+  std::vector<std::function<void()>> work;
+  {
+    const std::lock_guard lock(mutex_);
+    work.swap(posted_);
+  }
+  for (const auto& each : work) each();
+}
+
+int Reactor::add(Pollable& pollable, int fd, Token& token) {
+  if (free_slots_.empty()) {
+    free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
+    slots_.emplace_back();
+    free_slots_.reserve(slots_.size());  // So that remove() cannot fail.
+  }
+  token.index = free_slots_.back();
+  token.generation = slots_[token.index].generation;
+  epoll_event events{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                     .data = {.u64 = pack(token.index, token.generation)}};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &events) != 0) return errno;
+  free_slots_.pop_back();
+  slots_[token.index].pollable = &pollable;
+  return 0;
+}
+
+// The kernel drops the registration itself when the descriptor is closed.
+void Reactor::remove(const Token& token) noexcept {
+  slots_[token.index].pollable = nullptr;
+  ++slots_[token.index].generation;
+  free_slots_.push_back(token.index);
+}
+
+Result<std::unique_ptr<Pollable>> Pollable::create(Reactor& reactor, UniqueFd fd) {
+  std::unique_ptr<Pollable> made(new Pollable(reactor, std::move(fd)));
+  const int failed = reactor.add(*made, made->fd(), made->token_);
+  if (failed != 0) {
+    return Error{.code = failed == ENOSPC || failed == ENOMEM ? Errc::kExhausted : Errc::kInvalid,
+                 .sys_errno = failed,
+                 .operation = "epoll_ctl"};
+  }
+  return made;
+}
+
+Pollable::~Pollable() {
+  HEDDLE_ASSERT(reader_ == nullptr && writer_ == nullptr);
+  if (token_.index != 0) reactor_.remove(token_);
+}
+
+Wake Pollable::wait(Interest interest, Deadline deadline) {
+  const auto bits = static_cast<unsigned>(interest);
+  const bool for_read = (bits & static_cast<unsigned>(Interest::kRead)) != 0;
+  // A reader that would also like to write leaves that to a fiber that waits for it.
+  const bool for_write = interest == Interest::kWrite ||
+                         (interest == Interest::kReadOrWrite && writer_ == nullptr);
+  if ((for_read && readable) || (for_write && writable)) return Wake::kReady;
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  fiber::Fiber& fiber = scheduler.running_fiber();
+  HEDDLE_ASSERT(!for_read || reader_ == nullptr);
+  HEDDLE_ASSERT(!for_write || writer_ == nullptr);
+  if (for_read) reader_ = &fiber;
+  if (for_write) writer_ = &fiber;
+  const Wake wake = scheduler.park(deadline);
+  if (for_read) reader_ = nullptr;
+  if (for_write) writer_ = nullptr;
+  return wake;
+}
+
+void Pollable::notify(std::uint32_t events) noexcept {
+  constexpr std::uint32_t kAtEnd = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+  if ((events & kAtEnd) != 0) hangup = true;
+  if ((events & (EPOLLIN | kAtEnd)) != 0) {
+    readable = true;
+    if (reader_ != nullptr) fiber::Scheduler::current().wake(*reader_);
+  }
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
+    writable = true;
+    if (writer_ != nullptr) fiber::Scheduler::current().wake(*writer_);
+  }
+}
+
+}  // namespace heddle::io

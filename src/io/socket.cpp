@@ -1,0 +1,167 @@
+// Reading and writing a non-blocking socket with no system call that is sure to
+// find nothing.
+#include "heddle/socket.h"
+
+#include <cerrno>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "base/drain.h"
+#include "io/sockets.h"
+
+namespace heddle {
+namespace {
+
+Error interrupted(Wake wake, const char* operation) {
+  return {.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
+          .operation = operation};
+}
+
+Error broken(int sys_errno, const char* operation) {
+  return {.code = Errc::kDisconnected, .sys_errno = sys_errno, .operation = operation};
+}
+
+using AddressCall = int (*)(int, sockaddr*, socklen_t*);
+
+Result<Address> ask_address(int fd, AddressCall call, const char* operation) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(storage);
+  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
+  if (call(fd, generic, &size) != 0) return broken(errno, operation);
+  return Address::from_sockaddr(generic, size);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Socket>> io::SocketFactory::make(Reactor& reactor, UniqueFd fd) {
+  // Fails for a Unix socket, which needs none.
+  const int on = 1;
+  (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  auto pollable = Pollable::create(reactor, std::move(fd));
+  if (!pollable) return pollable.error();
+  // A new connection has room; whether data has arrived the first event tells.
+  (*pollable)->writable = true;
+  return std::unique_ptr<Socket>(new Socket(*std::move(pollable)));
+}
+
+Wake io::SocketFactory::wait_connected(Socket& socket, Deadline deadline) {
+  socket.pollable_->writable = false;
+  return socket.pollable_->wait(Interest::kWrite, deadline);
+}
+
+Socket::Socket(std::unique_ptr<io::Pollable> pollable) : pollable_(std::move(pollable)) {}
+Socket::~Socket() = default;
+
+IoResult Socket::try_read(std::span<std::byte> into) noexcept {
+  io::Pollable& pollable = *pollable_;
+  if (!pollable.readable) return {IoResult::Kind::kWouldBlock};
+  ssize_t count = 0;
+  int failed = 0;
+  do {
+    count = ::recv(pollable.fd(), into.data(), into.size(), 0);
+    failed = errno;
+  } while (count < 0 && failed == EINTR);
+  if (count > 0) {
+    const auto bytes = static_cast<std::size_t>(count);
+    // A short read took all there was. What comes later makes a new event, except
+    // an end that has been announced already.
+    if (bytes < into.size() && !pollable.hangup) pollable.readable = false;
+    return {IoResult::Kind::kBytes, bytes};
+  }
+  if (count == 0) return {IoResult::Kind::kEnd};
+  if (failed == EAGAIN) {
+    pollable.readable = false;
+    return {IoResult::Kind::kWouldBlock};
+  }
+  return {IoResult::Kind::kFailed, 0, failed};
+}
+
+IoResult Socket::try_write(std::span<const std::byte> from) noexcept {
+  io::Pollable& pollable = *pollable_;
+  if (!pollable.writable) return {IoResult::Kind::kWouldBlock};
+  ssize_t count = 0;
+  int failed = 0;
+  do {
+    count = ::send(pollable.fd(), from.data(), from.size(), MSG_NOSIGNAL);
+    failed = errno;
+  } while (count < 0 && failed == EINTR);
+  if (count >= 0) {
+    const auto bytes = static_cast<std::size_t>(count);
+    if (bytes < from.size()) pollable.writable = false;  // Full: an event tells when not.
+    return {IoResult::Kind::kBytes, bytes};
+  }
+  if (failed == EAGAIN) {
+    pollable.writable = false;
+    return {IoResult::Kind::kWouldBlock};
+  }
+  return {IoResult::Kind::kFailed, 0, failed};
+}
+
+Wake Socket::wait(Interest interest, Deadline deadline) {
+  return pollable_->wait(interest, deadline);
+}
+
+void Socket::shutdown_write() noexcept {
+  // Fails when the peer has reset the connection, which ends it as well.
+  (void)::shutdown(pollable_->fd(), SHUT_WR);
+}
+
+Result<std::size_t> Socket::read(std::span<std::byte> into, Deadline deadline) {
+  if (into.empty()) return std::size_t{0};
+  for (;;) {
+    const IoResult io = try_read(into);
+    switch (io.kind) {
+      case IoResult::Kind::kBytes:
+        fiber::Scheduler::current().breathe();
+        return io.bytes;
+      case IoResult::Kind::kEnd:
+        return std::size_t{0};
+      case IoResult::Kind::kFailed:
+        return broken(io.sys_errno, "read from a socket");
+      case IoResult::Kind::kWouldBlock:
+        break;
+    }
+    const Wake wake = wait(Interest::kRead, deadline);
+    if (wake != Wake::kReady) return interrupted(wake, "read from a socket");
+  }
+}
+
+Result<void> Socket::write(std::span<const std::byte> from, Deadline deadline) {
+  while (!from.empty()) {
+    const IoResult io = try_write(from);
+    switch (io.kind) {
+      case IoResult::Kind::kBytes:
+        from = from.subspan(io.bytes);
+        continue;
+      case IoResult::Kind::kEnd:
+      case IoResult::Kind::kFailed:
+        return broken(io.sys_errno, "write to a socket");
+      case IoResult::Kind::kWouldBlock:
+        break;
+    }
+    const Wake wake = wait(Interest::kWrite, deadline);
+    if (wake != Wake::kReady) return interrupted(wake, "write to a socket");
+  }
+  fiber::Scheduler::current().breathe();
+  return {};
+}
+
+Result<void> Socket::close(Deadline deadline) {
+  return finish_and_drain(*this, deadline);
+}
+
+Result<Address> Socket::local_address() const {
+  return ask_address(pollable_->fd(), ::getsockname, "getsockname");
+}
+
+Result<Address> Socket::peer_address() const {
+  return ask_address(pollable_->fd(), ::getpeername, "getpeername");
+}
+
+int Socket::native_handle() const noexcept {
+  return pollable_->fd();
+}
+
+}  // namespace heddle

@@ -1,0 +1,12 @@
+// From OpenSSL's error queue to Error.
+#pragma once
+
+#include "heddle/error.h"
+
+namespace heddle::openssl {
+
+// An Error with the oldest entry of the thread's queue, which is the root cause. An
+// entry for a failed system call becomes `sys_errno`. Leaves the queue as it is.
+Error error_from_queue(Errc code, const char* operation) noexcept;
+
+}  // namespace heddle::openssl

@@ -1,0 +1,110 @@
+// Differences between OpenSSL versions, in one place: 3.0 to 3.6, and 4.x.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/opensslv.h>
+
+namespace heddle::openssl::version {
+
+// ERR_peek_error() does not see entries flagged ERR_FLAG_CLEAR. A mark can be set
+// exactly if there is an entry to carry it.
+inline bool queue_is_empty() noexcept {
+  if (ERR_set_mark() == 0) return true;
+  ERR_clear_last_mark();
+  return false;
+}
+
+#if OPENSSL_VERSION_NUMBER < 0x40000000L
+
+// To 3.6 the thread's queue is a public structure whose layout never changed.
+// Exchanging it whole keeps what the calls of 3.2 lose: marks and flags.
+class QueueContent {
+ public:
+  QueueContent() = default;
+  QueueContent(const QueueContent&) = delete;
+  QueueContent& operator=(const QueueContent&) = delete;
+
+  ~QueueContent() {
+    for (std::size_t i = 0; i < ERR_NUM_ERRORS; ++i) {
+      if ((state_.err_data_flags[i] & ERR_TXT_MALLOCED) != 0) OPENSSL_free(state_.err_data[i]);
+      OPENSSL_free(state_.err_file[i]);
+      OPENSSL_free(state_.err_func[i]);
+    }
+  }
+
+  // Null only when OpenSSL could not allocate it.
+  static ERR_STATE* thread_state() noexcept {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    return ERR_get_state();
+#pragma GCC diagnostic pop
+  }
+
+  // Either also moves the text buffers that emptied slots keep for their next use,
+  // so that none is lost or freed twice.
+  void take() noexcept { std::swap(state_, *thread_state()); }
+  void put() noexcept { std::swap(state_, *thread_state()); }
+
+ private:
+  ERR_STATE state_{};
+};
+
+inline std::pair<const int*, const int*> queue_ends() noexcept {
+  const ERR_STATE* state = QueueContent::thread_state();
+  return state != nullptr ? std::pair{&state->top, &state->bottom}
+                          : std::pair<const int*, const int*>{};
+}
+
+#else
+
+// From 4.0 only calls are left. OSSL_ERR_STATE_save() and _restore() lose marks
+// and append, so the queue is peeled from mark to mark.
+class QueueContent {
+ public:
+  QueueContent() = default;
+  QueueContent(const QueueContent&) = delete;
+  QueueContent& operator=(const QueueContent&) = delete;
+
+  ~QueueContent() {
+    for (const Layer& layer : layers_) OSSL_ERR_STATE_free(layer.entries);
+  }
+
+  void take() noexcept {
+    do {
+      Layer layer{OSSL_ERR_STATE_new(), 0};
+      OSSL_ERR_STATE_save_to_mark(layer.entries);
+      // Marks that lie right under the layer, on the entry that is newest now.
+      while (ERR_count_to_mark() == 0 && ERR_clear_last_mark() == 1) ++layer.marks_below;
+      layers_.push_back(layer);
+    } while (!queue_is_empty());
+  }
+
+  void put() noexcept {
+    ERR_clear_error();
+    for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+      for (int i = 0; i < layer->marks_below; ++i) ERR_set_mark();
+      OSSL_ERR_STATE_restore(layer->entries);
+    }
+  }
+
+ private:
+  struct Layer {
+    ERR_STATE* entries;
+    int marks_below;
+  };
+
+  std::vector<Layer> layers_;  // Newest entries first.
+};
+
+inline std::pair<const int*, const int*> queue_ends() noexcept {
+  return {};
+}
+
+#endif
+
+}  // namespace heddle::openssl::version

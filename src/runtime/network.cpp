@@ -1,0 +1,63 @@
+// The public factories: what needs a runtime's reactor or resolver.
+#include <string>
+
+#include <fcntl.h>
+
+#include "heddle/listener.h"
+#include "heddle/runtime.h"
+#include "heddle/signals.h"
+#include "heddle/socket.h"
+
+#include "io/race.h"
+#include "io/resolver.h"
+#include "io/signals.h"
+#include "io/sockets.h"
+
+namespace heddle {
+
+Result<std::unique_ptr<Socket>> Socket::adopt(Runtime& runtime, int descriptor) {
+  UniqueFd fd(descriptor);
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+    return Error{.code = Errc::kInvalid, .sys_errno = errno, .operation = "adopt a socket"};
+  }
+  return io::SocketFactory::make(runtime.reactor(), std::move(fd));
+}
+
+Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address,
+                                        Deadline deadline) {
+  return io::connect_address(runtime.reactor(), address, deadline);
+}
+
+Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host,
+                                        std::uint16_t port, Deadline deadline) {
+  if (const auto address = Address::from_ip(host, port)) {
+    return connect(runtime, *address, deadline);
+  }
+  const Result<io::Resolver*> resolver = runtime.resolver();
+  if (!resolver) return resolver.error();
+  io::Race<std::unique_ptr<Socket>> race(
+      [&resolver, name = std::string(host), port](int family, Deadline until) {
+        return (*resolver)->resolve(name, port, family, until);
+      },
+      [&runtime](const Address& address, Deadline until) {
+        return connect(runtime, address, until);
+      },
+      deadline);
+  return race.run();
+}
+
+Result<std::unique_ptr<Listener>> Listener::create(Runtime& runtime, const Address& address,
+                                                   ListenOptions options) {
+  auto listening = io::listen_on(runtime.reactor(), address, options);
+  if (!listening) return listening.error();
+  return std::unique_ptr<Listener>(
+      new Listener(std::move(listening->first), listening->second));
+}
+
+Result<std::unique_ptr<Signals>> Signals::create(Runtime& runtime,
+                                                 std::initializer_list<int> signals) {
+  return io::SignalsFactory::make(runtime.reactor(), signals);
+}
+
+}  // namespace heddle

@@ -1,0 +1,83 @@
+// A reactor and a scheduler make a runtime.
+#include "heddle/runtime.h"
+
+#include <utility>
+
+#include "base/assert.h"
+#include "fiber/scheduler.h"
+#include "io/reactor.h"
+#include "io/resolver.h"
+
+namespace heddle {
+
+class Runtime::State {
+ public:
+  State(std::unique_ptr<io::Reactor> events, const RuntimeOptions& options)
+      : reactor(std::move(events)),
+        scheduler(*reactor, {.isolation = options.isolation,
+                             .stack_bytes = options.stack_bytes,
+                             .report_stack_overflow = options.report_stack_overflow}) {}
+
+  std::unique_ptr<io::Reactor> reactor;
+  std::unique_ptr<io::Resolver> resolver;  // Made on first use: reads configuration files.
+  fiber::Scheduler scheduler;
+};
+
+Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
+  auto reactor = io::Reactor::create();
+  if (!reactor) return reactor.error();
+  return std::unique_ptr<Runtime>(
+      new Runtime(std::make_unique<State>(*std::move(reactor), options)));
+}
+
+Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Runtime::~Runtime() = default;
+
+Result<void> Runtime::start(SpawnOptions options, std::shared_ptr<detail::TaskState> task) {
+  return state_->scheduler.spawn(std::move(options), std::move(task), /*scope=*/nullptr);
+}
+
+void Runtime::run() {
+  state_->scheduler.run();
+}
+
+void Runtime::post(std::function<void()> work) {
+  state_->reactor->post(std::move(work));
+}
+
+void Runtime::stop() {
+  post([this] { state_->scheduler.cancel_all(); });
+}
+
+TimePoint Runtime::now() const noexcept {
+  // Between runs nobody looks at the clock.
+  if (fiber::Scheduler::current_or_null() != &state_->scheduler) state_->reactor->refresh_now();
+  return state_->reactor->now();
+}
+
+Isolation Runtime::isolation() const noexcept {
+  return state_->scheduler.isolation();
+}
+
+RuntimeStats Runtime::stats() const noexcept {
+  return {.fibers = state_->scheduler.fibers(),
+          .switches = state_->scheduler.switches(),
+          .polls = state_->reactor->polls(),
+          .exchanges = state_->scheduler.exchanges(),
+          .stacks_pooled = state_->scheduler.stacks_pooled()};
+}
+
+io::Reactor& Runtime::reactor() noexcept {
+  return *state_->reactor;
+}
+
+Result<io::Resolver*> Runtime::resolver() {
+  if (!state_->resolver) {
+    auto made = io::Resolver::create(*state_->reactor);
+    if (!made) return made.error();
+    state_->resolver = *std::move(made);
+  }
+  return state_->resolver.get();
+}
+
+}  // namespace heddle

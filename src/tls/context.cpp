@@ -1,0 +1,274 @@
+// Configuring an SSL_CTX.
+#include "heddle/tls/context.h"
+
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "base/assert.h"
+#include "openssl/error.h"
+#include "openssl/error_queue.h"
+#include "openssl/handles.h"
+#include "tls/context_state.h"
+#include "tls/pem.h"
+
+namespace heddle {
+namespace {
+
+using openssl::error_from_queue;
+using openssl::QueueGuard;
+
+constexpr const char* kUseChain = "use the certificate chain";
+
+int version_number(TlsVersion version) {
+  return version == TlsVersion::kTls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
+}
+
+// The server's choice: its own preference among what the client offers.
+int select_alpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
+                const unsigned char* offered, unsigned int offered_size, void* context) {
+  const std::string& ours = static_cast<const tls::ContextState*>(context)->alpn;
+  const auto* const preferred = reinterpret_cast<const unsigned char*>(ours.data());
+  unsigned char* selected = nullptr;
+  const int outcome =
+      SSL_select_next_proto(&selected, out_size, preferred, static_cast<unsigned>(ours.size()),
+                            offered, offered_size);
+  if (outcome != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_NOACK;
+  *out = selected;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+void set_defaults(SSL_CTX* ctx, Role role) {
+  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+  SSL_CTX_set_security_level(ctx, 2);
+  SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                               SSL_OP_CIPHER_SERVER_PREFERENCE);
+  // An idle connection gives its record buffers back. A write that is repeated may
+  // come from another address: small pieces are gathered anew.
+  SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_TRUSTED_FIRST |
+                                                           X509_V_FLAG_PARTIAL_CHAIN |
+                                                           X509_V_FLAG_X509_STRICT);
+  if (role == Role::kClient) {
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
+  } else {
+    // Without one, a server that asks for certificates refuses to resume sessions.
+    constexpr std::array<unsigned char, 6> kName = {'h', 'e', 'd', 'd', 'l', 'e'};
+    SSL_CTX_set_session_id_context(ctx, kName.data(), kName.size());
+  }
+}
+
+}  // namespace
+
+Context::Context(std::shared_ptr<tls::ContextState> state) : state_(std::move(state)) {}
+Context::Context(Context&&) noexcept = default;
+Context& Context::operator=(Context&&) noexcept = default;
+Context::~Context() = default;
+
+Result<Context> Context::create(Role role) {
+  return create(role, role == Role::kClient ? Trust::kSystem : Trust::kNothing);
+}
+
+Result<Context> Context::create(Role role, Trust trust) {
+  // SSL_CTX_new() can succeed and leave entries, under a bad openssl.cnf for one.
+  const QueueGuard guard;
+  auto state = std::make_shared<tls::ContextState>();
+  state->role = role;
+  state->check_hostname = role == Role::kClient;
+  state->ctx.reset(
+      SSL_CTX_new(role == Role::kClient ? TLS_client_method() : TLS_server_method()));
+  if (!state->ctx) return error_from_queue(Errc::kExhausted, "SSL_CTX_new");
+  set_defaults(state->ctx.get(), role);
+  Context context(std::move(state));
+  if (trust == Trust::kSystem) {
+    const Result<void> loaded = context.load_default_certs();
+    if (!loaded) return loaded.error();
+  }
+  return context;
+}
+
+Result<void> Context::load_cert_chain(const std::filesystem::path& chain,
+                                      const std::filesystem::path& key,
+                                      std::string_view password) {
+  auto chain_pem = tls::read_file(chain, "read the certificate chain file");
+  if (!chain_pem) return chain_pem.error();
+  auto key_pem = tls::read_file(key, "read the private key file");
+  if (!key_pem) return key_pem.error();
+  return use_cert_chain(chain_pem->text(), key_pem->text(), password);
+}
+
+Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_view key_pem,
+                                     std::string_view password) {
+  const QueueGuard guard;
+  auto chain = tls::parse_chain(chain_pem, "parse the certificate chain");
+  if (!chain) return chain.error();
+  auto key = tls::parse_key(key_pem, password, "parse the private key");
+  if (!key) return key.error();
+  X509* const leaf = chain->front().get();
+  if (X509_check_private_key(leaf, key->get()) != 1) {
+    return error_from_queue(Errc::kInvalid, "match the private key with the certificate");
+  }
+  openssl::X509StackPtr rest(sk_X509_new_null());
+  if (!rest) return error_from_queue(Errc::kExhausted, kUseChain);
+  for (std::size_t i = 1; i < chain->size(); ++i) {
+    if (sk_X509_push(rest.get(), (*chain)[i].get()) == 0) {
+      return error_from_queue(Errc::kExhausted, kUseChain);
+    }
+    (void)(*chain)[i].release();  // The stack owns it now.
+  }
+  if (SSL_CTX_use_cert_and_key(native_handle(), leaf, key->get(), rest.get(), 1) != 1) {
+    return error_from_queue(Errc::kInvalid, kUseChain);
+  }
+  return {};
+}
+
+Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {
+  const QueueGuard guard;
+  constexpr const char* kOperation = "load trusted certificates";
+  std::error_code failed;
+  const auto status = std::filesystem::status(file_or_folder, failed);
+  if (failed || !std::filesystem::exists(status)) {
+    return Error{.code = Errc::kInvalid,
+                 .sys_errno = failed ? failed.value() : ENOENT,
+                 .operation = kOperation};
+  }
+  const int loaded = std::filesystem::is_directory(status)
+                         ? SSL_CTX_load_verify_dir(native_handle(), file_or_folder.c_str())
+                         : SSL_CTX_load_verify_file(native_handle(), file_or_folder.c_str());
+  if (loaded != 1) return error_from_queue(Errc::kInvalid, kOperation);
+  return {};
+}
+
+Result<void> Context::add_trusted_certificates(std::span<const std::byte> pem_or_der) {
+  const QueueGuard guard;
+  constexpr const char* kOperation = "parse trusted certificates";
+  const std::string_view text(reinterpret_cast<const char*>(pem_or_der.data()),
+                              pem_or_der.size());
+  std::vector<openssl::X509Ptr> certificates;
+  if (text.find("-----BEGIN ") != std::string_view::npos) {
+    auto parsed = tls::parse_chain(text, kOperation);
+    if (!parsed) return parsed.error();
+    certificates = *std::move(parsed);
+  } else {
+    auto parsed = tls::parse_der(pem_or_der, kOperation);
+    if (!parsed) return parsed.error();
+    certificates.push_back(*std::move(parsed));
+  }
+  X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
+  for (const openssl::X509Ptr& certificate : certificates) {
+    if (X509_STORE_add_cert(store, certificate.get()) != 1) {
+      return error_from_queue(Errc::kExhausted, "trust a certificate");
+    }
+  }
+  return {};
+}
+
+Result<void> Context::load_default_certs() {
+  const QueueGuard guard;
+  if (SSL_CTX_set_default_verify_paths(native_handle()) != 1) {
+    return error_from_queue(Errc::kInvalid, "load the system's trusted certificates");
+  }
+  return {};
+}
+
+Result<void> Context::set_versions(TlsVersion oldest, TlsVersion newest) {
+  HEDDLE_ASSERT(oldest <= newest);
+  const QueueGuard guard;
+  if (SSL_CTX_set_min_proto_version(native_handle(), version_number(oldest)) != 1 ||
+      SSL_CTX_set_max_proto_version(native_handle(), version_number(newest)) != 1) {
+    return error_from_queue(Errc::kInvalid, "set the TLS versions");
+  }
+  return {};
+}
+
+Result<void> Context::set_ciphers(std::string_view list) {
+  const QueueGuard guard;
+  if (SSL_CTX_set_cipher_list(native_handle(), std::string(list).c_str()) != 1) {
+    return error_from_queue(Errc::kInvalid, "set the TLS 1.2 ciphers");
+  }
+  return {};
+}
+
+Result<void> Context::set_ciphersuites(std::string_view names) {
+  const QueueGuard guard;
+  if (SSL_CTX_set_ciphersuites(native_handle(), std::string(names).c_str()) != 1) {
+    return error_from_queue(Errc::kInvalid, "set the TLS 1.3 ciphersuites");
+  }
+  return {};
+}
+
+Result<void> Context::set_groups(std::string_view names) {
+  const QueueGuard guard;
+  if (SSL_CTX_set1_groups_list(native_handle(), std::string(names).c_str()) != 1) {
+    return error_from_queue(Errc::kInvalid, "set the key exchange groups");
+  }
+  return {};
+}
+
+Result<void> Context::set_alpn_protocols(std::span<const std::string_view> protocols) {
+  const QueueGuard guard;
+  std::string wire;
+  for (const std::string_view protocol : protocols) {
+    if (protocol.empty() || protocol.size() > 255) {
+      return Error{.code = Errc::kInvalid,
+                   .operation = "set the ALPN protocols: each has 1 to 255 bytes"};
+    }
+    wire += static_cast<char>(protocol.size());
+    wire += protocol;
+  }
+  state_->alpn = std::move(wire);
+  if (role() == Role::kServer) {
+    SSL_CTX_set_alpn_select_cb(native_handle(), protocols.empty() ? nullptr : select_alpn,
+                               state_.get());
+    return {};
+  }
+  // Unlike its neighbours, this one returns 0 for success.
+  if (SSL_CTX_set_alpn_protos(native_handle(),
+                              reinterpret_cast<const unsigned char*>(state_->alpn.data()),
+                              static_cast<unsigned>(state_->alpn.size())) != 0) {
+    return error_from_queue(Errc::kExhausted, "set the ALPN protocols");
+  }
+  return {};
+}
+
+void Context::set_verify_mode(VerifyMode mode) {
+  int flags = SSL_VERIFY_NONE;
+  if (mode != VerifyMode::kNone) flags |= SSL_VERIFY_PEER;
+  if (mode == VerifyMode::kRequired) flags |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+  SSL_CTX_set_verify(native_handle(), flags, nullptr);
+}
+
+VerifyMode Context::verify_mode() const {
+  const int flags = SSL_CTX_get_verify_mode(native_handle());
+  if ((flags & SSL_VERIFY_PEER) == 0) return VerifyMode::kNone;
+  // A client has no use for the second flag: a server always sends a certificate.
+  const bool required =
+      role() == Role::kClient || (flags & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0;
+  return required ? VerifyMode::kRequired : VerifyMode::kOptional;
+}
+
+void Context::set_check_hostname(bool check) {
+  state_->check_hostname = check;
+}
+
+bool Context::check_hostname() const {
+  return state_->check_hostname;
+}
+
+void Context::set_num_tickets(std::size_t count) {
+  SSL_CTX_set_num_tickets(native_handle(), count);
+}
+
+Role Context::role() const {
+  return state_->role;
+}
+
+SSL_CTX* Context::native_handle() const noexcept {
+  return state_->ctx.get();
+}
+
+}  // namespace heddle

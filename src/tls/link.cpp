@@ -1,0 +1,239 @@
+// Shared buffers, and the BIO over them.
+#include "tls/link.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "fiber/no_park.h"
+
+namespace heddle::tls {
+
+// ThreadBuffers is what the links of one thread share. A link owns a buffer while
+// its bytes are in it.
+class ThreadBuffers {
+ public:
+  static constexpr std::size_t kBytes = std::size_t{128} * 1024;
+  static constexpr std::size_t kRecordBytes = std::size_t{16} * 1024;
+
+  static ThreadBuffers& of_thread() {
+    thread_local const std::unique_ptr<ThreadBuffers> buffers(new ThreadBuffers);
+    return *buffers;
+  }
+
+  // Hands the read buffer to `link`; what the last owner has left there moves out.
+  std::span<std::byte> claim_input(Link& link) {
+    if (input_owner_ != nullptr && input_owner_ != &link && !input_owner_->input_.empty()) {
+      Link& owner = *input_owner_;
+      owner.kept_input_.assign(owner.input_.begin(), owner.input_.end());
+      owner.input_ = owner.kept_input_;
+    }
+    input_owner_ = &link;
+    return input_;
+  }
+
+  // Room for `bytes` more of `link`'s output, or nothing.
+  std::byte* claim_output(Link& link, std::size_t bytes) noexcept {
+    if (output_owner_ != nullptr && output_owner_ != &link) return nullptr;
+    if (output_.size() - output_used_ < bytes) return nullptr;
+    output_owner_ = &link;
+    return output_.data() + std::exchange(output_used_, output_used_ + bytes);
+  }
+
+  std::span<const std::byte> output_of(const Link& link) const noexcept {
+    return output_owner_ == &link ? std::span(output_).first(output_used_)
+                                  : std::span<const std::byte>();
+  }
+
+  void release_output() noexcept {
+    output_owner_ = nullptr;
+    output_used_ = 0;
+  }
+
+  void forget(const Link& link) noexcept {
+    if (input_owner_ == &link) input_owner_ = nullptr;
+    if (output_owner_ == &link) release_output();
+  }
+
+  std::span<std::byte> gather() noexcept { return gather_; }
+
+ private:
+  ThreadBuffers() = default;
+
+  Link* input_owner_ = nullptr;
+  Link* output_owner_ = nullptr;
+  std::size_t output_used_ = 0;
+  std::array<std::byte, kBytes> input_;
+  std::array<std::byte, kBytes> output_;
+  std::array<std::byte, kRecordBytes> gather_;
+};
+
+Link::~Link() {
+  ThreadBuffers::of_thread().forget(*this);
+}
+
+IoResult Link::read(std::span<std::byte> into) noexcept {
+  if (input_.empty()) {
+    const IoResult filled = fill();
+    if (filled.kind != IoResult::Kind::kBytes) return filled;
+  }
+  const std::size_t count = std::min(into.size(), input_.size());
+  std::copy_n(input_.begin(), count, into.begin());
+  input_ = input_.subspan(count);
+  if (input_.empty() && kept_input_.capacity() != 0) kept_input_ = {};
+  return {IoResult::Kind::kBytes, count};
+}
+
+IoResult Link::fill() noexcept {
+  if (at_end_) return {IoResult::Kind::kEnd};
+  const std::span<std::byte> buffer = ThreadBuffers::of_thread().claim_input(*this);
+  const fiber::NoParkScope no_park("a transport's try_read() called by OpenSSL");
+  const IoResult io = transport_.try_read(buffer);
+  if (io.kind == IoResult::Kind::kBytes) input_ = buffer.first(io.bytes);
+  if (io.kind == IoResult::Kind::kEnd) at_end_ = true;
+  if (io.kind == IoResult::Kind::kFailed) failed_errno_ = io.sys_errno;
+  return io;
+}
+
+void Link::write(std::span<const std::byte> from) {
+  if (output_broken_) return;
+  ThreadBuffers& buffers = ThreadBuffers::of_thread();
+  // Order: what is kept from before goes first, so new bytes go behind it.
+  if (kept_output_.empty()) {
+    if (std::byte* const room = buffers.claim_output(*this, from.size())) {
+      std::copy(from.begin(), from.end(), room);
+      return;
+    }
+    const std::span<const std::byte> shared = buffers.output_of(*this);
+    kept_output_.assign(shared.begin(), shared.end());
+    if (!shared.empty()) buffers.release_output();
+  }
+  kept_output_.insert(kept_output_.end(), from.begin(), from.end());
+}
+
+std::size_t Link::output_bytes() const noexcept {
+  return kept_output_.size() - kept_output_sent_ +
+         ThreadBuffers::of_thread().output_of(*this).size();
+}
+
+IoResult Link::send(std::span<const std::byte>& from) noexcept {
+  const fiber::NoParkScope no_park("a transport's try_write()");
+  IoResult io{IoResult::Kind::kBytes};
+  while (!from.empty() && io.kind == IoResult::Kind::kBytes) {
+    io = transport_.try_write(from);
+    if (io.kind == IoResult::Kind::kBytes) from = from.subspan(io.bytes);
+  }
+  if (io.kind == IoResult::Kind::kFailed) {
+    failed_errno_ = io.sys_errno;
+    output_broken_ = true;
+    from = {};  // Nobody will ever take the rest.
+  }
+  return io;
+}
+
+// Leaves nothing in the shared buffer: the next link may need it at once.
+IoResult Link::flush() noexcept {
+  if (!kept_output_.empty()) {
+    auto rest = std::span<const std::byte>(kept_output_).subspan(kept_output_sent_);
+    const IoResult io = send(rest);
+    kept_output_sent_ = kept_output_.size() - rest.size();
+    if (rest.empty()) {
+      kept_output_ = {};
+      kept_output_sent_ = 0;
+    }
+    return io;
+  }
+  ThreadBuffers& buffers = ThreadBuffers::of_thread();
+  auto rest = buffers.output_of(*this);
+  if (rest.empty()) return {IoResult::Kind::kBytes};
+  const IoResult io = send(rest);
+  kept_output_.assign(rest.begin(), rest.end());
+  buffers.release_output();
+  return io;
+}
+
+std::span<std::byte> gather_buffer() noexcept {
+  return ThreadBuffers::of_thread().gather();
+}
+
+namespace {
+
+Link& link_of(BIO* bio) {
+  return *static_cast<Link*>(BIO_get_data(bio));
+}
+
+int bio_read(BIO* bio, char* into, int size) {
+  BIO_clear_retry_flags(bio);
+  const IoResult io =
+      link_of(bio).read(std::as_writable_bytes(std::span(into, static_cast<std::size_t>(size))));
+  switch (io.kind) {
+    case IoResult::Kind::kBytes:
+      return static_cast<int>(io.bytes);
+    case IoResult::Kind::kWouldBlock:
+      BIO_set_retry_read(bio);
+      return -1;
+    case IoResult::Kind::kEnd:
+      return 0;
+    case IoResult::Kind::kFailed:
+      errno = io.sys_errno;  // OpenSSL makes an entry of it.
+      return -1;
+  }
+  return -1;
+}
+
+// Takes everything: see Link. No exception may pass through OpenSSL's frames.
+int bio_write(BIO* bio, const char* from, int size) noexcept {
+  BIO_clear_retry_flags(bio);
+  try {
+    link_of(bio).write(std::as_bytes(std::span(from, static_cast<std::size_t>(size))));
+  } catch (const std::bad_alloc&) {
+    errno = ENOMEM;
+    return -1;  // Never 0: OpenSSL's record layer takes that for success.
+  }
+  return size;
+}
+
+long bio_ctrl(BIO* bio, int command, long /*number*/, void* /*pointer*/) {
+  switch (command) {
+    case BIO_CTRL_FLUSH:
+      return 1;  // What is collected is sent when OpenSSL has returned.
+    case BIO_CTRL_EOF:
+      return link_of(bio).at_end() ? 1 : 0;  // Tells a cut connection from a failed read.
+    default:
+      return 0;
+  }
+}
+
+int bio_create(BIO* bio) {
+  BIO_set_init(bio, 1);
+  return 1;
+}
+
+const BIO_METHOD* bio_method() {
+  static const openssl::BioMethodPtr method = [] {
+    openssl::BioMethodPtr made(
+        BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "heddle transport"));
+    if (!made) throw std::bad_alloc();
+    BIO_meth_set_read(made.get(), bio_read);
+    BIO_meth_set_write(made.get(), bio_write);
+    BIO_meth_set_ctrl(made.get(), bio_ctrl);
+    BIO_meth_set_create(made.get(), bio_create);
+    return made;
+  }();
+  return method.get();
+}
+
+}  // namespace
+
+openssl::BioPtr make_bio(Link& link) {
+  openssl::BioPtr bio(BIO_new(bio_method()));
+  if (!bio) throw std::bad_alloc();
+  BIO_set_data(bio.get(), &link);
+  return bio;
+}
+
+}  // namespace heddle::tls

@@ -1,0 +1,256 @@
+// The park loop of a TLS connection, and what is known of it.
+#include "tls/stream_impl.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/drain.h"
+#include "fiber/breathe.h"
+#include "tls/names.h"
+
+namespace heddle {
+namespace {
+
+// As much as one SSL_write_ex() takes: four records, sent by one system call.
+constexpr std::size_t kWriteBytesMax = std::size_t{64} * 1024;
+
+// Output that the transport does not take, beyond which reading stops: a peer that
+// asks for answers (KeyUpdate) and does not read them must not fill our memory.
+constexpr std::size_t kOutputBytesMax = std::size_t{256} * 1024;
+
+Error interruption(Wake wake, const char* operation) {
+  return {.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
+          .operation = operation};
+}
+
+}  // namespace
+
+Stream::Impl::Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context,
+                   Transport& transport, std::unique_ptr<Transport> owned)
+    : owned_transport_(std::move(owned)),
+      context_(std::move(context)),
+      engine_(std::move(ssl), transport) {}
+
+Error Stream::Impl::fail(const Error& error) {
+  failure_ = error;
+  return error;
+}
+
+Error Stream::Impl::fail_writing(const Error& error) {
+  write_failure_ = error;
+  return error;
+}
+
+// Whoever waits first waits on the transport; others of this stream that want the
+// same wait for that one to come back, and then look again. So a writer that OpenSSL
+// makes wait for the peer (half a post-handshake message has come) and a reader
+// can both wait, on a transport that knows one waiter per direction.
+Wake Stream::Impl::wait(Interest interest, Deadline deadline) {
+  const bool write_is_taken = writable_.waiting;
+  if (interest == Interest::kReadOrWrite && write_is_taken) interest = Interest::kRead;
+  Direction& first = interest == Interest::kWrite ? writable_ : readable_;
+  if (first.waiting) return first.others.wait(deadline);
+  Direction& second = interest == Interest::kReadOrWrite ? writable_ : first;
+  first.waiting = second.waiting = true;
+  const Wake wake = engine_.link().transport().wait(interest, deadline);
+  first.waiting = second.waiting = false;
+  first.others.wake_all();
+  second.others.wake_all();
+  return wake;
+}
+
+// Offers the output to the transport without waiting for it.
+Result<void> Stream::Impl::offer_output(const char* name) {
+  const IoResult io = engine_.link().flush();
+  if (io.kind != IoResult::Kind::kFailed) return {};
+  return fail_writing({.code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = name});
+}
+
+Result<void> Stream::Impl::drain_output(const char* name, Deadline deadline,
+                                        std::size_t until_bytes) {
+  while (engine_.link().output_bytes() > until_bytes) {
+    if (const auto offered = offer_output(name); !offered) return offered;
+    if (engine_.link().output_bytes() <= until_bytes) break;
+    const Wake wake = wait(Interest::kWrite, deadline);
+    if (wake != Wake::kReady) return interruption(wake, name);
+  }
+  return {};
+}
+
+template <typename Op>
+Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
+                                 OnWriteFailure on_write_failure, Op op) {
+  for (;;) {
+    if (failure_) return *failure_;
+    if (engine_.link().output_bytes() > kOutputBytesMax) [[unlikely]] {
+      const auto room = drain_output(name, deadline, kOutputBytesMax);
+      if (!room && on_write_failure == OnWriteFailure::kFail) return room.error();
+      if (!room && room.error().code != Errc::kDisconnected) return room.error();
+    }
+    const tls::Step step = engine_.call(name, op);
+    switch (step.kind) {
+      case tls::Step::Kind::kDone:
+        return true;
+      case tls::Step::Kind::kEnd:
+        return false;
+      case tls::Step::Kind::kFailed:
+        (void)engine_.link().flush();  // The alert that says why. The failure stands anyway.
+        return fail(step.error);
+      case tls::Step::Kind::kWantRead:
+      case tls::Step::Kind::kWantWrite:
+        break;
+    }
+    // What OpenSSL wants is not what we asked of it: a read may have to write.
+    const Result<void> offered = offer_output(name);
+    if (!offered && on_write_failure == OnWriteFailure::kFail) return offered.error();
+    const bool pending = engine_.link().output_bytes() > 0;
+    const Interest interest = step.kind == tls::Step::Kind::kWantWrite ? Interest::kWrite
+                              : pending                                ? Interest::kReadOrWrite
+                                                                       : Interest::kRead;
+    const Wake wake = wait(interest, deadline);
+    if (wake != Wake::kReady) return interruption(wake, name);
+  }
+}
+
+Result<void> Stream::Impl::handshake(Deadline deadline) {
+  constexpr const char* kName = "SSL_do_handshake";
+  const Result<bool> open =
+      drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) { return SSL_do_handshake(ssl); });
+  Result<void> done = open ? drain_output(kName, deadline) : open.error();
+  if (done && !*open) done = Error{.code = Errc::kDisconnected, .operation = kName};
+  if (!done) return failure_ ? *failure_ : fail(done.error());
+  fiber::release_unused_stack();
+  return {};
+}
+
+Result<std::size_t> Stream::Impl::read(std::span<std::byte> into, Deadline deadline) {
+  if (into.empty()) return std::size_t{0};
+  std::size_t count = 0;
+  const Result<bool> open = drive("SSL_read", deadline, OnWriteFailure::kGoOn, [&](SSL* ssl) {
+    return SSL_read_ex(ssl, into.data(), into.size(), &count);
+  });
+  if (!open) return open.error();
+  fiber::breathe();
+  return *open ? count : std::size_t{0};
+}
+
+Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pieces,
+                                 Deadline deadline) {
+  constexpr const char* kName = "SSL_write";
+  if (failure_) return *failure_;
+  if (write_failure_) return *write_failure_;
+  if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
+  tls::Pieces rest(pieces);
+  while (!rest.empty()) {
+    std::size_t count = 0;
+    // Gathered again at each try: other fibers use the buffer while this one waits.
+    const Result<bool> open = drive(kName, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
+      const auto chunk = rest.front(kWriteBytesMax, tls::gather_buffer());
+      return SSL_write_ex(ssl, chunk.data(), chunk.size(), &count);
+    });
+    if (!open) return failure_ ? *failure_ : fail_writing(open.error());
+    if (!*open) return fail_writing({.code = Errc::kDisconnected, .operation = kName});
+    rest.remove(count);
+    const std::size_t leave = rest.empty() ? 0 : kWriteBytesMax - 1;
+    if (const auto sent = drain_output(kName, deadline, leave); !sent) {
+      return fail_writing(sent.error());
+    }
+  }
+  fiber::breathe();
+  return {};
+}
+
+Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
+  constexpr const char* kName = "SSL_shutdown";
+  // Our own flag: OpenSSL sets SSL_SENT_SHUTDOWN before the alert has left.
+  if (write_ended_) return {};
+  if (failure_) return *failure_;
+  if (write_failure_) return *write_failure_;
+  // 0 means that close_notify is sent and not yet answered: all we want. In the
+  // middle of a handshake SSL_shutdown() is an error, and there is nothing to end.
+  const Result<bool> sent = drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) {
+    if (SSL_in_init(ssl) != 0) return 1;
+    const int rc = SSL_shutdown(ssl);
+    return rc == 0 ? 1 : rc;
+  });
+  if (!sent) return failure_ ? *failure_ : fail_writing(sent.error());
+  write_ended_ = true;
+  if (const auto flushed = drain_output(kName, deadline); !flushed) {
+    return fail_writing(flushed.error());
+  }
+  return {};
+}
+
+Result<void> Stream::Impl::close(Deadline deadline) {
+  // What goes wrong here has been said, or ends the connection as well.
+  (void)shutdown_write(deadline);
+  if (engine_.link().at_end()) return {};
+  return finish_and_drain(engine_.link().transport(), deadline);
+}
+
+Result<std::unique_ptr<Stream>> Stream::create(const Context& context,
+                                               std::unique_ptr<Transport> transport,
+                                               StreamOptions options) {
+  Transport& below = *transport;
+  return Impl::create(context.state_, below, std::move(transport), options);
+}
+
+Result<std::unique_ptr<Stream>> Stream::create(const Context& context, Transport& transport,
+                                               StreamOptions options) {
+  return Impl::create(context.state_, transport, nullptr, options);
+}
+
+Result<std::unique_ptr<Stream>> Stream::Impl::create(
+    std::shared_ptr<const tls::ContextState> context, Transport& transport,
+    std::unique_ptr<Transport> owned, const StreamOptions& options) {
+  const openssl::QueueGuard guard;
+  openssl::SslPtr ssl(SSL_new(context->ctx.get()));
+  if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
+  const Result<void> named = tls::set_peer_name(ssl.get(), *context, options.server_name);
+  if (!named) return named.error();
+  if (context->role == Role::kServer) {
+    SSL_set_accept_state(ssl.get());
+  } else {
+    SSL_set_connect_state(ssl.get());
+  }
+  return std::unique_ptr<Stream>(new Stream(
+      std::make_unique<Impl>(std::move(ssl), std::move(context), transport, std::move(owned))));
+}
+
+Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Stream::~Stream() = default;
+
+Result<void> Stream::handshake(Deadline deadline) {
+  return impl_->handshake(deadline);
+}
+
+Result<std::size_t> Stream::read(std::span<std::byte> into, Deadline deadline) {
+  return impl_->read(into, deadline);
+}
+
+Result<void> Stream::write(std::span<const std::byte> from, Deadline deadline) {
+  return impl_->write(std::span(&from, 1), deadline);
+}
+
+Result<void> Stream::write(std::span<const std::span<const std::byte>> pieces,
+                           Deadline deadline) {
+  return impl_->write(pieces, deadline);
+}
+
+Result<void> Stream::shutdown_write(Deadline deadline) {
+  return impl_->shutdown_write(deadline);
+}
+
+Result<void> Stream::close(Deadline deadline) {
+  return impl_->close(deadline);
+}
+
+Transport& Stream::transport() noexcept {
+  return impl_->engine().link().transport();
+}
+
+SSL* Stream::native_handle() const noexcept {
+  return impl_->engine().ssl();
+}
+
+}  // namespace heddle

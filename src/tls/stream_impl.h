@@ -1,0 +1,74 @@
+// What a Stream is made of.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "heddle/tls/stream.h"
+#include "heddle/wait_queue.h"
+
+#include "openssl/error.h"
+#include "openssl/error_queue.h"
+#include "openssl/handles.h"
+#include "tls/context_state.h"
+#include "tls/engine.h"
+#include "tls/pieces.h"
+
+namespace heddle {
+
+class Stream::Impl {
+ public:
+  static Result<std::unique_ptr<Stream>> create(std::shared_ptr<const tls::ContextState> context,
+                                                Transport& transport,
+                                                std::unique_ptr<Transport> owned,
+                                                const StreamOptions& options);
+
+  Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context,
+       Transport& transport, std::unique_ptr<Transport> owned);
+
+  Result<void> handshake(Deadline deadline);
+  Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
+  Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
+  Result<void> shutdown_write(Deadline deadline);
+  Result<void> close(Deadline deadline);
+
+  tls::Engine& engine() noexcept { return engine_; }
+
+ private:
+  // Repeats `op` until OpenSSL is done with it, parking whenever it wants the
+  // transport: the only loop that does. `op` must be safe to repeat. Returns false
+  // if the peer has sent close_notify. Only a failure of the connection sticks.
+  //
+  // When the transport fails to take output, a reader goes on: the peer may have
+  // sent its answer before it went away.
+  enum class OnWriteFailure : bool { kFail, kGoOn };
+  template <typename Op>
+  Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure, Op op);
+
+  Result<void> offer_output(const char* name);
+  // Parks until at most `until_bytes` of output are left.
+  Result<void> drain_output(const char* name, Deadline deadline, std::size_t until_bytes = 0);
+  Wake wait(Interest interest, Deadline deadline);
+
+  Error fail(const Error& error);
+  Error fail_writing(const Error& error);
+
+  // One way of the transport, for which one fiber waits at a time.
+  struct Direction {
+    bool waiting = false;
+    WaitQueue others;
+  };
+
+  std::unique_ptr<Transport> owned_transport_;  // Before engine_, which uses it.
+  std::shared_ptr<const tls::ContextState> context_;
+  tls::Engine engine_;
+  std::optional<Error> failure_;        // Of the connection: final for all calls.
+  std::optional<Error> write_failure_;  // The peer may have part of a write: no more of them.
+  bool write_ended_ = false;            // close_notify is sent, or never will be.
+  Direction readable_;
+  Direction writable_;
+};
+
+}  // namespace heddle

@@ -1,0 +1,501 @@
+#!/usr/bin/python3
+"""heddle connect against OpenSSL's s_server and Python's ssl.
+
+usage: connect_test.py [HEDDLE] [unittest arguments]; without HEDDLE, $HEDDLE_PROGRAM is run.
+Every server listens on a port that the kernel chooses; certificates live in a temporary folder.
+"""
+
+import fcntl
+import hashlib
+import os
+import pathlib
+import random
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+PROGRAM = os.environ.get('HEDDLE_PROGRAM', '')
+TIMEOUT = 60  # Seconds; generous, for sanitizer builds on busy machines.
+
+OPENSSL_CONFIG = """
+[req]
+distinguished_name = name
+[name]
+[ca]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign
+subjectKeyIdentifier = hash
+[server]
+basicConstraints = critical, CA:FALSE
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
+[client]
+basicConstraints = critical, CA:FALSE
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
+
+KEYS = {
+    'rsa': ['-newkey', 'rsa:2048'],
+    'ecdsa': ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'],
+}
+
+VERSIONS = {'1.2': ssl.TLSVersion.TLSv1_2, '1.3': ssl.TLSVersion.TLSv1_3}
+
+
+class Certificates:
+    """Two CAs, of which `other` has signed nothing that is used, and what `ca` has signed."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        (folder / 'openssl.cnf').write_text(OPENSSL_CONFIG)
+        self.make('ca', 'ca', 'ecdsa')
+        self.make('other', 'ca', 'ecdsa')
+        for key in KEYS:
+            self.make(key, 'server', key, 'ca')
+            chain = self.read(key + '.pem') + self.read('ca.pem')
+            (folder / f'{key}-chain.pem').write_text(chain)
+        self.make('client', 'client', 'ecdsa', 'ca')
+
+    def make(self, name: str, extensions: str, key: str, issuer: str = '') -> None:
+        command = ['openssl', 'req', '-x509', '-config', 'openssl.cnf', '-extensions', extensions,
+                   '-days', '2', '-nodes', '-subj', f'/CN=heddle test {name}', '-keyout',
+                   f'{name}.key', '-out', f'{name}.pem', *KEYS[key]]
+        if issuer:
+            command += ['-CA', f'{issuer}.pem', '-CAkey', f'{issuer}.key']
+        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.folder / name)
+
+
+class Server:
+    """Accepts one connection and runs `handle(connection)` on it, in a thread."""
+
+    def __init__(self, listener: socket.socket, handle, context=None) -> None:
+        self.listener = listener
+        self.handle = handle
+        self.context = context
+        self.error = None
+        self.target = ''
+        if listener.family != socket.AF_UNIX:
+            host, port = listener.getsockname()[:2]
+            self.target = f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+
+    def serve(self) -> None:
+        try:
+            connection, _ = self.listener.accept()
+            with connection:
+                connection.settimeout(TIMEOUT)
+                if self.context:
+                    with self.context.wrap_socket(connection, server_side=True) as stream:
+                        self.handle(stream)
+                else:
+                    self.handle(connection)
+        except Exception as error:  # Kept for the test to judge.
+            self.error = error
+
+    def __enter__(self):
+        self.listener.listen()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.thread.join(TIMEOUT)
+        self.listener.close()
+
+
+def tcp_listener(host: str = '127.0.0.1') -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
+    listener.bind((host, 0))
+    listener.settimeout(TIMEOUT)
+    return listener
+
+
+def receive_all(stream) -> bytes:
+    pieces = []
+    while piece := stream.recv(65536):
+        pieces.append(piece)
+    return b''.join(pieces)
+
+
+def echo(stream) -> None:
+    while piece := stream.recv(65536):
+        stream.sendall(piece)
+    stream.unwrap()
+
+
+def say(text: bytes):
+    """A handler that sends `text`, says goodbye, and hears the peer out."""
+    def handle(stream) -> None:
+        stream.sendall(text)
+        stream.unwrap()
+    return handle
+
+
+class ConnectTestCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = tempfile.TemporaryDirectory(prefix='heddle-connect-')
+        cls.certificates = Certificates(pathlib.Path(cls.folder.name))
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.folder.cleanup()
+
+    def context(self, key: str = 'ecdsa', version: str = '') -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificates[key + '-chain.pem'],
+                                self.certificates[key + '.key'])
+        if version:
+            context.minimum_version = context.maximum_version = VERSIONS[version]
+        return context
+
+    def server(self, handle, **options) -> Server:
+        return Server(tcp_listener(), handle, self.context(**options))
+
+    def trust(self) -> list:
+        return ['--cafile', self.certificates['ca.pem']]
+
+    def run_connect(self, *arguments: str, given: bytes = b'') -> subprocess.CompletedProcess:
+        return subprocess.run([PROGRAM, 'connect', *arguments], input=given, timeout=TIMEOUT,
+                              capture_output=True, check=False)
+
+    def start_connect(self, *arguments: str, **options) -> subprocess.Popen:
+        process = subprocess.Popen([PROGRAM, 'connect', *arguments], stderr=subprocess.PIPE,
+                                   **options)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def assert_fails(self, done: subprocess.CompletedProcess, status: int, *words: str) -> None:
+        """Checks the status, and that standard error is one line that holds all `words`."""
+        message = done.stderr.decode()
+        self.assertEqual(status, done.returncode, message)
+        self.assertEqual(1, message.count('\n'), message)
+        self.assertTrue(message.startswith('heddle connect: '), message)
+        for word in words:
+            self.assertIn(word, message)
+
+
+class SessionTest(ConnectTestCase):
+    """What is negotiated, and what is said about it."""
+
+    def s_server(self, key: str, version: str) -> tuple:
+        """Starts `openssl s_server -rev`, which answers each line in reverse; returns its port."""
+        process = subprocess.Popen(
+            ['openssl', 's_server', '-accept', '127.0.0.1:0', '-naccept', '1', '-rev',
+             '-cert', self.certificates[key + '.pem'], '-key', self.certificates[key + '.key'],
+             '-tls' + version.replace('.', '_')],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        for line in process.stdout:
+            if found := re.match(rb'ACCEPT .*:(\d+)', line):
+                return process, int(found[1])
+        raise AssertionError('s_server does not listen')
+
+    def test_openssl_answers_in_each_version_with_each_kind_of_key(self) -> None:
+        for key in KEYS:
+            for version in VERSIONS:
+                with self.subTest(key=key, version=version):
+                    self.check_openssl(key, version)
+
+    def check_openssl(self, key: str, version: str) -> None:
+        server, port = self.s_server(key, version)
+        client = self.start_connect(f'127.0.0.1:{port}', *self.trust(), stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE)
+        client.stdin.write(b'heddle\n')
+        client.stdin.flush()
+        self.assertEqual(b'elddeh\n', client.stdout.readline())
+        client.stdin.close()
+        said = client.stderr.read().decode()
+        self.assertEqual(0, client.wait(TIMEOUT), said)
+        client.stdout.close()
+        client.stderr.close()
+        server.kill()
+        self.assertIn(f'TLSv{version}', said)
+        self.assertIn(f'CN=heddle test {key}', said)
+        self.assertIn('DNS:localhost', said)
+
+    def test_fingerprint_and_chain_are_those_of_the_certificates(self) -> None:
+        with self.server(say(b'')) as server:
+            done = self.run_connect(server.target, *self.trust())
+        said = done.stderr.decode()
+        self.assertEqual(0, done.returncode, said)
+        for name in ('ecdsa.pem', 'ca.pem'):
+            der = ssl.PEM_cert_to_DER_cert(self.certificates.read(name))
+            digest = hashlib.sha256(der).hexdigest().upper()
+            self.assertIn(':'.join(re.findall('..', digest)), said)
+        self.assertLess(said.index('certificate 0'), said.index('certificate 1'))
+
+    def test_first_protocol_in_common_is_chosen(self) -> None:
+        context = self.context()
+        context.set_alpn_protocols(['http/1.1'])
+        with Server(tcp_listener(), say(b''), context) as server:
+            done = self.run_connect(server.target, *self.trust(), '--alpn', 'h2,http/1.1')
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn('ALPN http/1.1', done.stderr.decode())
+
+    def test_version_options_limit_the_version(self) -> None:
+        for option, version in (('--tls12', 'TLSv1.2'), ('--tls13', 'TLSv1.3')):
+            with self.subTest(option=option), self.server(say(b'')) as server:
+                done = self.run_connect(server.target, *self.trust(), option)
+                self.assertEqual(0, done.returncode, done.stderr)
+                self.assertIn(version, done.stderr.decode())
+
+    def test_server_that_wants_a_certificate_gets_ours(self) -> None:
+        context = self.context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(self.certificates['ca.pem'])
+
+        def tell_subject(stream) -> None:
+            stream.sendall(stream.getpeercert()['subject'][0][0][1].encode())
+            stream.unwrap()
+
+        with Server(tcp_listener(), tell_subject, context) as server:
+            done = self.run_connect(server.target, *self.trust(), '-q',
+                                    '--cert', self.certificates['client.pem'],
+                                    '--key', self.certificates['client.key'])
+        self.assertEqual((0, b'heddle test client'), (done.returncode, done.stdout), done.stderr)
+
+    def test_ipv6_address_is_reached(self) -> None:
+        try:
+            listener = tcp_listener('::1')
+        except OSError as error:
+            self.skipTest(f'no IPv6 here: {error}')
+        with Server(listener, say(b'six'), self.context()) as server:
+            done = self.run_connect(server.target, *self.trust(), '-q')
+        self.assertEqual((0, b'six'), (done.returncode, done.stdout), done.stderr)
+
+    def test_host_name_is_resolved(self) -> None:
+        with self.server(say(b'name')) as server:
+            port = server.target.rpartition(':')[2]
+            done = self.run_connect(f'localhost:{port}', *self.trust(), '-q')
+        self.assertEqual((0, b'name'), (done.returncode, done.stdout), done.stderr)
+
+    def test_unix_socket_is_reached(self) -> None:
+        path = self.certificates['socket']
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        with Server(listener, say(b'unix'), self.context()):
+            done = self.run_connect('unix:' + path, *self.trust(), '--servername', 'localhost',
+                                    '-q')
+        self.assertEqual((0, b'unix'), (done.returncode, done.stdout), done.stderr)
+
+
+class RefusalTest(ConnectTestCase):
+    """What is not accepted, and how that is said."""
+
+    def test_wrong_ca_is_refused_with_the_reason(self) -> None:
+        for version in VERSIONS:
+            with self.subTest(version=version):
+                with self.server(say(b'secret'), version=version) as server:
+                    done = self.run_connect(server.target, '--cafile',
+                                            self.certificates['other.pem'])
+                self.assert_fails(done, 1, server.target, 'not trusted', '--cafile')
+                self.assertEqual(b'', done.stdout)
+                self.assertRegex(str(server.error), 'UNKNOWN_CA')  # The server is told why.
+
+    def test_wrong_host_name_is_refused(self) -> None:
+        with self.server(say(b'secret')) as server:
+            done = self.run_connect(server.target, *self.trust(), '--servername', 'elsewhere.test')
+        self.assert_fails(done, 1, 'not trusted', '--servername')
+        self.assertEqual(b'', done.stdout)
+
+    def test_insecure_accepts_anybody_and_says_so(self) -> None:
+        with self.server(say(b'whatever')) as server:
+            done = self.run_connect(server.target, '--insecure')
+        self.assertEqual((0, b'whatever'), (done.returncode, done.stdout), done.stderr)
+        self.assertIn('NOT verified', done.stderr.decode())
+
+    def test_no_version_in_common_is_one_line(self) -> None:
+        with self.server(say(b''), version='1.3') as server:
+            done = self.run_connect(server.target, *self.trust(), '--tls12')
+        self.assert_fails(done, 1, server.target, 'protocol version')
+
+    def test_peer_that_speaks_no_tls_is_one_line(self) -> None:
+        with Server(tcp_listener(), lambda peer: peer.sendall(b'220 ready\r\n')) as server:
+            done = self.run_connect(server.target, *self.trust())
+        self.assert_fails(done, 1, server.target)
+
+    def test_refused_connection_is_one_line(self) -> None:
+        with tcp_listener() as bound:  # And never listens, so nobody else can take the port.
+            port = bound.getsockname()[1]
+            done = self.run_connect(f'127.0.0.1:{port}')
+        self.assert_fails(done, 1, f'127.0.0.1:{port}', 'refused')
+
+    def test_mute_peer_is_given_up_at_the_deadline(self) -> None:
+        with Server(tcp_listener(), receive_all) as server:
+            done = self.run_connect(server.target, *self.trust(), '--timeout', '0.3')
+        self.assert_fails(done, 1, '--timeout')
+
+    def test_unusable_input_is_one_line_and_status_2(self) -> None:
+        junk = self.certificates['openssl.cnf']
+        cases = (
+            ([], ['target']),
+            (['localhost'], ['HOST:PORT']),
+            (['localhost:0'], ['HOST:PORT']),
+            (['unix:/nowhere'], ['--servername']),
+            (['localhost:1', '--nonsense'], ['--nonsense']),
+            (['localhost:1', '--timeout', 'soon'], ['--timeout']),
+            (['localhost:1', '--tls12', '--tls13'], ['--tls1']),
+            (['localhost:1', '--cafile', '/nowhere'], ['/nowhere', 'No such file']),
+            (['localhost:1', '--cafile', junk], [junk]),
+            (['localhost:1', '--cert', junk], [junk]),
+            (['localhost:1', '--cert', self.certificates['client.pem'],
+              '--key', self.certificates['ca.key']], ['ca.key']),
+        )
+        for arguments, words in cases:
+            with self.subTest(arguments=arguments):
+                self.assert_fails(self.run_connect(*arguments), 2, *words)
+
+
+class PipeTest(ConnectTestCase):
+    """Standard input to the peer, the peer to standard output."""
+
+    def test_ten_megabytes_pass_unchanged_both_ways_at_once(self) -> None:
+        data = random.Random(1).randbytes(10_000_000)
+        for version in VERSIONS:
+            with self.subTest(version=version), self.server(echo, version=version) as server:
+                done = self.run_connect(server.target, *self.trust(), '-q', given=data)
+                self.assertEqual(0, done.returncode, done.stderr)
+                self.assertTrue(data == done.stdout, f'{len(done.stdout)} bytes came back')
+
+    def test_files_serve_as_standard_input_and_output(self) -> None:
+        data = random.Random(2).randbytes(300_000)
+        source = pathlib.Path(self.certificates['source'])
+        copy = pathlib.Path(self.certificates['copy'])
+        source.write_bytes(data)
+        with self.server(echo) as server, source.open('rb') as given, copy.open('wb') as taken:
+            done = subprocess.run([PROGRAM, 'connect', server.target, *self.trust(), '-q'],
+                                  stdin=given, stdout=taken, timeout=TIMEOUT, check=False)
+        self.assertEqual(0, done.returncode)
+        self.assertTrue(data == copy.read_bytes())
+
+    def test_answer_after_the_end_of_input_still_arrives(self) -> None:
+        def count(stream) -> None:
+            stream.sendall(b'%d' % len(receive_all(stream)))
+            stream.unwrap()
+
+        for version in VERSIONS:
+            with self.subTest(version=version), self.server(count, version=version) as server:
+                done = self.run_connect(server.target, *self.trust(), '-q', given=b'x' * 70000)
+                self.assertEqual((0, b'70000'), (done.returncode, done.stdout), done.stderr)
+
+    def test_without_half_close_the_peer_does_not_learn_of_the_end_of_input(self) -> None:
+        def answer(stream) -> None:
+            asked = stream.recv(100)
+            stream.settimeout(0.2)
+            try:
+                told = stream.recv(100) == b''
+            except TimeoutError:
+                told = False
+            stream.settimeout(TIMEOUT)
+            stream.sendall(asked + (b' and the end' if told else b' only'))
+            stream.unwrap()
+
+        with self.server(answer) as server:
+            done = self.run_connect(server.target, *self.trust(), '-q', '-N', given=b'asked')
+        self.assertEqual((0, b'asked only'), (done.returncode, done.stdout), done.stderr)
+
+    def test_end_of_the_peer_ends_it_while_input_is_still_open(self) -> None:
+        for version in VERSIONS:
+            with self.subTest(version=version):
+                with self.server(say(b'bye'), version=version) as server:
+                    client = self.start_connect(server.target, *self.trust(), '-q',
+                                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                    self.assertEqual(b'bye', client.stdout.read())
+                    self.assertEqual(0, client.wait(TIMEOUT), client.stderr.read())
+                for pipe in (client.stdin, client.stdout, client.stderr):
+                    pipe.close()
+
+    def test_cut_connection_is_told_from_an_end(self) -> None:
+        def cut(stream) -> None:
+            stream.sendall(b'half of i')
+            stream.shutdown(socket.SHUT_WR)  # A FIN without close_notify.
+            with socket.socket(fileno=stream.detach()) as raw:
+                receive_all(raw)
+
+        for version in VERSIONS:
+            with self.subTest(version=version):
+                with self.server(cut, version=version) as server:
+                    done = self.run_connect(server.target, *self.trust(), '-q')
+                self.assertEqual(b'half of i', done.stdout)
+                self.assert_fails(done, 1, 'cut short')
+
+    def test_reader_that_goes_away_ends_it_quietly(self) -> None:
+        def babble(stream) -> None:
+            while True:
+                stream.sendall(b'bla ' * 4096)
+
+        with self.server(babble) as server:
+            client = self.start_connect(server.target, *self.trust(), '-q',
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.assertEqual(b'bla bla ', client.stdout.read(8))
+            client.stdout.close()
+            self.assertEqual(0, client.wait(TIMEOUT))
+            self.assertEqual(b'', client.stderr.read())
+            client.stdin.close()
+            client.stderr.close()
+
+    def test_standard_streams_stay_blocking(self) -> None:
+        ours, theirs = os.pipe(), os.pipe()
+        flags = []
+
+        def look(stream) -> None:
+            stream.recv(100)
+            flags.extend(fcntl.fcntl(end, fcntl.F_GETFL) & os.O_NONBLOCK
+                         for end in (ours[0], theirs[1]))
+            stream.unwrap()
+
+        with self.server(look) as server:
+            os.write(ours[1], b'look now')
+            client = self.start_connect(server.target, *self.trust(), '-q', stdin=ours[0],
+                                        stdout=theirs[1])
+            self.assertEqual(0, client.wait(TIMEOUT), client.stderr.read())
+            client.stderr.close()
+        for end in (*ours, *theirs):
+            os.close(end)
+        self.assertEqual([0, 0], flags)
+
+    def test_input_that_cannot_be_read_is_told(self) -> None:
+        with self.server(echo) as server, open_folder(self.folder.name) as folder:
+            client = self.start_connect(server.target, *self.trust(), '-q', stdin=folder.descriptor,
+                                        stdout=subprocess.DEVNULL)
+            self.assertEqual(1, client.wait(TIMEOUT))
+            self.assertIn(b'standard input', client.stderr.read())
+            client.stderr.close()
+
+
+class open_folder:
+    """A descriptor of a folder: read() fails with EISDIR."""
+
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        os.close(self.descriptor)
+
+
+if __name__ == '__main__':
+    if len(sys.argv) > 1 and os.path.isfile(sys.argv[1]):
+        PROGRAM = os.path.abspath(sys.argv.pop(1))
+    if not PROGRAM or not shutil.which('openssl'):
+        sys.exit('connect_test.py: needs a heddle program and openssl')
+    unittest.main()

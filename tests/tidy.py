@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Checks what the compiler cannot: who may include whom, what is banned, what nobody builds.
+
+Run by `meson test --suite tidy`. Prints file:line for each offence.
+"""
+
+import pathlib
+import re
+import sys
+
+# Layer -> what its files may include, with the delimiter: our private "openssl/..." is not OpenSSL's
+# <openssl/...>. Anything in <> that is not RESTRICTED is the standard library or libc, and allowed.
+LAYERS = {
+    'include/heddle': ['"heddle/'],
+    'src/base': ['"heddle/', '"base/'],
+    'src/openssl': ['"heddle/', '"base/', '"openssl/', '<openssl/'],
+    'src/fiber': ['"heddle/', '"base/', '"openssl/error_queue.h', '"fiber/', '<boost/context/',
+                  '<valgrind/'],
+    'src/io': ['"heddle/', '"base/', '"fiber/', '"io/', '<sys/epoll.h', '<ares.h'],
+    'src/tls': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"tls/', '<openssl/'],
+    'src/runtime': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"io/', '"tls/', '"runtime/'],
+    'src/http': ['"heddle/', '"http/', '<boost/beast', '<boost/asio'],
+    'src/cli': ['"heddle/', '"http/', '"cli/', '<CLI/', '<fmt/'],
+}
+RESTRICTED = ('"', '<heddle/', '<boost/', '<openssl/', '<sys/epoll.h', '<ares', '<valgrind/', '<CLI/',
+              '<fmt/')
+
+BANNED = {
+    r'(steady|system)_clock::now|\bclock_gettime\b': 'ask the Source for the time',
+    r'\bsleep_for\b|\bsleep\(|\busleep\(': 'park on a deadline',
+    r'\brand\(|random_device': 'take a seeded generator',
+    r'unordered_(map|set)<[^>]*\*|\b(map|set)<[^,>]*\*': 'ordered by address: not reproducible',
+    r'\bSSL_get_error\(|\bERR_get_error\(': 'go through Engine::call()',
+    r'catch \(\.\.\.\)': 'would swallow a forced unwind',
+}
+EXCUSE = 'tidy: '  # `// tidy: why this is fine here` on the line or the one above.
+
+LINES_MAX = 500
+
+
+def style_offences(path: pathlib.Path, lines: list):
+    """Yields (line number, what is wrong) for the rules that hold everywhere."""
+    if len(lines) > LINES_MAX:
+        yield 1, f'{len(lines)} lines, at most {LINES_MAX}: split it'
+    for number, line in enumerate(lines, 1):
+        if line != line.rstrip():
+            yield number, 'trailing whitespace'
+        if re.search(r'\bTODO\b(?!\(#\d+\))', line):
+            yield number, 'a TODO names its issue: TODO(#12)'
+
+
+def layer_offences(layer: str, lines: list):
+    """Yields (line number, what is wrong) for the rules of the product's own code."""
+    if not lines or not lines[0].startswith('//'):
+        yield 1, 'a file begins with a comment on what it is for'
+    for number, line in enumerate(lines, 1):
+        include = re.match(r'\s*#\s*include\s*([<"][^>"]+)', line)
+        if include and include[1].startswith(RESTRICTED):
+            if not include[1].startswith(tuple(LAYERS[layer])):
+                yield number, f'{layer} must not include {include[1][1:]}'
+        code = line.split('//')[0]
+        for pattern, remedy in BANNED.items():
+            if re.search(pattern, code):
+                yield number, f'banned: {remedy}'
+
+
+def unbuilt(root: pathlib.Path, paths: list):
+    """Yields the sources and public headers that no meson.build names."""
+    build_files = [root / top / 'meson.build' for top in ('src', 'tests', 'bench')]
+    code = (line.split('#')[0] for f in build_files for line in f.read_text().splitlines())
+    named = {name for line in code for name in re.findall(r"'([^']*)'", line)}
+    for path in paths:
+        top, *rest = path.relative_to(root).parts
+        name = '/'.join(rest[1:] if top == 'include' else rest)
+        if path.suffix == '.cpp' or top == 'include':
+            if name not in named and name.removesuffix('.cpp') not in named:
+                yield path
+
+
+def check(root: pathlib.Path) -> int:
+    offences = 0
+
+    def report(path: pathlib.Path, number: int, what: str) -> None:
+        nonlocal offences
+        offences += 1
+        print(f'{path}:{number}: {what}')
+
+    paths = [path for top in ('include', 'src', 'tests', 'bench')
+             for path in sorted((root / top).rglob('*')) if path.suffix in ('.h', '.cpp')]
+    for path in paths:
+        lines = path.read_text().splitlines()
+        found = list(style_offences(path, lines))
+        top, layer, *_ = path.relative_to(root).parts
+        if f'{top}/{layer}' in LAYERS:
+            found += layer_offences(f'{top}/{layer}', lines)
+        elif top in ('include', 'src'):
+            found.append((1, f'{top}/{layer} is no layer: add it to {pathlib.Path(__file__).name}'))
+        for number, what in found:
+            if not any(EXCUSE in line for line in lines[max(number - 2, 0):number]):
+                report(path, number, what)
+    for path in unbuilt(root, paths):
+        report(path, 1, 'no meson.build names it, so nobody compiles it')
+    return offences
+
+
+if __name__ == '__main__':
+    sys.exit(1 if check(pathlib.Path(sys.argv[1])) else 0)

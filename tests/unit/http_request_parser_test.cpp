@@ -1,0 +1,267 @@
+// RequestParser: what is accepted, what is refused with which status, and that neither
+// depends on how the bytes are cut.
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "http/request_parser.h"
+
+namespace heddle::http {
+namespace {
+
+using Step = RequestParser::Step;
+
+// What a parser makes of one request.
+struct Outcome {
+  Step step = Step::kNeedMore;
+  int status = 0;
+  std::string target;
+  std::string range;
+  bool keep_alive = false;
+  bool has_body = false;
+  bool expects_continue = false;
+  std::size_t used = 0;  // Head and body.
+
+  bool operator==(const Outcome&) const = default;
+};
+
+// Feeds `bytes` in pieces that end at `cuts` and at the end. What has been received is
+// copied each time, so that a view of an old buffer would be found out.
+Outcome parse(std::string_view bytes, const std::vector<std::size_t>& cuts = {}) {
+  RequestParser parser;
+  Outcome outcome;
+  std::vector<std::size_t> ends = cuts;
+  ends.push_back(bytes.size());
+  std::size_t next = 0;
+  std::unique_ptr<std::string> received;
+  while (outcome.step == Step::kNeedMore && next < ends.size()) {
+    received = std::make_unique<std::string>(bytes.substr(0, ends[next++]));
+    outcome.step = parser.parse_head(*received);
+  }
+  outcome.status = parser.failure_status();
+  if (outcome.step != Step::kDone) return outcome;
+  const Request request = parser.request(*received);
+  outcome.target = request.target;
+  outcome.range = request.range;
+  outcome.keep_alive = request.keep_alive;
+  outcome.has_body = parser.has_body();
+  outcome.expects_continue = parser.expects_continue();
+  outcome.used = parser.head_bytes();
+  if (!outcome.has_body) return outcome;
+  outcome.step = Step::kNeedMore;
+  --next;  // What is left of the piece that the head ended in comes first.
+  while (outcome.step == Step::kNeedMore && next < ends.size()) {
+    const std::string piece(bytes.substr(outcome.used, ends[next++] - outcome.used));
+    const RequestParser::Skipped skipped = parser.skip_body(piece);
+    outcome.used += skipped.bytes;
+    outcome.step = skipped.step;
+  }
+  outcome.status = parser.failure_status();
+  return outcome;
+}
+
+int status_of(std::string_view bytes) {
+  const Outcome outcome = parse(bytes);
+  EXPECT_EQ(outcome.step, Step::kFailed) << bytes.substr(0, 100);
+  return outcome.status;
+}
+
+TEST(RequestParser, ReadsAPlainRequest) {
+  constexpr std::string_view kBytes = "GET /a?b HTTP/1.1\r\nHost: x\r\nRange: bytes=1-2\r\n\r\n";
+  const Outcome outcome = parse(kBytes);
+  EXPECT_EQ(outcome.step, Step::kDone);
+  EXPECT_EQ(outcome.target, "/a?b");
+  EXPECT_EQ(outcome.range, "bytes=1-2");
+  EXPECT_TRUE(outcome.keep_alive);
+  EXPECT_FALSE(outcome.has_body);
+  EXPECT_EQ(outcome.used, kBytes.size());
+}
+
+TEST(RequestParser, CutsMakeNoDifference) {
+  const std::vector<std::string_view> requests = {
+      "GET /a HTTP/1.1\r\nHost: x\r\nRange: bytes=1-2\r\nIf-Match: \"a\"\r\n\r\n",
+      "GET / HTTP/1.0\r\n\r\n",
+      "\r\n\r\nHEAD /h HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+      "PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "5;ext=\"a b\"\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: t\r\n\r\n",
+      "GET / HTTP/1.1\r\nRange: bytes=1-2\r\nRange: bytes=3-4\r\nHost: x\r\n\r\n",
+      "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: x\r\nRange: bytes=1\r\n -2\r\n\r\n",
+      "nonsense\r\n\r\n",
+  };
+  for (const std::string_view request : requests) {
+    const Outcome whole = parse(request);
+    EXPECT_NE(whole.step, Step::kNeedMore) << request;
+    for (std::size_t cut = 1; cut < request.size(); ++cut) {
+      EXPECT_TRUE(parse(request, {cut}) == whole) << request << " cut at " << cut;
+      for (std::size_t second = cut + 1; second < request.size(); ++second) {
+        EXPECT_TRUE(parse(request, {cut, second}) == whole)
+            << request << " cut at " << cut << " and " << second;
+      }
+    }
+    std::vector<std::size_t> every;
+    for (std::size_t cut = 1; cut < request.size(); ++cut) every.push_back(cut);
+    EXPECT_TRUE(parse(request, every) == whole) << request << " byte by byte";
+  }
+}
+
+TEST(RequestParser, LeavesWhatFollows) {
+  const std::string first = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+  const Outcome outcome = parse(first + "GET /next HTTP/1.1\r\n");
+  EXPECT_EQ(outcome.step, Step::kDone);
+  EXPECT_EQ(outcome.used, first.size());
+}
+
+TEST(RequestParser, JoinsFieldsThatCameTwice) {
+  RequestParser parser;
+  const std::string bytes =
+      "GET / HTTP/1.1\r\nHost: x\r\nIf-None-Match: \"a\"\r\nIf-None-Match: \"b\"\r\n\r\n";
+  ASSERT_EQ(parser.parse_head(bytes), Step::kDone);
+  EXPECT_EQ(parser.request(bytes).if_none_match, "\"a\", \"b\"");
+}
+
+TEST(RequestParser, KnowsWhetherTheConnectionGoesOn) {
+  const auto keep_alive = [](std::string_view rest) {
+    return parse("GET / " + std::string(rest) + "\r\n\r\n").keep_alive;
+  };
+  EXPECT_TRUE(keep_alive("HTTP/1.1\r\nHost: x"));
+  EXPECT_FALSE(keep_alive("HTTP/1.1\r\nHost: x\r\nConnection: close"));
+  EXPECT_FALSE(keep_alive("HTTP/1.1\r\nHost: x\r\nConnection: foo, Close"));
+  EXPECT_FALSE(keep_alive("HTTP/1.0"));
+  EXPECT_TRUE(keep_alive("HTTP/1.0\r\nConnection: Keep-Alive"));
+}
+
+TEST(RequestParser, HostIsRequiredOnceAndPlain) {
+  EXPECT_EQ(parse("GET / HTTP/1.0\r\n\r\n").step, Step::kDone);
+  EXPECT_EQ(parse("GET / HTTP/1.1\r\nHost: [::1]:8443\r\n\r\n").step, Step::kDone);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: a b\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"), 400);
+}
+
+TEST(RequestParser, RefusesBadSyntax) {
+  for (const char* bytes :
+       {"nonsense\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "GET / http/1.1\r\n\r\n", "\1\2\3 x\r\n\r\n",
+        "GET / HTTP/1.1\nHost: x\n\n", "GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nA\r\n\r\n", "GET / HTTP/1.1\r\n: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nA: b\1\r\n\r\n", "GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nA: b\rc\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"}) {
+    EXPECT_EQ(status_of(bytes), 400) << bytes;
+  }
+}
+
+TEST(RequestParser, RefusesFoldedLines) {
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n"), 400);
+}
+
+TEST(RequestParser, OtherVersionsAreNotSupported) {
+  EXPECT_EQ(status_of("GET / HTTP/2.0\r\nHost: x\r\n\r\n"), 505);
+  EXPECT_EQ(status_of("GET / HTTP/0.9\r\nHost: x\r\n\r\n"), 505);
+  EXPECT_EQ(status_of("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
+  EXPECT_EQ(status_of("GET / HTTP/1.x\r\nHost: x\r\n\r\n"), 400);
+}
+
+// Whatever leaves in doubt where a body ends would let one request hide another.
+TEST(RequestParser, RefusesDoubtfulLengths) {
+  const auto status = [](const std::string& fields, const char* version = "1.1") {
+    return status_of("POST / HTTP/" + std::string(version) + "\r\nHost: x\r\n" + fields + "\r\n");
+  };
+  EXPECT_EQ(status("Content-Length: 1\r\nContent-Length: 2\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: 1, 2\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: +1\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: -1\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: 0x1\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: 99999999999999999999999\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), 400);
+  EXPECT_EQ(status("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n"), 400);
+  EXPECT_EQ(status("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 400);
+  EXPECT_EQ(status("Transfer-Encoding: chunked\r\n", "1.0"), 400);
+  EXPECT_EQ(status("Transfer-Encoding: identity\r\n"), 501);
+  EXPECT_EQ(status("Transfer-Encoding: gzip, chunked\r\n"), 501);
+  EXPECT_EQ(status("Transfer-Encoding: chunked, identity\r\n"), 501);
+  EXPECT_EQ(status("Transfer-Encoding: xchunked\r\n"), 501);
+}
+
+TEST(RequestParser, ExpectsOnlyContinue) {
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\n\r\n"), 417);
+  EXPECT_FALSE(parse("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").expects_continue);
+}
+
+TEST(RequestParser, LimitsTheHead) {
+  const std::string start = "GET / HTTP/1.1\r\nHost: x\r\n";
+  const std::size_t rest = kHeadBytesMax - start.size() - 7;  // "A: " and two line ends.
+  const std::string fits = start + "A: " + std::string(rest, 'a') + "\r\n\r\n";
+  ASSERT_EQ(fits.size(), kHeadBytesMax);
+  EXPECT_EQ(parse(fits).step, Step::kDone);
+  EXPECT_EQ(status_of(start + "A: " + std::string(rest + 1, 'a') + "\r\n\r\n"), 431);
+  EXPECT_EQ(status_of(start + std::string(kHeadBytesMax, 'a')), 431);
+  std::string many = start;
+  while (many.size() < kHeadBytesMax) many += "Field: value\r\n";
+  EXPECT_EQ(status_of(many), 431);
+  EXPECT_EQ(status_of(std::string(kHeadBytesMax, '\n').insert(0, "GET / HTTP/1.1\r")), 400);
+}
+
+// Fields that come one by one must not each get a limit of their own.
+TEST(RequestParser, LimitsTheHeadHoweverItIsCut) {
+  std::string many = "GET / HTTP/1.1\r\nHost: x\r\n";
+  std::vector<std::size_t> cuts;
+  while (many.size() < 2 * kHeadBytesMax) {
+    cuts.push_back(many.size());
+    many += "Field: value\r\n";
+  }
+  const Outcome outcome = parse(many + "\r\n", cuts);
+  EXPECT_EQ(outcome.step, Step::kFailed);
+  EXPECT_EQ(outcome.status, 431);
+}
+
+TEST(RequestParser, LimitsTheTarget) {
+  const auto request = [](std::size_t size) {
+    return "GET /" + std::string(size - 1, 'a') + " HTTP/1.1\r\nHost: x\r\n\r\n";
+  };
+  EXPECT_EQ(parse(request(kTargetBytesMax)).step, Step::kDone);
+  EXPECT_EQ(status_of(request(kTargetBytesMax + 1)), 414);
+  EXPECT_EQ(status_of(request(kHeadBytesMax + 1)), 414);
+}
+
+TEST(RequestParser, LimitsTheBody) {
+  const auto request = [](std::uint64_t size) {
+    return "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n";
+  };
+  EXPECT_EQ(parse(request(kBodyBytesMax)).step, Step::kNeedMore);
+  EXPECT_EQ(status_of(request(kBodyBytesMax + 1)), 413);
+  std::string chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (int i = 0; i < 17; ++i) chunked += "10000\r\n" + std::string(0x10000, 'a') + "\r\n";
+  EXPECT_EQ(status_of(chunked), 413);
+}
+
+TEST(RequestParser, RefusesBadChunks) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  EXPECT_EQ(status_of(head + "x\r\n"), 400);
+  EXPECT_EQ(status_of(head + "1\r\nab\r\n0\r\n\r\n"), 400);
+  EXPECT_EQ(status_of(head + "ffffffffffffffffff\r\n"), 400);
+  EXPECT_EQ(status_of(head + "-1\r\n"), 400);
+}
+
+TEST(RequestParser, TellsMethodsApart) {
+  const auto method = [](const std::string& name) {
+    RequestParser parser;
+    EXPECT_EQ(parser.parse_head(name + " / HTTP/1.1\r\nHost: x\r\n\r\n"), Step::kDone) << name;
+    return parser.method();
+  };
+  EXPECT_EQ(method("GET"), Method::kGet);
+  EXPECT_EQ(method("HEAD"), Method::kHead);
+  EXPECT_EQ(method("DELETE"), Method::kOther);
+  EXPECT_EQ(method("get"), Method::kUnknown);
+  EXPECT_EQ(method("FROB"), Method::kUnknown);
+}
+
+}  // namespace
+}  // namespace heddle::http
