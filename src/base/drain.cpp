@@ -2,14 +2,13 @@
 #include "base/drain.h"
 
 #include <array>
-#include <utility>
 
 namespace heddle {
 
 Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
   constexpr std::size_t kBytesMax = std::size_t{1} << 20;
   constexpr const char* kOperation = "wait for the peer to close";
-  bool finished = false;
+  transport.shutdown_write();
   std::array<std::byte, 2048> dropped;
   std::size_t total = 0;
   while (total < kBytesMax) {
@@ -26,8 +25,6 @@ Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
       case IoResult::Kind::kWouldBlock:
         break;
     }
-    // Not before: if the peer's end is here already, there is nothing to wait for.
-    if (!std::exchange(finished, true)) transport.shutdown_write();
     switch (transport.wait(Interest::kRead, deadline)) {
       case Wake::kReady:
         break;

@@ -7,8 +7,8 @@
 
 namespace heddle {
 
-// Reads and drops what the peer still sends until its end, for which it first ends
-// its own side. Closing a TCP socket with unread data, or data arriving after the close,
+// Ends the writing side, then reads and drops what the peer still sends until its
+// end. Closing a TCP socket with unread data, or data arriving after the close,
 // would send a reset, and a reset makes the peer's kernel drop what it has
 // received but not read. Gives up at `deadline`, or after a mebibyte: no peer may hold a
 // connection by sending for ever.

@@ -241,9 +241,11 @@ int run_connect(const ConnectOptions& options) {
 void add_connect(CLI::App& app, std::function<int()>& action) {
   const auto options = std::make_shared<ConnectOptions>();
   CLI::App& command = *app.add_subcommand(
-      "connect",
-      "Connect with TLS, show the peer, pipe standard input and output.\n"
-      "It ends when the peer does; the end of standard input is told to the peer.");
+      "connect", "Connect with TLS, show the peer, pipe standard input and output.");
+  command.footer(
+      "It ends when the peer does. The end of standard input is told to the peer, unless -N is\n"
+      "given; then the answer is waited for, either way.\n\n" +
+      app.get_footer());
   command.add_option("target", options->target, "HOST:PORT, [IPV6]:PORT or unix:PATH")->required();
   command.add_option("--cafile", options->ca_path, "Trust this CA file or folder, and no other");
   command.add_option("--servername", options->server_name,

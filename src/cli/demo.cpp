@@ -1,5 +1,6 @@
 // heddle demo: the same load under the three isolation policies, to see what each is good for.
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -8,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -95,8 +97,15 @@ int show(std::span<const PolicyReport> reports, const DemoOptions& options) {
   const Colour colour = wants_colour(STDOUT_FILENO) ? Colour::kYes : Colour::kNo;
   const std::string text =
       options.json ? as_json(reports, verdict) : as_table(reports, verdict, colour);
-  (void)std::fwrite(text.data(), 1, text.size(), stdout);
-  (void)std::fflush(stdout);
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written || std::fflush(stdout) != 0) {
+    const int sys_errno = errno;
+    if (sys_errno != EPIPE) {  // As in `demo | head`.
+      print_error(kCommand,
+                  fmt::format("standard output: {}", std::generic_category().message(sys_errno)));
+      return kExitFailure;
+    }
+  }
   return verdict.as_expected ? kExitOk : kExitFailure;
 }
 
@@ -138,10 +147,14 @@ int run_demo(const DemoOptions& options) {
 void add_demo(CLI::App& app, std::function<int()>& action) {
   const auto options = std::make_shared<DemoOptions>();
   CLI::App& command = *app.add_subcommand(
-      "demo",
-      "Server and clients on one thread: healthy connections beside peers that misbehave in every\n"
-      "known way, once under each isolation policy. Succeeds if isolated keeps every healthy\n"
-      "connection and shared, which shows the fault, does not.");
+      "demo", "Show what misbehaving peers do to healthy connections under each isolation policy.");
+  command.footer(
+      "Server and clients run on one thread: healthy connections, and peers that misbehave in "
+      "every\n"
+      "way known to leave something in OpenSSL's error queue. It succeeds if `isolated` keeps "
+      "every\n"
+      "healthy connection and `shared`, which shows the fault, does not.\n\n" +
+      app.get_footer());
   command.add_option("--connections", options->connections, "Healthy connections")
       ->check(CLI::Range(std::size_t{10}, std::size_t{1'000'000}))
       ->capture_default_str();

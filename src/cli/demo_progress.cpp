@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdio>
 #include <cstdlib>
 
 #include <fmt/core.h>
 #include <unistd.h>
+
+#include "cli/process.h"
 
 namespace heddle::cli {
 namespace {
@@ -31,7 +32,7 @@ Progress::Progress()
 
 void Progress::begin(std::string_view stage) {
   stage_ = stage;
-  if (!terminal_) fmt::print(stderr, "{}\n", stage_);
+  if (!terminal_) say(stage_ + "\n");
   update(0, "");
 }
 
@@ -39,13 +40,13 @@ void Progress::update(double fraction, std::string_view detail) {
   if (!terminal_) return;
   const double share = std::clamp(fraction, 0.0, 1.0);
   const auto full = static_cast<std::size_t>(share * static_cast<double>(kBarWidth));
-  fmt::print(stderr, "\r\033[K{}[{:#<{}}{:.<{}}]{} {:3.0f} % {}  {}", colour_ ? "\033[36m" : "", "",
-             full, "", kBarWidth - full, colour_ ? "\033[0m" : "", share * 100, stage_, detail);
-  (void)std::fflush(stderr);
+  say(fmt::format("\r\033[K{}[{:#<{}}{:.<{}}]{} {:3.0f} % {}  {}", colour_ ? "\033[36m" : "", "",
+                  full, "", kBarWidth - full, colour_ ? "\033[0m" : "", share * 100, stage_,
+                  detail));
 }
 
 void Progress::finish() {
-  if (terminal_ && !stage_.empty()) fmt::print(stderr, "\r\033[K");
+  if (terminal_ && !stage_.empty()) say("\r\033[K");
   stage_.clear();
 }
 

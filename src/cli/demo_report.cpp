@@ -6,9 +6,12 @@
 #include <string_view>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace heddle::cli {
 namespace {
+
+using Json = nlohmann::ordered_json;  // Keeps the order in which members were added.
 
 constexpr double kKibibyte = 1024;
 constexpr std::size_t kReasonsShown = 3;
@@ -41,49 +44,24 @@ std::string what_was_seen(std::span<const PolicyReport> reports) {
   return text + ".";
 }
 
-std::string json_string(std::string_view text) {
-  std::string quoted = "\"";
-  for (const char character : text) {
-    const auto code = static_cast<unsigned char>(character);
-    if (character == '"' || character == '\\') {
-      quoted += '\\';
-      quoted += character;
-    } else if (code < 0x20) {
-      fmt::format_to(std::back_inserter(quoted), "\\u{:04x}", code);
-    } else {
-      quoted += character;
-    }
-  }
-  return quoted + "\"";
-}
-
-// The members of an object, from pairs of a name and a count.
 template <typename Pairs>
-std::string json_counts(const Pairs& pairs) {
-  std::string members;
-  for (const auto& [name, count] : pairs) {
-    if (!members.empty()) members += ", ";
-    fmt::format_to(std::back_inserter(members), "{}: {}", json_string(name), count);
-  }
-  return "{" + members + "}";
+Json counts(const Pairs& pairs) {
+  Json object = Json::object();
+  for (const auto& [name, count] : pairs) object[name] = count;
+  return object;
 }
 
-std::string json_report(const PolicyReport& report) {
-  std::string text;
-  const auto add = [&text](std::string_view name, const auto& value) {
-    fmt::format_to(std::back_inserter(text), "{}\"{}\": {}", text.empty() ? "" : ", ", name, value);
-  };
-  add("policy", json_string(name_of(report.policy)));
-  add("healthy_connections", report.connections);
-  add("requests_answered", report.requests);
-  add("seconds", report.seconds);
-  add("requests_per_second", report.requests_per_second());
-  add("misdeeds", report.misdeeds_total());
-  add("misdeeds_by_kind", json_counts(report.misdeeds));
-  add("spurious_errors", report.spurious);
-  add("spurious_errors_by_reason", json_counts(report.reasons));
-  add("kib_per_connection", report.bytes_per_connection / kKibibyte);
-  return "{" + text + "}";
+Json as_object(const PolicyReport& report) {
+  return Json{{"policy", name_of(report.policy)},
+              {"healthy_connections", report.connections},
+              {"requests_answered", report.requests},
+              {"seconds", report.seconds},
+              {"requests_per_second", report.requests_per_second()},
+              {"misdeeds", report.misdeeds_total()},
+              {"misdeeds_by_kind", counts(report.misdeeds)},
+              {"spurious_errors", report.spurious},
+              {"spurious_errors_by_reason", counts(report.reasons)},
+              {"kib_per_connection", report.bytes_per_connection / kKibibyte}};
 }
 
 }  // namespace
@@ -163,14 +141,12 @@ std::string as_table(std::span<const PolicyReport> reports, const Verdict& verdi
 }
 
 std::string as_json(std::span<const PolicyReport> reports, const Verdict& verdict) {
-  std::string policies;
-  for (const PolicyReport& report : reports) {
-    policies += policies.empty() ? "\n    " : ",\n    ";
-    policies += json_report(report);
-  }
-  return fmt::format(
-      "{{\n  \"policies\": [{}\n  ],\n  \"as_expected\": {},\n  \"sentence\": {}\n}}\n", policies,
-      verdict.as_expected, json_string(verdict.sentence));
+  Json policies = Json::array();
+  for (const PolicyReport& report : reports) policies.push_back(as_object(report));
+  const Json figures{
+      {"policies", policies}, {"as_expected", verdict.as_expected}, {"sentence", verdict.sentence}};
+  // A reason may quote what a peer sent, in whatever encoding.
+  return figures.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace heddle::cli

@@ -183,7 +183,8 @@ Result<void> Run::open_all(Scope& fibers) {
   }
   if (const auto opened = await_opened(plan_.connections); !opened) return opened.error();
   const auto counted = static_cast<double>(plan_.connections - 1);
-  bytes_per_connection_ = (resident_bytes() - before) / counted;
+  // Below 0 with allocators that keep what an earlier run freed.
+  bytes_per_connection_ = std::max(0.0, resident_bytes() - before) / counted;
   return {};
 }
 

@@ -1,5 +1,4 @@
 // heddle: the command line program. Finds the subcommand and runs it.
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -54,8 +53,7 @@ int run(int argc, char** argv) {
 }  // namespace heddle::cli
 
 int main(int argc, char** argv) {
-  // A peer, or `head`, that goes away shall be an error of the write, not the end of the program.
-  (void)std::signal(SIGPIPE, SIG_IGN);
+  heddle::cli::prepare_process();
   try {
     return heddle::cli::run(argc, argv);
   } catch (const std::exception& error) {  // Such as bad_alloc; our own failures are values.

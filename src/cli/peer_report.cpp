@@ -2,11 +2,14 @@
 #include "cli/peer_report.h"
 
 #include <cstddef>
-#include <cstdio>
+#include <iterator>
+#include <string>
 #include <vector>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include "cli/process.h"
 
 namespace heddle::cli {
 namespace {
@@ -24,16 +27,19 @@ enum VerifyCode : std::int16_t {
   kIpAddressMismatch = 64,
 };
 
-void print_certificate(std::size_t depth, const Certificate& certificate) {
-  fmt::print(stderr, "certificate {}\n", depth);
-  fmt::print(stderr, "  subject  {}\n", certificate.subject);
-  fmt::print(stderr, "  issuer   {}\n", certificate.issuer);
-  fmt::print(stderr, "  valid    {} to {}\n", certificate.not_before, certificate.not_after);
+std::string describe(std::size_t depth, const Certificate& certificate) {
+  std::string text;
+  const auto out = std::back_inserter(text);
+  fmt::format_to(out, "certificate {}\n", depth);
+  fmt::format_to(out, "  subject  {}\n", certificate.subject);
+  fmt::format_to(out, "  issuer   {}\n", certificate.issuer);
+  fmt::format_to(out, "  valid    {} to {}\n", certificate.not_before, certificate.not_after);
   if (!certificate.subject_alt_names.empty()) {
-    fmt::print(stderr, "  names    {}\n", fmt::join(certificate.subject_alt_names, ", "));
+    fmt::format_to(out, "  names    {}\n", fmt::join(certificate.subject_alt_names, ", "));
   }
-  fmt::print(stderr, "  key      {}\n", certificate.key);
-  fmt::print(stderr, "  SHA-256  {}\n", certificate.sha256);
+  fmt::format_to(out, "  key      {}\n", certificate.key);
+  fmt::format_to(out, "  SHA-256  {}\n", certificate.sha256);
+  return text;
 }
 
 std::string_view or_none(std::string_view text) {
@@ -43,17 +49,16 @@ std::string_view or_none(std::string_view text) {
 }  // namespace
 
 void print_session(const Stream& stream, std::string_view where, Verified verified) {
-  fmt::print(stderr, "connected to {}\n", where);
-  fmt::print(stderr, "{}, {}, group {}, ALPN {}, {} session\n", stream.version(), stream.cipher(),
-             or_none(stream.group()), or_none(stream.alpn()),
-             stream.session_reused() ? "resumed" : "new");
+  std::string text =
+      fmt::format("connected to {}\n{}, {}, group {}, ALPN {}, {} session\n", where,
+                  stream.version(), stream.cipher(), or_none(stream.group()),
+                  or_none(stream.alpn()), stream.session_reused() ? "resumed" : "new");
   const std::vector<Certificate> chain = stream.peer_certificates();
-  for (std::size_t depth = 0; depth < chain.size(); ++depth) {
-    print_certificate(depth, chain[depth]);
-  }
+  for (std::size_t depth = 0; depth < chain.size(); ++depth) text += describe(depth, chain[depth]);
   if (verified == Verified::kNo) {
-    fmt::print(stderr, "NOT verified (--insecure): anybody can be in the middle\n");
+    text += "NOT verified (--insecure): anybody can be in the middle\n";
   }
+  say(text);
 }
 
 std::string_view advice_on_connecting(const Error& error) {

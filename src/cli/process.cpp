@@ -1,15 +1,31 @@
-// Exit statuses, one-line errors and the descriptor limit: see process.h.
+// What every command needs of its process: see process.h.
 #include "cli/process.h"
 
 #include <sys/resource.h>
 
+#include <csignal>
 #include <cstdio>
 #include <limits>
 #include <string>
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 namespace heddle::cli {
+
+void prepare_process() {
+  int descriptor = 0;
+  do {
+    descriptor = open("/dev/null", O_RDWR);
+  } while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+  if (descriptor >= 0) close(descriptor);
+  (void)std::signal(SIGPIPE, SIG_IGN);
+}
+
+void say(std::string_view text) {
+  (void)std::fwrite(text.data(), 1, text.size(), stderr);
+}
 
 void print_error(std::string_view command, std::string_view message) {
   std::string line(message);
@@ -17,7 +33,7 @@ void print_error(std::string_view command, std::string_view message) {
     if (character == '\n' || character == '\r') character = ' ';
   }
   while (!line.empty() && line.back() == ' ') line.pop_back();
-  fmt::print(stderr, "heddle{}{}: {}\n", command.empty() ? "" : " ", command, line);
+  say(fmt::format("heddle{}{}: {}\n", command.empty() ? "" : " ", command, line));
 }
 
 std::size_t raise_descriptor_limit() {

@@ -1,4 +1,4 @@
-// What every command needs of its process: exit statuses, one-line errors, descriptors.
+// What every command needs of its process: exit statuses, one-line errors, descriptors, SIGPIPE.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +9,13 @@ namespace heddle::cli {
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailure = 1;  // At run time: the network, the peer, the machine.
 inline constexpr int kExitUsage = 2;    // A wrong command line, or a file that cannot be used.
+
+// Makes a process that can rely on its standard descriptors and on write() returning: opens what
+// the caller had closed, which a socket would take the place of otherwise, and ignores SIGPIPE.
+void prepare_process();
+
+// Writes `text` to standard error. If nobody can read it there, it is lost: no reason to fail.
+void say(std::string_view text);
 
 // Prints `heddle COMMAND: MESSAGE` as one line on standard error, whatever is in `message`.
 // An empty `command` means `heddle` itself.

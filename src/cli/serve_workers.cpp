@@ -31,33 +31,6 @@
 namespace heddle::cli {
 namespace {
 
-// Worker is one thread's part.
-//
-// Threads:  made, run and destroyed on its thread; stop() from any, while it lives.
-class Worker {
- public:
-  // `address` need not be that of the options: its port may be known by now.
-  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options,
-                                                const Address& address);
-
-  // Serves until stop(). Parks.
-  Result<void> serve() { return server_->run(); }
-  void stop() {
-    runtime_->post([this] { server_->stop(); });
-  }
-
-  Runtime& runtime() noexcept { return *runtime_; }
-  Address address() const { return listener_->address(); }
-  http::ServerStats stats() const noexcept { return server_->stats(); }
-
- private:
-  Worker() = default;
-
-  std::unique_ptr<Runtime> runtime_;
-  std::unique_ptr<Listener> listener_;
-  std::optional<http::Server> server_;
-};
-
 void append_escaped(std::string& to, std::string_view text) {
   for (const char c : text) {
     if (c < ' ' || c > '~' || c == '"' || c == '\\') {
@@ -89,24 +62,55 @@ void say_exhausted(const Error& error, std::size_t connections_max) {
                                    why));
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options,
-                                               const Address& address) {
-  std::unique_ptr<Worker> worker(new Worker());
-  Result<std::unique_ptr<Runtime>> runtime = Runtime::create({.isolation = options.isolation});
-  if (!runtime) return runtime.error();
-  worker->runtime_ = std::move(*runtime);
-  Result<std::unique_ptr<Listener>> listener =
-      Listener::create(worker->runtime(), address, {.reuse_port = options.threads > 1});
-  if (!listener) return listener.error();
-  worker->listener_ = std::move(*listener);
+http::ServerOptions server_options(const WorkerOptions& options) {
   http::ServerOptions server;
   server.max_connections = options.connections_max;
   server.on_exhausted = [limit = options.connections_max](const Error& error) {
     say_exhausted(error, limit);
   };
   if (options.access_log) server.on_request = log_request;
-  worker->server_.emplace(*worker->listener_, options.context, options.site, std::move(server));
-  return worker;
+  return server;
+}
+
+// Worker is one thread's part.
+//
+// Threads:  made, run and destroyed on its thread; stop() from any, while it lives.
+class Worker {
+ public:
+  // `address` need not be that of the options: its port may be known by now.
+  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options,
+                                                const Address& address);
+
+  // Serves until stop(). Parks.
+  Result<void> serve() { return server_.run(); }
+  void stop() {
+    runtime_->post([this] { server_.stop(); });
+  }
+
+  Runtime& runtime() noexcept { return *runtime_; }
+  const Address& address() const noexcept { return address_; }
+  http::ServerStats stats() const noexcept { return server_.stats(); }
+
+ private:
+  Worker(std::unique_ptr<Runtime> runtime, std::unique_ptr<Listener> listener,
+         const WorkerOptions& options)
+      : runtime_(std::move(runtime)),
+        address_(listener->address()),
+        server_(std::move(listener), options.context, options.site, server_options(options)) {}
+
+  std::unique_ptr<Runtime> runtime_;
+  Address address_;
+  http::Server server_;
+};
+
+Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options,
+                                               const Address& address) {
+  Result<std::unique_ptr<Runtime>> runtime = Runtime::create({.isolation = options.isolation});
+  if (!runtime) return runtime.error();
+  Result<std::unique_ptr<Listener>> listener =
+      Listener::create(**runtime, address, {.reuse_port = options.threads > 1});
+  if (!listener) return listener.error();
+  return std::unique_ptr<Worker>(new Worker(std::move(*runtime), std::move(*listener), options));
 }
 
 int report_start_failure(const WorkerOptions& options, const Error& error) {

@@ -76,7 +76,7 @@ class Connection {
   Next answer(const RequestParser& parser);
   Next refuse(const RequestParser& parser, int status);
   Next send(Response& response, Method method, Persistence persistence, std::span<char> buffer);
-  Next send_file(const Response& response, std::size_t head, std::span<char> buffer);
+  Next send_file(const Response& response, std::size_t done, std::span<char> buffer);
   Next send_text(const Response& response, std::string_view head);
   Next write(std::span<const char> bytes);
   Next fill(Deadline deadline);
@@ -264,7 +264,9 @@ Next Connection::send(Response& response, Method method, Persistence persistence
   if (!response.file) return send_text(response, head);
   // The first bytes are read behind the head, and both go out in one write.
   const std::span<char> behind = buffer.subspan(head.size());
-  const std::size_t first = std::min<std::uint64_t>(behind.size(), response.length);
+  // One write, or a chunk that fills TLS records: a rest of a few bytes costs a record, too.
+  const bool fits = response.length <= behind.size();
+  const std::size_t first = fits ? response.length : kChunkBytes - head.size();
   const ssize_t got = read_file(response.file, behind.first(first), response.offset);
   if (got != static_cast<ssize_t>(first)) {
     // Truncated after it was looked at, or unreadable. Nothing has been said so far.
@@ -272,19 +274,18 @@ Next Connection::send(Response& response, Method method, Persistence persistence
     head = write_head(response, persistence, shared_.date.now(), buffer);
     return send_text(response, head);
   }
-  if (first == response.length) return write(buffer.first(head.size() + first));
-  return send_file(response, head.size(), buffer);
+  const Next sent = write(buffer.first(head.size() + first));
+  if (sent != Next::kGoOn || fits) return sent;
+  return send_file(response, first, buffer);
 }
 
-// Sends a head and a first part that fill `buffer`, then the rest.
-Next Connection::send_file(const Response& response, std::size_t head, std::span<char> buffer) {
-  if (const Next sent = write(buffer); sent != Next::kGoOn) return sent;
+// Sends what comes after the first `done` bytes.
+Next Connection::send_file(const Response& response, std::size_t done, std::span<char> buffer) {
   const std::uint64_t end = response.offset + response.length;
-  std::uint64_t offset = response.offset + (buffer.size() - head);
+  std::uint64_t offset = response.offset + done;
   std::uint64_t yield_at = offset + kBytesBetweenYields;
   while (offset < end) {
-    const std::span<char> part =
-        buffer.first(static_cast<std::size_t>(std::min<std::uint64_t>(kChunkBytes, end - offset)));
+    const std::span<char> part = buffer.first(std::min<std::uint64_t>(kChunkBytes, end - offset));
     // A file that became shorter: only a cut connection can tell the peer now.
     if (read_file(response.file, part, offset) != static_cast<ssize_t>(part.size())) {
       return Next::kDrop;

@@ -19,8 +19,9 @@ struct Server::Session {
   std::optional<Task<void>> task;
 };
 
-Server::Server(Listener& listener, const Context& context, const Site& site, ServerOptions options)
-    : listener_(listener),
+Server::Server(std::unique_ptr<Listener> listener, const Context& context, const Site& site,
+               ServerOptions options)
+    : listener_(std::move(listener)),
       context_(context),
       options_(std::move(options)),
       shared_(site, options_.timeouts) {
@@ -43,6 +44,8 @@ Result<void> Server::run() {
       if (stopped_.wait(Deadline::never()) == Wake::kCancelled) break;
     }
     acceptor->cancel();
+    // Who connects from now on is refused and can go elsewhere, instead of waiting.
+    if (acceptor->join()) listener_.reset();
     drain(fibers);
     if (failure_) return *failure_;
     return {};
@@ -56,7 +59,7 @@ void Server::stop() {
 
 void Server::accept_all(Scope& fibers) {
   while (!stopping_ && wait_for_room()) {
-    Result<std::unique_ptr<Socket>> socket = listener_.accept(Deadline::never());
+    Result<std::unique_ptr<Socket>> socket = listener_->accept(Deadline::never());
     if (socket) {
       exhausted_ = false;
       start(fibers, std::move(*socket));

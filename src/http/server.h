@@ -53,16 +53,17 @@ struct ServerStats {
 // Lifetime: what it is given must outlive it. It must not be destroyed during run().
 class Server {
  public:
-  Server(Listener& listener, const Context& context, const Site& site, ServerOptions options);
+  Server(std::unique_ptr<Listener> listener, const Context& context, const Site& site,
+         ServerOptions options);
 
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server();
 
-  // Accepts and serves until stop() or until the calling fiber is cancelled. Then no
-  // more is accepted, idle connections are closed, requests are finished within the
-  // grace period, and the rest is cancelled. Fails with what the listener failed with.
-  // Parks until the last connection is closed.
+  // Accepts and serves until stop() or until the calling fiber is cancelled. Then the
+  // listener and idle connections are closed, requests are finished within the grace
+  // period, and the rest is cancelled. Fails with what the listener failed with. Parks
+  // until the last connection is closed. Precondition: not called before.
   Result<void> run();
 
   // Makes run() return, soon.
@@ -83,7 +84,7 @@ class Server {
   void drain(Scope& fibers);
   void report_exhausted(const Error& error);
 
-  Listener& listener_;
+  std::unique_ptr<Listener> listener_;  // Until run() drains.
   const Context& context_;
   ServerOptions options_;
   ConnectionShared shared_;

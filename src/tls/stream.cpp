@@ -184,7 +184,6 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
 Result<void> Stream::Impl::close(Deadline deadline) {
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
-  if (engine_.link().at_end()) return {};
   return finish_and_drain(engine_.link().transport(), deadline);
 }
 

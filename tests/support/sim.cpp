@@ -24,9 +24,9 @@ IoResult Pipe::End::try_read(std::span<std::byte> into) noexcept {
   auto& flow = other().sent_;
   if (flow.empty()) {
     if (other().ended_ || pipe_.cut()) return {IoResult::Kind::kEnd};
-    return refuse(/*by_fault=*/false);
+    return refuse(Interest::kRead, /*by_fault=*/false);
   }
-  if (pipe_.world_.one_in(pipe_.faults_.would_block)) return refuse(/*by_fault=*/true);
+  if (pipe_.world_.one_in(pipe_.faults_.would_block)) return refuse(Interest::kRead, true);
   const std::size_t count = pipe_.limit(std::min(into.size(), flow.size()));
   std::copy_n(flow.begin(), count, into.begin());
   flow.erase(flow.begin(), flow.begin() + static_cast<std::ptrdiff_t>(count));
@@ -36,9 +36,10 @@ IoResult Pipe::End::try_read(std::span<std::byte> into) noexcept {
 
 IoResult Pipe::End::try_write(std::span<const std::byte> from) noexcept {
   if (ended_ || other().vanished_ || pipe_.cut()) return {IoResult::Kind::kFailed, 0, EPIPE};
-  const std::size_t capacity = pipe_.faults_.capacity;
-  if (sent_.size() >= capacity) return refuse(/*by_fault=*/false);
-  if (pipe_.world_.one_in(pipe_.faults_.would_block)) return refuse(/*by_fault=*/true);
+  const std::size_t capacity =
+      side_ == 0 ? pipe_.faults_.capacity_of_a : pipe_.faults_.capacity_of_b;
+  if (sent_.size() >= capacity) return refuse(Interest::kWrite, /*by_fault=*/false);
+  if (pipe_.world_.one_in(pipe_.faults_.would_block)) return refuse(Interest::kWrite, true);
   const std::size_t left = pipe_.faults_.cut_after - pipe_.a_.sent_total_ - pipe_.b_.sent_total_;
   const std::size_t count =
       pipe_.limit(std::min({from.size(), capacity - sent_.size(), left}));
@@ -52,14 +53,16 @@ IoResult Pipe::End::try_write(std::span<const std::byte> from) noexcept {
   return {IoResult::Kind::kBytes, count};
 }
 
-IoResult Pipe::End::refuse(bool by_fault) noexcept {
-  refused_by_fault_ = by_fault;
+IoResult Pipe::End::refuse(Interest what, bool by_fault) noexcept {
+  (what == Interest::kRead ? read_refused_by_fault_ : write_refused_by_fault_) = by_fault;
   return {IoResult::Kind::kWouldBlock};
 }
 
-Wake Pipe::End::wait(Interest /*interest*/, Deadline deadline) {
+Wake Pipe::End::wait(Interest interest, Deadline deadline) {
   World& world = pipe_.world_;
-  if (refused_by_fault_ || world.one_in(pipe_.faults_.spurious_wake)) {
+  const bool refused_by_fault = (interest != Interest::kWrite && read_refused_by_fault_) ||
+                                (interest != Interest::kRead && write_refused_by_fault_);
+  if (refused_by_fault || world.one_in(pipe_.faults_.spurious_wake)) {
     // Nobody will wake us: the refusal was a lie. Come back a little later.
     const Deadline later = world.after(world.up_to(std::chrono::milliseconds(1)));
     const Wake wake = world.scheduler().park(std::min(later, deadline));

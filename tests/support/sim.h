@@ -74,7 +74,8 @@ struct Faults {
   unsigned spurious_wake = 0;        // Wake a waiter for nothing.
   std::size_t cut_after = SIZE_MAX;  // Both directions end after this many bytes.
   std::size_t flip_at = SIZE_MAX;    // Flips a bit in a's byte number this.
-  std::size_t capacity = 4096;       // Of each direction.
+  std::size_t capacity_of_a = 4096;  // Bytes that a can send ahead of b's reading.
+  std::size_t capacity_of_b = 4096;
 };
 
 // Pipe joins two Transports in memory.
@@ -87,17 +88,17 @@ class Pipe {
   Transport& b() { return b_; }
 
   // Changes what goes wrong from now on.
-  void set_faults(Faults faults) { faults_ = faults; }
+  void set_faults(Faults faults) {
+    faults_ = faults;
+    wake_both();
+  }
 
   // From now on a's (b's) writes fail with EPIPE, and the other reads an end.
   void vanish_a() { a_.vanish(); }
   void vanish_b() { b_.vanish(); }
 
-  // Bytes that a (b) has sent and the other has not read.
-  std::size_t in_flight_from_a() const { return a_.sent_.size(); }
-  std::size_t in_flight_from_b() const { return b_.sent_.size(); }
-
-  bool a_has_shut_down() const { return a_.ended_; }
+  std::size_t sent_by_a() const { return a_.sent_total_; }
+  std::size_t sent_by_b() const { return b_.sent_total_; }
 
  private:
   class End final : public Transport {
@@ -113,12 +114,13 @@ class Pipe {
     friend class Pipe;
 
     End& other() { return side_ == 0 ? pipe_.b_ : pipe_.a_; }
-    IoResult refuse(bool by_fault) noexcept;
+    IoResult refuse(Interest what, bool by_fault) noexcept;
     void vanish();
 
     Pipe& pipe_;
     int side_;
-    bool refused_by_fault_ = false;
+    bool read_refused_by_fault_ = false;
+    bool write_refused_by_fault_ = false;
     bool ended_ = false;     // Nothing more will be sent.
     bool vanished_ = false;  // And nothing will be read.
     std::size_t sent_total_ = 0;
