@@ -2,12 +2,10 @@
 #include "cli/peer_report.h"
 
 #include <cstddef>
-#include <iterator>
 #include <string>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <fmt/core.h>
 
 #include "cli/process.h"
 
@@ -27,18 +25,26 @@ enum VerifyCode : std::int16_t {
   kIpAddressMismatch = 64,
 };
 
-std::string describe(std::size_t depth, const Certificate& certificate) {
+std::string listed(const std::vector<std::string>& names) {
   std::string text;
-  const auto out = std::back_inserter(text);
-  fmt::format_to(out, "certificate {}\n", depth);
-  fmt::format_to(out, "  subject  {}\n", certificate.subject);
-  fmt::format_to(out, "  issuer   {}\n", certificate.issuer);
-  fmt::format_to(out, "  valid    {} to {}\n", certificate.not_before, certificate.not_after);
-  if (!certificate.subject_alt_names.empty()) {
-    fmt::format_to(out, "  names    {}\n", fmt::join(certificate.subject_alt_names, ", "));
+  for (const std::string& name : names) {
+    if (!text.empty()) text += ", ";
+    text += name;
   }
-  fmt::format_to(out, "  key      {}\n", certificate.key);
-  fmt::format_to(out, "  SHA-256  {}\n", certificate.sha256);
+  return text;
+}
+
+std::string describe(std::size_t depth, const Certificate& certificate) {
+  std::string text = fmt::format("certificate {}\n", depth);
+  const auto add = [&text](std::string_view label, const std::string& value) {
+    if (!value.empty()) text += fmt::format("  {:<8} {}\n", label, value);
+  };
+  add("subject", certificate.subject);
+  add("issuer", certificate.issuer);
+  add("valid", fmt::format("{} to {}", certificate.not_before, certificate.not_after));
+  add("names", listed(certificate.subject_alt_names));
+  add("key", certificate.key);
+  add("SHA-256", certificate.sha256);
   return text;
 }
 

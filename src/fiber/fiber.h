@@ -26,7 +26,8 @@ struct Context {
 };
 
 // Fiber lives from spawn until its entry has returned and its stack has been left.
-struct Fiber : Context {
+class Fiber : public Context {
+ public:
   enum class State : std::uint8_t { kReady, kRunning, kParked, kFinished };
 
   static constexpr std::size_t kNoTimer = SIZE_MAX;

@@ -187,7 +187,7 @@ void Scheduler::finish(Fiber& fiber) noexcept {
   Fiber* const next = budget_ > 0 ? pop_ready() : nullptr;
   if (next != nullptr) --budget_;
   switch_to(fiber, next != nullptr ? static_cast<Context&>(*next) : main_, /*from_ends=*/true);
-  HEDDLE_ASSERT(!"a finished fiber runs again");
+  die("finished fiber '%s' runs again", fiber.name.c_str());
 }
 
 void Scheduler::reap() noexcept {

@@ -51,7 +51,7 @@ bool Stack::guard_contains(const void* address) const noexcept {
 
 // Fresh anonymous pages read as zero, so the lowest byte that is not zero was the
 // deepest one written. Pages that are not resident were never touched.
-[[gnu::no_sanitize("address", "thread")]] std::size_t Stack::high_water() const noexcept {
+[[gnu::no_sanitize_address, gnu::no_sanitize_thread]] std::size_t Stack::high_water() const noexcept {
   const std::size_t page = page_bytes();
   for (std::byte* at = base; at < top(); at += page) {
     unsigned char resident = 0;
