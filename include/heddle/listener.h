@@ -1,6 +1,7 @@
 // Listener: accepts TCP and Unix stream connections.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "heddle/address.h"
@@ -54,5 +55,11 @@ class Listener {
   int accepted_in_row_ = 0;
   Duration backoff_{};
 };
+
+// Accepts connections until the calling fiber is cancelled, and runs `handler` for
+// each in a fiber of its own; returns once all of these have ended, and then throws
+// the first exception that a handler threw. When descriptors or stacks
+// run out it waits and goes on. Parks.
+void serve(Listener& listener, const std::function<void(std::unique_ptr<Socket>)>& handler);
 
 }  // namespace heddle

@@ -1,13 +1,13 @@
 // heddle serve: an HTTPS file server. Here: its command line, and what it is made of.
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -50,8 +50,12 @@ int refuse(std::string_view what, std::string_view why, std::string_view remedy)
   return kExitUsage;
 }
 
+std::string system_text(int sys_errno) {
+  return std::generic_category().message(sys_errno);
+}
+
 std::string reason(const Error& error) {
-  return error.sys_errno != 0 ? std::strerror(error.sys_errno) : error.message();
+  return error.sys_errno != 0 ? system_text(error.sys_errno) : error.message();
 }
 
 // "127.0.0.1" of "127.0.0.1:443", "::1" of "[::1]:443".
@@ -116,7 +120,7 @@ int use_own_certificate(Context& context, const ServeOptions& options, const Add
   if (options.write_cert.empty() || write_file(options.write_cert, identity->certificate_pem)) {
     return kExitOk;
   }
-  return refuse("cannot write " + options.write_cert.string(), std::strerror(errno),
+  return refuse("cannot write " + options.write_cert.string(), system_text(errno),
                 "give --write-cert a file in a folder that you may write to");
 }
 

@@ -6,7 +6,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <functional>
 #include <future>
@@ -14,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -50,11 +50,11 @@ void log_request(const http::AccessRecord& record) {
   append_escaped(line, record.target);
   line += fmt::format("\" {} {}{}\n", record.status, record.body_bytes,
                       record.complete ? "" : " cut short");
-  std::fputs(line.c_str(), stderr);
+  static_cast<void>(std::fputs(line.c_str(), stderr));
 }
 
 void say_exhausted(const Error& error, std::size_t connections_max) {
-  const std::string why = error.sys_errno != 0 ? std::string(std::strerror(error.sys_errno))
+  const std::string why = error.sys_errno != 0 ? std::generic_category().message(error.sys_errno)
                                                : fmt::format("{}, {} at most for this thread",
                                                              error.operation, connections_max);
   print_error("serve", fmt::format("new connections have to wait: {}; raise the limit on open "
@@ -115,7 +115,7 @@ Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options,
 
 int report_start_failure(const WorkerOptions& options, const Error& error) {
   const std::string why =
-      error.sys_errno != 0 ? std::string(std::strerror(error.sys_errno)) : error.message();
+      error.sys_errno != 0 ? std::generic_category().message(error.sys_errno) : error.message();
   const std::string_view remedy = error.sys_errno == EADDRINUSE
                                       ? "choose another port with --listen, or 0 for any"
                                       : "choose another address with --listen";
@@ -130,7 +130,7 @@ class WorkerThread {
   // Starts the thread, and waits until it is able to serve. `ended` is called there
   // when it has stopped serving.
   Result<void> start(const WorkerOptions& options, const Address& address,
-                     std::function<void(Result<void>)> ended);
+                     std::function<void(const Result<void>&)> ended);
 
   // Precondition: start() succeeded.
   void stop() { worker_->stop(); }
@@ -150,7 +150,7 @@ class WorkerThread {
 };
 
 Result<void> WorkerThread::start(const WorkerOptions& options, const Address& address,
-                                 std::function<void(Result<void>)> ended) {
+                                 std::function<void(const Result<void>&)> ended) {
   std::promise<Result<Worker*>> started;
   std::future<Result<Worker*>> outcome = started.get_future();
   thread_ = std::jthread([&options, &address, ended = std::move(ended),
@@ -186,6 +186,8 @@ class Crew {
   int run();
 
  private:
+  Result<void> start_other();
+  void other_ended(const Result<void>& served);
   void announce() const;
   void serve(Scope& fibers);
   void watch_signals();
@@ -202,25 +204,33 @@ class Crew {
 
 Result<void> Crew::start_others() {
   for (unsigned i = 1; i < options_.threads; ++i) {
-    WorkerThread& other = others_.emplace_back();
-    // Called on the other thread, so that all else happens in a post.
-    const auto ended = [this](Result<void> served) {
-      first_->runtime().post([this, served] {
-        others_running_.done();
-        if (served) return;
-        failure_ = served.error();
-        stop_all();
-      });
-    };
-    const Result<void> started = other.start(options_, first_->address(), ended);
-    if (!started) {
-      others_.pop_back();
+    if (Result<void> started = start_other(); !started) {
       for (WorkerThread& running : others_) running.stop();
       return started;
     }
-    others_running_.add();
   }
   return {};
+}
+
+Result<void> Crew::start_other() {
+  const auto in_post = [this](const Result<void>& served) {
+    first_->runtime().post([this, served] { other_ended(served); });
+  };
+  WorkerThread& other = others_.emplace_back();
+  Result<void> started = other.start(options_, first_->address(), in_post);
+  if (started) {
+    others_running_.add();
+  } else {
+    others_.pop_back();
+  }
+  return started;
+}
+
+void Crew::other_ended(const Result<void>& served) {
+  others_running_.done();
+  if (served) return;
+  failure_ = served.error();
+  stop_all();
 }
 
 void Crew::announce() const {
@@ -228,7 +238,7 @@ void Crew::announce() const {
   if (!options_.fingerprint.empty()) {
     fmt::print("self-made certificate, SHA-256 {}\n", options_.fingerprint);
   }
-  std::fflush(stdout);
+  static_cast<void>(std::fflush(stdout));
 }
 
 int Crew::run() {

@@ -65,6 +65,7 @@ class Connection {
       : stream_(stream), shared_(shared), phase_(phase), peer_(peer) {}
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
+  ~Connection() = default;
 
   void serve();
 

@@ -16,6 +16,27 @@ bool stays_as_it_is(char c) noexcept {
          c == '.' || c == '_' || c == '~' || c == '/';
 }
 
+// What stands for `c` in HTML; refers to `c` or to static text.
+std::string_view html_of(const char& c) noexcept {
+  switch (c) {
+    case '&':
+      return "&amp;";
+    case '<':
+      return "&lt;";
+    case '>':
+      return "&gt;";
+    case '"':
+      return "&quot;";
+    case '\'':
+      return "&#39;";
+    default:
+      break;
+  }
+  // Control characters are not allowed in HTML, not even as references.
+  const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  return control ? "\xEF\xBF\xBD" : std::string_view(&c, 1);
+}
+
 }  // namespace
 
 Decoding percent_decode(std::string_view encoded, std::span<char> decoded, std::size_t& size) {
@@ -55,32 +76,7 @@ void append_percent_encoded(std::string& to, std::string_view path) {
 }
 
 void append_html(std::string& to, std::string_view text) {
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        to += "&amp;";
-        break;
-      case '<':
-        to += "&lt;";
-        break;
-      case '>':
-        to += "&gt;";
-        break;
-      case '"':
-        to += "&quot;";
-        break;
-      case '\'':
-        to += "&#39;";
-        break;
-      default:
-        // Control characters are not allowed in HTML, not even as references.
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-          to += "\xEF\xBF\xBD";
-        } else {
-          to += c;
-        }
-    }
-  }
+  for (const char& c : text) to += html_of(c);
 }
 
 }  // namespace heddle::http

@@ -57,7 +57,7 @@ class HeadWriter {
 
   HeadWriter& operator<<(std::uint64_t number) noexcept {
     std::array<char, 20> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
+    const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
     return *this << std::string_view(digits.data(), end);
   }
 

@@ -92,25 +92,31 @@ Address Address::from_sockaddr(const sockaddr* from, std::size_t size) {
 }
 
 std::string Address::to_string() const {
-  std::array<char, INET6_ADDRSTRLEN> text{};
+  std::array<char, INET6_ADDRSTRLEN> ip{};
+  std::string text;
   switch (family()) {
     case AF_INET: {
       const auto v4 = read_as<sockaddr_in>(storage_.data());
-      (void)::inet_ntop(AF_INET, &v4.sin_addr, text.data(), text.size());
-      return std::string(text.data()) + ":" + std::to_string(port());
+      (void)::inet_ntop(AF_INET, &v4.sin_addr, ip.data(), ip.size());
+      text.append(ip.data());
+      break;
     }
     case AF_INET6: {
       const auto v6 = read_as<sockaddr_in6>(storage_.data());
-      (void)::inet_ntop(AF_INET6, &v6.sin6_addr, text.data(), text.size());
-      return "[" + std::string(text.data()) + "]:" + std::to_string(port());
+      (void)::inet_ntop(AF_INET6, &v6.sin6_addr, ip.data(), ip.size());
+      text.append("[").append(ip.data()).append("]");
+      break;
     }
     default: {
-      const auto* path = reinterpret_cast<const char*>(storage_.data()) +
-                         offsetof(sockaddr_un, sun_path);
+      const auto* path =
+          reinterpret_cast<const char*>(storage_.data()) + offsetof(sockaddr_un, sun_path);
+      text.append(kUnixPrefix);
       // Storage is longer than any path, and zeroed.
-      return std::string(kUnixPrefix) + (size_ > sizeof(sa_family_t) ? path : "");
+      if (size_ > sizeof(sa_family_t)) text.append(path);
+      return text;
     }
   }
+  return text.append(":").append(std::to_string(port()));
 }
 
 int Address::family() const noexcept {

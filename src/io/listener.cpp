@@ -131,6 +131,20 @@ Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
   }
 }
 
+void serve(Listener& listener, const std::function<void(std::unique_ptr<Socket>)>& handler) {
+  scope([&](Scope& connections) {
+    for (;;) {
+      auto socket = listener.accept(Deadline::never());
+      if (!socket && socket.error().code == Errc::kCancelled) return;
+      if (!socket) continue;  // accept() has waited.
+      // If no stack can be had for it, the connection is closed here.
+      (void)connections.spawn("connection", [&handler, mine = *std::move(socket)]() mutable {
+        handler(std::move(mine));
+      });
+    }
+  });
+}
+
 // The connection stays in the backlog and makes no further event, so only time
 // tells when to try again: trying at once would spin.
 Error Listener::back_off(Deadline deadline, int sys_errno) {

@@ -50,7 +50,7 @@ class HttpServerTest : public testing::Test {
     EXPECT_TRUE(client_context_.add_trusted_certificates(
         std::as_bytes(std::span(identity_.certificate_pem))));
   }
-  ~HttpServerTest() override { fs::remove_all(folder_); }
+  void TearDown() override { fs::remove_all(folder_); }
 
   // Runs `client` beside a server, stops the server, and waits for its end.
   void run(ServerOptions options, std::function<void()> client) {
@@ -58,14 +58,13 @@ class HttpServerTest : public testing::Test {
         Listener::create(*runtime_, Address::parse("127.0.0.1:0").value()).value();
     address_ = listener->address();
     server_.emplace(std::move(listener), server_context_, *site_, std::move(options));
-    const auto test = runtime_->spawn("test", [&] {
-      scope([&](Scope& fibers) {
-        auto served = fibers.spawn("server", [&] { return server_->run(); }).value();
-        client();
-        server_->stop();
-        EXPECT_TRUE(served.join());
-      });
-    });
+    const auto beside_server = [&](Scope& fibers) {
+      auto served = fibers.spawn("server", [&] { return server_->run(); }).value();
+      client();
+      server_->stop();
+      EXPECT_TRUE(served.join());
+    };
+    const auto test = runtime_->spawn("test", [&] { scope(beside_server); });
     ASSERT_TRUE(test);
     runtime_->run();
     EXPECT_EQ(server_->open_connections(), 0U);
@@ -153,12 +152,13 @@ TEST_F(HttpServerTest, HeadHasOneDeadlineHoweverItTrickles) {
     const auto client = connect_tls();
     ASSERT_TRUE(send(*client, "GET / HTTP/1.1\r\nHost: "));
     bool answered = false;
+    const auto trickle = [&] {
+      while (!answered && send(*client, "x")) {
+        EXPECT_TRUE(this_fiber::sleep_until(this_fiber::after(5ms)));
+      }
+    };
     scope([&](Scope& fibers) {
-      const auto trickle = fibers.spawn("trickle", [&] {
-        while (!answered && send(*client, "x")) {
-          ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(5ms)));
-        }
-      });
+      EXPECT_TRUE(fibers.spawn("trickle", trickle));
       EXPECT_TRUE(receive(*client).bytes.starts_with("HTTP/1.1 408 "));
       answered = true;
     });

@@ -47,7 +47,7 @@ class SiteTest : public testing::Test {
     fs::create_symlink("loop", root() / "loop");
     fs::create_symlink("/proc/self/root", root() / "magic");
   }
-  ~SiteTest() override { fs::remove_all(base_); }
+  void TearDown() override { fs::remove_all(base_); }
 
   fs::path root() const { return base_ / "root"; }
 

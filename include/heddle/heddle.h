@@ -1,0 +1,20 @@
+// Everything.
+#pragma once
+
+#include "heddle/address.h"
+#include "heddle/deadline.h"
+#include "heddle/error.h"
+#include "heddle/fiber.h"
+#include "heddle/fiber_local.h"
+#include "heddle/isolation.h"
+#include "heddle/listener.h"
+#include "heddle/result.h"
+#include "heddle/runtime.h"
+#include "heddle/signals.h"
+#include "heddle/socket.h"
+#include "heddle/sync.h"
+#include "heddle/tls/certificate.h"
+#include "heddle/tls/context.h"
+#include "heddle/tls/stream.h"
+#include "heddle/transport.h"
+#include "heddle/wait_queue.h"

@@ -1,0 +1,239 @@
+// Channels: bounded, in order, and nothing is lost however they end.
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "heddle/fiber.h"
+#include "heddle/sync.h"
+
+#include "support/sim.h"
+
+namespace heddle {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+void settle() {
+  ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(Duration(1))));
+}
+
+// The parameter is the seed of the schedule.
+class ChannelTest : public testing::TestWithParam<int> {
+ protected:
+  static std::uint64_t seed() { return static_cast<std::uint64_t>(GetParam()); }
+};
+
+TEST_P(ChannelTest, HandsOverInOrderAndHoldsAtMostItsCapacity) {
+  sim::World world(seed());
+  world.run([&] {
+    Channel<int> channel(3);
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("producer", [&] {
+        for (int i = 0; i < 100; ++i) {
+          EXPECT_TRUE(channel.push(i));
+          EXPECT_LE(channel.size(), 3U);
+        }
+        channel.close();
+      }));
+      int expected = 0;
+      for (;;) {
+        const auto got = channel.pop();
+        ASSERT_TRUE(got) << got.error().message();
+        if (!*got) break;
+        EXPECT_EQ(**got, expected++);
+        if (world.one_in(4)) settle();
+      }
+      EXPECT_EQ(expected, 100);
+    });
+  });
+}
+
+TEST_P(ChannelTest, FullChannelMakesProducersWaitFirstComeFirstServed) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<int> channel(1);
+    scope([&](Scope& fibers) {
+      for (int i = 0; i < 5; ++i) {
+        ASSERT_TRUE(fibers.spawn("producer", [&, i] { EXPECT_TRUE(channel.push(i)); }));
+        settle();
+      }
+      EXPECT_EQ(channel.size(), 1U);
+      for (int i = 0; i < 5; ++i) EXPECT_EQ(channel.pop().value(), i);
+    });
+  });
+}
+
+TEST_P(ChannelTest, ProducersThatWaitFailWhenItIsClosed) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<int> channel(2);
+    ASSERT_TRUE(channel.push(1));
+    ASSERT_TRUE(channel.push(2));
+    int refused = 0;
+    scope([&](Scope& fibers) {
+      for (int i = 0; i < 5; ++i) {
+        ASSERT_TRUE(fibers.spawn("producer", [&] {
+          EXPECT_EQ(channel.push(3).error().code, Errc::kDisconnected);
+          ++refused;
+        }));
+      }
+      settle();
+      channel.close();
+      channel.close();  // Once is enough.
+      settle();
+      EXPECT_EQ(refused, 5);
+    });
+    EXPECT_TRUE(channel.closed());
+    EXPECT_EQ(channel.push(4).error().code, Errc::kDisconnected);
+    EXPECT_EQ(channel.pop().value(), 1);
+    EXPECT_EQ(channel.pop().value(), 2);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(channel.pop().value(), std::nullopt);
+    EXPECT_EQ(channel.push(5).error().code, Errc::kDisconnected);
+  });
+}
+
+TEST_P(ChannelTest, ConsumersThatWaitGetNothingWhenItIsClosed) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<std::unique_ptr<int>> channel(1);
+    int ended = 0;
+    scope([&](Scope& fibers) {
+      for (int i = 0; i < 5; ++i) {
+        ASSERT_TRUE(fibers.spawn("consumer", [&] {
+          EXPECT_EQ(channel.pop().value(), std::nullopt);
+          ++ended;
+        }));
+      }
+      settle();
+      channel.close();
+    });
+    EXPECT_EQ(ended, 5);
+  });
+}
+
+// The value is pushed and the channel closed before any consumer has run.
+TEST_P(ChannelTest, ValuePushedRightBeforeTheEndReachesExactlyOneConsumer) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<int> channel(4);
+    int got = 0;
+    scope([&](Scope& fibers) {
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(fibers.spawn("consumer", [&] { got += channel.pop().value() ? 1 : 0; }));
+      }
+      settle();
+      ASSERT_TRUE(channel.push(7));
+      channel.close();
+    });
+    EXPECT_EQ(got, 1);
+    EXPECT_EQ(channel.size(), 0U);
+  });
+}
+
+TEST_P(ChannelTest, PushAndPopFailAtTheDeadlineAndWhenCancelled) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<int> channel(1);
+    EXPECT_EQ(channel.pop(this_fiber::after(seconds(1))).error().code, Errc::kTimedOut);
+    ASSERT_TRUE(channel.push(1));
+    EXPECT_EQ(channel.push(2, this_fiber::after(seconds(1))).error().code, Errc::kTimedOut);
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("producer", [&] {
+        EXPECT_EQ(channel.push(3).error().code, Errc::kCancelled);
+      }));
+      settle();
+      fibers.cancel();
+    });
+    EXPECT_EQ(channel.pop(Deadline::at(TimePoint::min())).value(), 1);
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("consumer", [&] {
+        EXPECT_EQ(channel.pop().error().code, Errc::kCancelled);
+      }));
+      settle();
+      fibers.cancel();
+    });
+    // What failed has taken nothing and left nothing behind.
+    EXPECT_TRUE(channel.push(4, Deadline::at(TimePoint::min())));
+    EXPECT_EQ(channel.pop(Deadline::at(TimePoint::min())).value(), 4);
+  });
+}
+
+struct Item {
+  int producer;
+  int number;
+};
+
+// Random producers and consumers, with deadlines and cancelling: a value that push()
+// accepted arrives exactly once, each producer's in order; one it refused never does.
+class ChannelRun {
+ public:
+  explicit ChannelRun(sim::World& world) : world_(world), channel_(1 + world.below(4)) {}
+
+  void run() {
+    scope([&](Scope& consumers) {
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(consumers.spawn("consumer", [this] { consume(); }));
+      }
+      scope([&](Scope& producers) {
+        for (int i = 0; i < 5; ++i) {
+          auto task = producers.spawn("producer", [this, i] { produce(i); });
+          ASSERT_TRUE(task) << task.error().message();
+          if (world_.one_in(3)) {
+            pause();
+            task->cancel();
+          }
+        }
+      });
+      channel_.close();
+    });
+    EXPECT_EQ(received_, accepted_);
+  }
+
+ private:
+  void pause() { (void)this_fiber::sleep_until(world_.after(milliseconds(world_.below(3)))); }
+
+  Deadline patience() {
+    return world_.one_in(2) ? Deadline::never() : world_.after(milliseconds(world_.below(3)));
+  }
+
+  void produce(int producer) {
+    for (int i = 0; i < 40; ++i) {
+      if (channel_.push({producer, i}, patience())) accepted_[producer].push_back(i);
+      if (world_.one_in(3)) pause();
+    }
+  }
+
+  void consume() {
+    for (;;) {
+      const auto got = channel_.pop(patience());
+      if (!got) {
+        EXPECT_EQ(got.error().code, Errc::kTimedOut);
+        continue;
+      }
+      if (!*got) return;
+      // Nothing parks between pop() and here, so this is the order of the channel.
+      received_[(*got)->producer].push_back((*got)->number);
+      if (world_.one_in(3)) pause();
+    }
+  }
+
+  sim::World& world_;
+  Channel<Item> channel_;
+  std::map<int, std::vector<int>> accepted_;
+  std::map<int, std::vector<int>> received_;
+};
+
+TEST_P(ChannelTest, EveryValueArrivesExactlyOnce) {
+  sim::World world(seed());
+  world.run([&] { ChannelRun(world).run(); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, ChannelTest, testing::Range(0, 64));
+
+}  // namespace
+}  // namespace heddle
