@@ -1,5 +1,6 @@
 // heddle serve: an HTTPS file server. Here: its command line, and what it is made of.
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -21,6 +22,7 @@
 #include "cli/commands.h"
 #include "cli/process.h"
 #include "cli/serve_workers.h"
+#include "http/connection.h"
 #include "http/root.h"
 #include "http/site.h"
 
@@ -41,6 +43,7 @@ struct ServeOptions {
   Isolation isolation = Isolation::kIsolated;
   unsigned threads = 1;
   std::size_t max_connections = 0;
+  http::Timeouts timeouts;
   bool access_log = false;
 };
 
@@ -179,6 +182,7 @@ int run_serve(const ServeOptions& options) {
                       .isolation = options.isolation,
                       .threads = options.threads,
                       .connections_max = connection_limit(options, descriptors),
+                      .timeouts = options.timeouts,
                       .access_log = options.access_log});
 }
 
@@ -200,6 +204,17 @@ CLI::Option* add_choice(CLI::App& command, const char* name, Value& value,
       ->check(CLI::Validator(known).description(""))
       ->type_name(names)
       ->default_str(preset);
+}
+
+void add_seconds(CLI::App& command, const char* name, Duration& value, const char* help) {
+  using Seconds = std::chrono::duration<double>;
+  const auto set = [&value](const double& seconds) {
+    value = std::chrono::duration_cast<Duration>(Seconds(seconds));
+  };
+  command.add_option_function<double>(name, set, help)
+      ->check(CLI::Range(0.001, 86400.0).description(""))
+      ->type_name("SECONDS")
+      ->default_str(fmt::format("{:g}", Seconds(value).count()));
 }
 
 void add_certificate_options(CLI::App& command, ServeOptions& options) {
@@ -252,6 +267,10 @@ void add_serve(CLI::App& app, std::function<int()>& action) {
                   "More have to wait; 0: as many as descriptors allow")
       ->type_name("N")
       ->capture_default_str();
+  add_seconds(command, "--handshake-timeout", options->timeouts.handshake,
+              "How long a handshake may take");
+  add_seconds(command, "--idle-timeout", options->timeouts.idle,
+              "How long a connection may wait for its next request");
   command.add_flag("--access-log", options->access_log,
                    "One line on standard error for each request");
   command.footer(

@@ -2,6 +2,7 @@
 // tells the others to stop, and ends last.
 #include "cli/serve_workers.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -16,6 +17,8 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include <malloc.h>
 
 #include <fmt/core.h>
 
@@ -65,6 +68,7 @@ void say_exhausted(const Error& error, std::size_t connections_max) {
 http::ServerOptions server_options(const WorkerOptions& options) {
   http::ServerOptions server;
   server.max_connections = options.connections_max;
+  server.timeouts = options.timeouts;
   server.on_exhausted = [limit = options.connections_max](const Error& error) {
     say_exhausted(error, limit);
   };
@@ -82,7 +86,7 @@ class Worker {
                                                 const Address& address);
 
   // Serves until stop(). Parks.
-  Result<void> serve() { return server_.run(); }
+  Result<void> serve();
   void stop() {
     runtime_->post([this] { server_.stop(); });
   }
@@ -98,10 +102,36 @@ class Worker {
         address_(listener->address()),
         server_(std::move(listener), options.context, options.site, server_options(options)) {}
 
+  void give_memory_back();
+
   std::unique_ptr<Runtime> runtime_;
   Address address_;
   http::Server server_;
 };
+
+Result<void> Worker::serve() {
+  return scope([this](Scope& fibers) -> Result<void> {
+    const auto keeper = fibers.spawn("memory", [this] { give_memory_back(); });
+    if (!keeper) return keeper.error();
+    Result<void> served = server_.run();
+    fibers.cancel();
+    return served;
+  });
+}
+
+// After a flood of connections the allocator keeps what they had: the few that are
+// left lie between. It gives whole free pages back only when asked.
+void Worker::give_memory_back() {
+  constexpr std::size_t kWorthwhile = 1'000;  // Connections: some ten mebibytes.
+  std::size_t peak = 0;
+  while (this_fiber::sleep_until(this_fiber::after(std::chrono::seconds(1)))) {
+    const std::size_t open = server_.open_connections();
+    peak = std::max(peak, open);
+    if (open > peak / 2 || peak - open < kWorthwhile) continue;
+    ::malloc_trim(0);
+    peak = open;
+  }
+}
 
 Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options,
                                                const Address& address) {

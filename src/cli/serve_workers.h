@@ -8,6 +8,7 @@
 #include "heddle/isolation.h"
 #include "heddle/tls/context.h"
 
+#include "http/connection.h"
 #include "http/site.h"
 
 namespace heddle::cli {
@@ -20,6 +21,7 @@ struct WorkerOptions {
   Isolation isolation;
   unsigned threads;
   std::size_t connections_max;  // Of each thread.
+  http::Timeouts timeouts;
   bool access_log;
 };
 

@@ -76,11 +76,12 @@ Link::~Link() {
   ThreadBuffers::of_thread().forget(*this);
 }
 
+IoResult Link::prefetch() noexcept {
+  return input_.empty() ? fill() : IoResult{IoResult::Kind::kBytes, input_.size()};
+}
+
 IoResult Link::read(std::span<std::byte> into) noexcept {
-  if (input_.empty()) {
-    const IoResult filled = fill();
-    if (filled.kind != IoResult::Kind::kBytes) return filled;
-  }
+  if (const IoResult filled = prefetch(); filled.kind != IoResult::Kind::kBytes) return filled;
   const std::size_t count = std::min(into.size(), input_.size());
   std::copy_n(input_.begin(), count, into.begin());
   input_ = input_.subspan(count);

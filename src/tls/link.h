@@ -45,6 +45,9 @@ class Link {
   // kFailed, once: they are dropped, and so is what OpenSSL writes from then on.
   IoResult flush() noexcept;
 
+  // Reads ahead, unless bytes are left over. kWouldBlock: there are none.
+  IoResult prefetch() noexcept;
+
   // For the BIO.
   IoResult read(std::span<std::byte> into) noexcept;
   void write(std::span<const std::byte> from);

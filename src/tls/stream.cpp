@@ -112,8 +112,22 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
   }
 }
 
+// A server has nothing to do before the client speaks, and OpenSSL would take 40 KiB
+// to find that out: many may connect and never speak.
+Result<void> Stream::Impl::await_client(const char* name, Deadline deadline) {
+  while (engine_.link().prefetch().kind == IoResult::Kind::kWouldBlock) {
+    const Wake wake = wait(Interest::kRead, deadline);
+    if (wake != Wake::kReady) return interruption(wake, name);
+  }
+  return {};
+}
+
 Result<void> Stream::Impl::handshake(Deadline deadline) {
   constexpr const char* kName = "SSL_do_handshake";
+  if (failure_) return *failure_;
+  if (context_->role == Role::kServer && SSL_in_before(engine_.ssl()) != 0) {
+    if (const auto spoken = await_client(kName, deadline); !spoken) return fail(spoken.error());
+  }
   const Result<bool> open =
       drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) { return SSL_do_handshake(ssl); });
   Result<void> done = open ? drain_output(kName, deadline) : open.error();

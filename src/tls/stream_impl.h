@@ -47,6 +47,7 @@ class Stream::Impl {
   template <typename Op>
   Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure, Op op);
 
+  Result<void> await_client(const char* name, Deadline deadline);
   Result<void> offer_output(const char* name);
   // Parks until at most `until_bytes` of output are left.
   Result<void> drain_output(const char* name, Deadline deadline, std::size_t until_bytes = 0);

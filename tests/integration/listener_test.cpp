@@ -1,0 +1,380 @@
+// Listening and connecting: what is refused, what waits, what survives a shortage.
+#include "heddle/listener.h"
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "heddle/fiber.h"
+#include "heddle/runtime.h"
+#include "heddle/socket.h"
+
+#include "base/unique_fd.h"
+
+namespace heddle {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::filesystem::path;
+
+// Long enough that only a bug reaches it.
+constexpr Duration kPatience = seconds(60);
+
+const Address kAnyPort = Address::parse("127.0.0.1:0").value();
+
+class ListenerTest : public testing::Test {
+ protected:
+  ListenerTest() {
+    std::string name = testing::TempDir() + "heddle-listener-XXXXXX";
+    folder_ = ::mkdtemp(name.data());
+  }
+  ~ListenerTest() override { std::filesystem::remove_all(folder_); }
+
+  // Runs `body` in a fiber.
+  void run(std::function<void()> body) {
+    ASSERT_TRUE(runtime_->spawn("test", std::move(body)));
+    runtime_->run();
+  }
+
+  Deadline patience() const { return runtime_->after(kPatience); }
+
+  std::unique_ptr<Listener> listen(const Address& on = kAnyPort, ListenOptions options = {}) {
+    auto listener = Listener::create(*runtime_, on, options);
+    EXPECT_TRUE(listener) << listener.error().message();
+    return *std::move(listener);
+  }
+
+  Error refusal(const Address& on) {
+    const auto listener = Listener::create(*runtime_, on);
+    EXPECT_FALSE(listener) << on.to_string();
+    return listener ? Error{} : listener.error();
+  }
+
+  path socket_path() const { return folder_ / "socket"; }
+  Address unix_address() const { return Address::from_unix_path(socket_path().string()).value(); }
+
+  path folder_;
+  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+};
+
+// A bound socket on which nobody listens, so that its port is nobody else's either.
+class Deaf {
+ public:
+  explicit Deaf(const Address& on) : fd_(::socket(on.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    EXPECT_EQ(::bind(fd_.get(), on.data(), on.size()), 0);
+  }
+
+  Address address() const {
+    sockaddr_storage storage{};
+    socklen_t size = sizeof(storage);
+    EXPECT_EQ(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&storage), &size), 0);
+    return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), size);
+  }
+
+ private:
+  UniqueFd fd_;
+};
+
+TEST_F(ListenerTest, ConnectionWhereNobodyListensIsRefused) {
+  run([this] {
+    const Deaf deaf(kAnyPort);
+    const auto refused = connect(*runtime_, deaf.address(), patience());
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::kUnreachable) << refused.error().message();
+    EXPECT_EQ(refused.error().sys_errno, ECONNREFUSED);
+    const auto by_name = connect(*runtime_, "127.0.0.1", deaf.address().port(), patience());
+    EXPECT_EQ(by_name.error().sys_errno, ECONNREFUSED);
+    const auto missing = connect(*runtime_, unix_address(), patience());
+    EXPECT_EQ(missing.error().code, Errc::kUnreachable);
+    EXPECT_EQ(missing.error().sys_errno, ENOENT);
+    const Deaf deaf_path(unix_address());
+    EXPECT_EQ(connect(*runtime_, unix_address(), patience()).error().sys_errno, ECONNREFUSED);
+  });
+}
+
+// Fills a backlog, so that the next connection can only wait.
+std::vector<std::unique_ptr<Socket>> fill_backlog(Runtime& runtime, const Listener& listener) {
+  std::vector<std::unique_ptr<Socket>> waiting;
+  for (;;) {
+    auto next = connect(runtime, listener.address(), runtime.after(milliseconds(20)));
+    if (!next) {
+      EXPECT_EQ(next.error().code, Errc::kTimedOut) << next.error().message();
+      return waiting;
+    }
+    waiting.push_back(*std::move(next));
+  }
+}
+
+TEST_F(ListenerTest, ConnectToAFullBacklogFailsAtTheDeadlineAndWhenCancelled) {
+  run([this] {
+    for (const Address& on : {kAnyPort, unix_address()}) {
+      const auto listener = listen(on, {.backlog = 1});
+      const auto waiting = fill_backlog(*runtime_, *listener);
+      EXPECT_FALSE(waiting.empty());
+      scope([&](Scope& fibers) {
+        auto task = fibers.spawn("connect", [&] {
+          return connect(*runtime_, listener->address(), patience());
+        });
+        ASSERT_TRUE(task);
+        ASSERT_TRUE(this_fiber::yield());
+        task->cancel();
+        EXPECT_EQ(task->join().error().code, Errc::kCancelled);
+      });
+    }
+  });
+}
+
+TEST_F(ListenerTest, ConnectToAFullUnixBacklogGoesOnWhenThereIsRoom) {
+  run([this] {
+    const auto listener = listen(unix_address(), {.backlog = 1});
+    const auto waiting = fill_backlog(*runtime_, *listener);
+    scope([&](Scope& fibers) {
+      auto task = fibers.spawn("connect", [&] {
+        return connect(*runtime_, listener->address(), patience());
+      });
+      ASSERT_TRUE(task);
+      ASSERT_TRUE(this_fiber::yield());
+      EXPECT_FALSE(task->finished());
+      std::vector<std::unique_ptr<Socket>> accepted;
+      for (std::size_t i = 0; i < waiting.size() + 1; ++i) {
+        accepted.push_back(listener->accept(patience()).value());
+      }
+      const auto connected = task->join();
+      EXPECT_TRUE(connected) << connected.error().message();
+    });
+  });
+}
+
+TEST_F(ListenerTest, AddressThatIsTakenOrNotOursIsInvalid) {
+  const auto listener = listen();
+  EXPECT_NE(listener->address().port(), 0);
+  const Error taken = refusal(listener->address());
+  EXPECT_EQ(taken.code, Errc::kInvalid) << taken.message();
+  EXPECT_EQ(taken.sys_errno, EADDRINUSE);
+  const Error foreign = refusal(Address::parse("192.0.2.1:0").value());
+  EXPECT_EQ(foreign.code, Errc::kInvalid) << foreign.message();
+  EXPECT_EQ(foreign.sys_errno, EADDRNOTAVAIL);
+  const Error nowhere = refusal(Address::from_unix_path((folder_ / "no/such").string()).value());
+  EXPECT_EQ(nowhere.code, Errc::kInvalid) << nowhere.message();
+  EXPECT_EQ(nowhere.sys_errno, ENOENT);
+}
+
+TEST_F(ListenerTest, PortMayBeSharedIfBothAskForIt) {
+  const auto one = listen(kAnyPort, {.reuse_port = true});
+  const auto other = listen(one->address(), {.reuse_port = true});
+  EXPECT_EQ(other->address(), one->address());
+  EXPECT_EQ(refusal(one->address()).sys_errno, EADDRINUSE);
+}
+
+TEST_F(ListenerTest, PortIsFreeAgainThoughAConnectionWasMadeOnIt) {
+  run([this] {
+    auto listener = listen();
+    const Address address = listener->address();
+    auto client = connect(*runtime_, address, patience()).value();
+    auto server = listener->accept(patience()).value();
+    server.reset();  // Ends first: its side keeps the port in TIME_WAIT.
+    std::array<std::byte, 1> buffer;
+    EXPECT_EQ(client->read(buffer, patience()).value(), 0U);
+    client.reset();
+    listener.reset();
+    EXPECT_NE(listen(address), nullptr);
+  });
+}
+
+TEST_F(ListenerTest, UnixPathThatWasAbandonedIsReplaced) {
+  { const Deaf dead(unix_address()); }
+  ASSERT_TRUE(std::filesystem::exists(socket_path()));
+  run([this] {
+    const auto listener = listen(unix_address());
+    const auto client = connect(*runtime_, unix_address(), patience());
+    EXPECT_TRUE(client) << client.error().message();
+  });
+}
+
+TEST_F(ListenerTest, UnixPathInUseIsNotReplaced) {
+  run([this] {
+    const auto listener = listen(unix_address());
+    EXPECT_EQ(refusal(unix_address()).sys_errno, EADDRINUSE);
+    const auto client = connect(*runtime_, unix_address(), patience());
+    EXPECT_TRUE(client) << client.error().message();
+  });
+}
+
+TEST_F(ListenerTest, FileThatIsNoSocketIsNotReplaced) {
+  std::ofstream(socket_path()) << "precious";
+  EXPECT_EQ(refusal(unix_address()).sys_errno, EADDRINUSE);
+  EXPECT_EQ(std::filesystem::file_size(socket_path()), 8U);
+}
+
+TEST_F(ListenerTest, UnixPathIsRemovedAtDestruction) {
+  {
+    const auto listener = listen(unix_address());
+    EXPECT_TRUE(std::filesystem::exists(socket_path()));
+  }
+  EXPECT_FALSE(std::filesystem::exists(socket_path()));
+}
+
+TEST_F(ListenerTest, PathThatAnotherHasTakenSinceIsLeftToIt) {
+  auto first = listen(unix_address());
+  std::filesystem::remove(socket_path());
+  const auto second = listen(unix_address());
+  first.reset();
+  EXPECT_TRUE(std::filesystem::exists(socket_path()));
+}
+
+TEST_F(ListenerTest, AcceptFailsAtTheDeadlineAndWhenCancelledAndGoesOn) {
+  run([this] {
+    const auto listener = listen();
+    EXPECT_EQ(listener->accept(runtime_->after(milliseconds(1))).error().code, Errc::kTimedOut);
+    scope([&](Scope& fibers) {
+      auto task = fibers.spawn("accept", [&] { return listener->accept(patience()); });
+      ASSERT_TRUE(task);
+      ASSERT_TRUE(this_fiber::yield());
+      task->cancel();
+      EXPECT_EQ(task->join().error().code, Errc::kCancelled);
+    });
+    const auto client = connect(*runtime_, listener->address(), patience()).value();
+    const auto accepted = listener->accept(patience());
+    EXPECT_TRUE(accepted) << accepted.error().message();
+  });
+}
+
+TEST_F(ListenerTest, AcceptingManyInARowLetsOthersRun) {
+  run([this] {
+    const auto listener = listen();
+    std::vector<std::unique_ptr<Socket>> clients;
+    for (int i = 0; i < 100; ++i) {
+      clients.push_back(connect(*runtime_, listener->address(), patience()).value());
+    }
+    int turns = 0;
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("other", [&] {
+        while (this_fiber::yield()) ++turns;
+      }));
+      std::vector<std::unique_ptr<Socket>> accepted;
+      accepted.push_back(listener->accept(patience()).value());
+      turns = 0;
+      for (int i = 1; i < 100; ++i) accepted.push_back(listener->accept(patience()).value());
+      EXPECT_GE(turns, 2);
+      fibers.cancel();
+    });
+  });
+}
+
+TEST_F(ListenerTest, ConnectionThatDiedInTheBacklogDoesNotEndTheListener) {
+  run([this] {
+    const auto listener = listen();
+    auto dead = connect(*runtime_, listener->address(), patience()).value();
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    ASSERT_EQ(::setsockopt(dead->native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+    dead.reset();
+    const auto alive = connect(*runtime_, listener->address(), patience()).value();
+    // Linux hands out the dead one too; whatever it does, the living one comes.
+    bool found = false;
+    for (int i = 0; i < 2 && !found; ++i) {
+      const auto accepted = listener->accept(patience());
+      ASSERT_TRUE(accepted) << accepted.error().message();
+      const auto peer = (*accepted)->peer_address();
+      found = peer && *peer == alive->local_address().value();
+    }
+    EXPECT_TRUE(found);
+  });
+}
+
+// Takes every descriptor that the process may still have.
+class Shortage {
+ public:
+  Shortage() {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const int highest = UniqueFd(::dup(STDERR_FILENO)).get();
+    const rlimit few{.rlim_cur = static_cast<rlim_t>(highest) + 20, .rlim_max = before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (;;) {
+      UniqueFd next(::dup(STDERR_FILENO));
+      if (!next) break;
+      taken_.push_back(std::move(next));
+    }
+    EXPECT_EQ(errno, EMFILE);
+  }
+  Shortage(const Shortage&) = delete;
+  Shortage& operator=(const Shortage&) = delete;
+  ~Shortage() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+  void give_back(std::size_t count) { taken_.resize(taken_.size() - count); }
+
+ private:
+  rlimit before_{};
+  std::vector<UniqueFd> taken_;
+};
+
+TEST_F(ListenerTest, AcceptSurvivesAShortageOfDescriptorsWithoutSpinning) {
+  run([this] {
+    const auto listener = listen();
+    const auto client = connect(*runtime_, listener->address(), patience()).value();
+    Shortage shortage;
+    const std::uint64_t polls_before = runtime_->stats().polls;
+    for (int i = 0; i < 4; ++i) {
+      const auto failed = listener->accept(patience());
+      ASSERT_FALSE(failed);
+      EXPECT_EQ(failed.error().code, Errc::kExhausted) << failed.error().message();
+      EXPECT_EQ(failed.error().sys_errno, EMFILE);
+    }
+    EXPECT_LE(runtime_->stats().polls - polls_before, 20U);
+    shortage.give_back(1);
+    const auto accepted = listener->accept(patience());
+    ASSERT_TRUE(accepted) << accepted.error().message();
+    EXPECT_EQ((*accepted)->peer_address().value(), client->local_address().value());
+  });
+}
+
+TEST_F(ListenerTest, ShortageDoesNotOutlastADeadlineOrACancellation) {
+  run([this] {
+    const auto listener = listen();
+    const auto client = connect(*runtime_, listener->address(), patience()).value();
+    const Shortage shortage;
+    scope([&](Scope& fibers) {
+      auto task = fibers.spawn("accept", [&] {
+        for (;;) {
+          const auto failed = listener->accept(patience());
+          if (failed.error().code != Errc::kExhausted) return failed.error().code;
+        }
+      });
+      ASSERT_TRUE(task);
+      ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(milliseconds(1))));
+      task->cancel();
+      EXPECT_EQ(task->join().value(), Errc::kCancelled);
+    });
+  });
+}
+
+TEST_F(ListenerTest, WithoutDescriptorsEverythingElseIsExhaustedToo) {
+  run([this] {
+    const auto listener = listen();
+    const Shortage shortage;
+    const auto connected = connect(*runtime_, listener->address(), patience());
+    EXPECT_EQ(connected.error().code, Errc::kExhausted) << connected.error().message();
+    EXPECT_EQ(connected.error().sys_errno, EMFILE);
+    const Error refused = refusal(kAnyPort);
+    EXPECT_EQ(refused.code, Errc::kExhausted) << refused.message();
+    const auto runtime = Runtime::create();
+    ASSERT_FALSE(runtime);
+    EXPECT_EQ(runtime.error().code, Errc::kExhausted) << runtime.error().message();
+    EXPECT_EQ(runtime.error().sys_errno, EMFILE);
+  });
+}
+
+}  // namespace
+}  // namespace heddle

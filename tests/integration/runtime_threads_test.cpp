@@ -1,0 +1,281 @@
+// Runtimes and threads: what may cross, and that nothing else is shared.
+#include "heddle/runtime.h"
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <openssl/err.h>
+
+#include "heddle/fiber.h"
+#include "heddle/fiber_local.h"
+#include "heddle/listener.h"
+#include "heddle/socket.h"
+#include "heddle/sync.h"
+#include "heddle/tls/stream.h"
+
+#include "support/tls_pair.h"
+
+namespace heddle {
+namespace {
+
+using std::chrono::seconds;
+
+// Long enough that only a bug reaches it.
+constexpr Duration kPatience = seconds(60);
+
+void hang() {
+  EXPECT_EQ(this_fiber::sleep_until(Deadline::never()).error().code, Errc::kCancelled);
+}
+
+std::vector<std::thread> threads(int count, const std::function<void(int)>& body) {
+  std::vector<std::thread> all;
+  for (int i = 0; i < count; ++i) all.emplace_back(body, i);
+  return all;
+}
+
+void join(std::vector<std::thread>& all) {
+  for (std::thread& each : all) each.join();
+}
+
+TEST(RuntimeThreadsTest, WorkPostedFromManyThreadsIsDoneOnceOnTheRuntimesThread) {
+  constexpr int kThreads = 4;
+  constexpr int kPosts = 2000;
+  const auto runtime = Runtime::create().value();
+  const auto home = std::this_thread::get_id();
+  std::vector<std::vector<int>> seen(kThreads);  // Touched on the runtime's thread only.
+  WaitGroup done;
+  done.add(kThreads * kPosts);
+  ASSERT_TRUE(runtime->spawn("waiter", [&] { EXPECT_TRUE(done.wait()); }));
+  auto posters = threads(kThreads, [&](int thread) {
+    for (int i = 0; i < kPosts; ++i) {
+      runtime->post([&, thread, i] {
+        EXPECT_EQ(std::this_thread::get_id(), home);
+        seen[static_cast<std::size_t>(thread)].push_back(i);
+        done.done();
+      });
+    }
+  });
+  runtime->run();
+  join(posters);
+  for (const auto& one : seen) {
+    ASSERT_EQ(one.size(), static_cast<std::size_t>(kPosts));
+    for (int i = 0; i < kPosts; ++i) EXPECT_EQ(one[static_cast<std::size_t>(i)], i);
+  }
+}
+
+TEST(RuntimeThreadsTest, PostedWorkMaySpawnAndPostAndWake) {
+  const auto runtime = Runtime::create().value();
+  Semaphore told(0);
+  bool spawned = false;
+  ASSERT_TRUE(runtime->spawn("waiter", [&] { EXPECT_TRUE(told.acquire()); }));
+  std::thread([&] {
+    runtime->post([&] {
+      ASSERT_TRUE(runtime->spawn("from outside", [&] {
+        spawned = true;
+        runtime->post([&] { told.release(); });
+      }));
+    });
+  }).join();
+  runtime->run();
+  EXPECT_TRUE(spawned);
+}
+
+TEST(RuntimeThreadsTest, WorkThatComesBetweenRunsIsDoneByTheNext) {
+  const auto runtime = Runtime::create().value();
+  runtime->run();  // No fiber: returns.
+  int done = 0;
+  std::thread([&] {
+    for (int i = 0; i < 3; ++i) runtime->post([&done] { ++done; });
+  }).join();
+  EXPECT_EQ(done, 0);
+  runtime->run();
+  EXPECT_EQ(done, 3);
+}
+
+TEST(RuntimeThreadsTest, StopFromAnotherThreadCancelsPresentAndFutureFibers) {
+  const auto runtime = Runtime::create().value();
+  std::atomic<int> parked = 0;
+  int ended = 0;
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(runtime->spawn("fiber", [&] {
+      scope([&](Scope& fibers) {
+        ASSERT_TRUE(fibers.spawn("child", [&] {
+          ++parked;
+          hang();
+          ++ended;
+        }));
+      });
+      ASSERT_TRUE(runtime->spawn("late", [&] {
+        EXPECT_TRUE(this_fiber::cancelled());
+        ++ended;
+      }));
+    }));
+  }
+  std::thread stopper([&] {
+    while (parked < 10) std::this_thread::yield();
+    runtime->stop();
+    runtime->stop();
+  });
+  runtime->run();
+  stopper.join();
+  EXPECT_EQ(ended, 20);
+  EXPECT_EQ(runtime->stats().fibers, 0U);
+}
+
+TEST(RuntimeThreadsTest, StopBeforeRunCancelsAsWell) {
+  const auto runtime = Runtime::create().value();
+  runtime->stop();
+  ASSERT_TRUE(runtime->spawn("fiber", hang));
+  runtime->run();
+}
+
+TEST(RuntimeThreadsTest, RuntimesOnSeveralThreadsShareNothing) {
+  static const FiberLocal<int> local;
+  auto all = threads(4, [](int thread) {
+    const auto runtime = Runtime::create().value();
+    for (int fiber = 0; fiber < 20; ++fiber) {
+      ASSERT_TRUE(runtime->spawn("fiber", [thread, fiber] {
+        const int mine = 100 * thread + fiber + 1;
+        *local = mine;
+        for (int round = 0; round < 50; ++round) {
+          ERR_raise(ERR_LIB_USER, mine);
+          try {
+            throw std::runtime_error(std::to_string(mine));
+          } catch (const std::runtime_error& thrown) {
+            EXPECT_TRUE(this_fiber::yield());
+            EXPECT_EQ(thrown.what(), std::to_string(mine));
+          }
+          EXPECT_EQ(*local, mine);
+          EXPECT_EQ(ERR_GET_REASON(ERR_get_error()), mine);
+          EXPECT_EQ(ERR_peek_error(), 0U);
+        }
+      }));
+    }
+    runtime->run();
+  });
+  join(all);
+}
+
+TEST(RuntimeThreadsTest, RuntimeMayBeMadeAndDestroyedOnAThreadAgainAndAgain) {
+  auto all = threads(2, [](int) {
+    for (int i = 0; i < 20; ++i) {
+      const auto runtime = Runtime::create().value();
+      ASSERT_TRUE(runtime->spawn("fiber", [] { EXPECT_TRUE(this_fiber::yield()); }));
+      runtime->run();
+    }
+  });
+  join(all);
+}
+
+// A TLS server on `runtime`; `told` is told its address.
+void echo(Runtime& runtime, const Context& context, Address& told, WaitGroup& listening) {
+  const auto listener =
+      Listener::create(runtime, Address::parse("127.0.0.1:0").value()).value();
+  told = listener->address();
+  listening.done();
+  scope([&](Scope& fibers) {
+    for (;;) {
+      auto socket = listener->accept(Deadline::never());
+      if (!socket) return;
+      auto shared = std::make_shared<std::unique_ptr<Socket>>(*std::move(socket));
+      ASSERT_TRUE(fibers.spawn("echo", [&runtime, &context, shared] {
+        const auto stream = Stream::create(context, std::move(*shared)).value();
+        std::array<std::byte, 4096> buffer;
+        for (;;) {
+          const auto got = stream->read(buffer, runtime.after(kPatience));
+          if (!got || *got == 0) break;
+          const auto wrote =
+              stream->write(std::span<const std::byte>(buffer).first(*got), runtime.after(kPatience));
+          EXPECT_TRUE(wrote) << wrote.error().message();
+        }
+        (void)stream->close(runtime.after(kPatience));
+      }));
+    }
+  });
+}
+
+void talk(Runtime& runtime, const Context& context, const Address& address, int number) {
+  const Deadline deadline = runtime.after(kPatience);
+  auto socket = connect(runtime, address, deadline);
+  ASSERT_TRUE(socket) << socket.error().message();
+  const auto stream =
+      Stream::create(context, *std::move(socket), {.server_name = test::kServerName}).value();
+  for (int round = 0; round < 5; ++round) {
+    const std::string text = "number " + std::to_string(number) + " round " + std::to_string(round);
+    const auto wrote = stream->write(test::bytes(text), deadline);
+    ASSERT_TRUE(wrote) << wrote.error().message();
+    EXPECT_EQ(test::read_text(*stream, text.size(), deadline), text);
+  }
+  const auto closed = stream->close(deadline);
+  EXPECT_TRUE(closed) << closed.error().message();
+}
+
+TEST(RuntimeThreadsTest, StreamsOnSeveralThreadsMayShareContexts) {
+  const Context server = test::server_context();
+  const Context client = test::client_context();
+  auto all = threads(3, [&](int thread) {
+    const auto runtime = Runtime::create().value();
+    Address address = Address::parse("127.0.0.1:0").value();
+    WaitGroup listening;
+    listening.add();
+    ASSERT_TRUE(runtime->spawn("main", [&] {
+      scope([&](Scope& servers) {
+        ASSERT_TRUE(servers.spawn("server", [&] { echo(*runtime, server, address, listening); }));
+        ASSERT_TRUE(listening.wait());
+        scope([&](Scope& clients) {
+          for (int i = 0; i < 8; ++i) {
+            ASSERT_TRUE(clients.spawn("client", [&, i] {
+              talk(*runtime, client, address, 100 * thread + i);
+            }));
+          }
+        });
+        servers.cancel();
+      });
+    }));
+    runtime->run();
+  });
+  join(all);
+}
+
+TEST(RuntimeThreadsTest, ConnectionsMayCrossFromOneRuntimeToAnother) {
+  const Context server = test::server_context();
+  const Context client = test::client_context();
+  const auto serving = Runtime::create().value();
+  Address address = Address::parse("127.0.0.1:0").value();
+  WaitGroup listening;
+  listening.add();
+  std::atomic<bool> ready = false;
+  ASSERT_TRUE(serving->spawn("server", [&] { echo(*serving, server, address, listening); }));
+  ASSERT_TRUE(serving->spawn("announcer", [&] {
+    EXPECT_TRUE(listening.wait());
+    ready = true;
+  }));
+  std::thread other([&] {
+    while (!ready) std::this_thread::yield();
+    const auto runtime = Runtime::create().value();
+    for (int i = 0; i < 8; ++i) {
+      ASSERT_TRUE(runtime->spawn("client", [&, i] { talk(*runtime, client, address, i); }));
+    }
+    runtime->run();
+    serving->stop();
+  });
+  serving->run();
+  other.join();
+}
+
+TEST(RuntimeThreadsTest, TimeIsAskedForBetweenRuns) {
+  const auto runtime = Runtime::create().value();
+  const TimePoint before = runtime->now();
+  while (runtime->now() == before) std::this_thread::yield();
+  EXPECT_GT(runtime->after(seconds(1)), Deadline::at(before + seconds(1)));
+}
+
+}  // namespace
+}  // namespace heddle
