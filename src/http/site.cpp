@@ -74,7 +74,7 @@ Response file_response(const Request& request, Descriptor file, const struct sta
 // ("//host") or end the field.
 Response redirect_to_folder(std::string_view path, std::string_view query) {
   Response response = error_response(301);
-  response.location = "/";
+  response.location.assign(1, '/');
   append_percent_encoded(response.location, path);
   response.location += '/';
   response.location += query;  // The parser let only visible characters through.
@@ -129,7 +129,7 @@ Response Site::answer_folder(const Request& request, std::string_view path) cons
   }
   opened = root_.open(path.empty() ? "." : name.assign(path).c_str());
   if (!opened) return error_response(status_of(opened.error()));
-  Result<std::string> page = list_folder(std::move(*opened), name.assign("/").append(path));
+  Result<std::string> page = list_folder(std::move(*opened), name.assign(1, '/').append(path));
   if (!page) return error_response(status_of(page.error()));
   Response response;
   response.length = page->size();

@@ -42,6 +42,7 @@ using SslCtxPtr = Handle<SSL_CTX, SSL_CTX_free>;
 using BioPtr = Handle<BIO, BIO_vfree>;
 using BioMethodPtr = Handle<BIO_METHOD, BIO_meth_free>;
 using X509Ptr = Handle<X509, X509_free>;
+using X509NamePtr = Handle<X509_NAME, X509_NAME_free>;
 using X509ExtensionPtr = Handle<X509_EXTENSION, X509_EXTENSION_free>;
 using KeyPtr = Handle<EVP_PKEY, EVP_PKEY_free>;
 using BignumPtr = Handle<BIGNUM, BN_free>;

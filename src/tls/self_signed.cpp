@@ -62,11 +62,13 @@ bool set_serial(X509* certificate) {
 
 bool set_subject(X509* certificate, const std::string& name) {
   constexpr std::size_t kCommonNameMax = 64;  // ub-common-name of RFC 5280.
-  X509_NAME* const subject = X509_get_subject_name(certificate);
+  const openssl::X509NamePtr subject(X509_NAME_new());
   const auto* const text = reinterpret_cast<const unsigned char*>(name.data());
   const int size = static_cast<int>(std::min(name.size(), kCommonNameMax));
-  return X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, text, size, -1, 0) == 1 &&
-         X509_set_issuer_name(certificate, subject) == 1;
+  return subject &&
+         X509_NAME_add_entry_by_txt(subject.get(), "CN", MBSTRING_UTF8, text, size, -1, 0) == 1 &&
+         X509_set_subject_name(certificate, subject.get()) == 1 &&
+         X509_set_issuer_name(certificate, subject.get()) == 1;
 }
 
 // Meets X509_V_FLAG_X509_STRICT as a leaf that is its own trust anchor.
