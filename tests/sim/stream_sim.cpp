@@ -330,6 +330,78 @@ TEST_P(StreamSim, PeerThatAsksAndNeverReadsIsHeldBack) {
   });
 }
 
+// Gate lets only so many bytes through to the reader, and, like a socket, knows one
+// waiter per direction.
+class Gate final : public Transport {
+ public:
+  explicit Gate(Transport& below) : below_(below) {}
+
+  void allow(std::size_t count) {
+    allowed_ = count;
+    changed_.wake_all();
+  }
+
+  IoResult try_read(std::span<std::byte> into) noexcept override {
+    if (allowed_ == 0) return {IoResult::Kind::kWouldBlock};
+    const IoResult io = below_.try_read(into.first(std::min(into.size(), allowed_)));
+    allowed_ -= io.bytes;
+    return io;
+  }
+  IoResult try_write(std::span<const std::byte> from) noexcept override {
+    return below_.try_write(from);
+  }
+  Wake wait(Interest interest, Deadline deadline) override {
+    EXPECT_FALSE(waiting_) << "two fibers wait for one direction";
+    waiting_ = true;
+    const Wake wake =
+        allowed_ == 0 ? changed_.wait(deadline) : below_.wait(interest, deadline);
+    waiting_ = false;
+    return wake;
+  }
+
+ private:
+  Transport& below_;
+  std::size_t allowed_ = SIZE_MAX;
+  bool waiting_ = false;
+  WaitQueue changed_;
+};
+
+// With half a session ticket read, OpenSSL makes a writer wait for the rest: beside
+// the reader, which waits for the same.
+TEST_P(StreamSim, WriterWaitsBesideTheReaderWhileHalfATicketHasCome) {
+  Context mutual = test::server_context();
+  mutual.set_verify_mode(VerifyMode::kRequired);
+  const Identity& who = test::identity(KeyType::kRsa2048);
+  mutual.add_trusted_certificates(bytes(who.certificate_pem)).value();
+  // The ticket holds the client's certificate, and so takes several records.
+  ASSERT_EQ(SSL_CTX_set_max_send_fragment(mutual.native_handle(), 512), 1);
+  client_context_.use_cert_chain(who.certificate_pem, who.key_pem).value();
+  Gate gate(pipe_.a());
+  world_.run([&] {
+    client_ = test::client(client_context_, gate);
+    server_ = test::server(mutual, pipe_.b());
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("server", [&] {
+        server_->handshake(kNever).value();
+        EXPECT_EQ(test::read_text(*server_, 4, kNever), "ping");
+        server_->write(bytes("pong"), kNever).value();
+      }));
+      client_->handshake(kNever).value();
+      gate.allow(700);
+      ASSERT_TRUE(fibers.spawn("reader", [&] {
+        EXPECT_EQ(test::read_text(*client_, 4, kNever), "pong");
+      }));
+      (void)this_fiber::sleep_until(this_fiber::after(seconds(1)));
+      ASSERT_TRUE(fibers.spawn("writer", [&] {
+        EXPECT_TRUE(client_->write(bytes("ping"), kNever));
+      }));
+      (void)this_fiber::sleep_until(this_fiber::after(seconds(1)));
+      ASSERT_TRUE(SSL_in_init(client_->native_handle())) << "the ticket is half read";
+      gate.allow(SIZE_MAX);
+    });
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, StreamSim, testing::Range<std::uint64_t>(1, 65));
 
 }  // namespace
