@@ -32,8 +32,8 @@ class Address {
   // As parse() takes it; "unix:" for a Unix socket without a name.
   std::string to_string() const;
 
-  int family() const noexcept;           // AF_INET, AF_INET6 or AF_UNIX.
-  std::uint16_t port() const noexcept;   // 0 for a Unix path.
+  int family() const noexcept;          // AF_INET, AF_INET6 or AF_UNIX.
+  std::uint16_t port() const noexcept;  // 0 for a Unix path.
   const sockaddr* data() const noexcept;
   unsigned size() const noexcept { return size_; }
 

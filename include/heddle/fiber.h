@@ -157,10 +157,11 @@ class Scope {
   // yields. Fails with kExhausted when no stack can be had: memory is short, or
   // the process has as many mappings as vm.max_map_count allows.
   template <std::invocable Entry>
-  auto spawn(SpawnOptions options, Entry entry) -> Result<Task<std::invoke_result_t<Entry>>> {
+  auto spawn(const SpawnOptions& options, Entry entry)
+      -> Result<Task<std::invoke_result_t<Entry>>> {
     using Returned = std::invoke_result_t<Entry>;
     auto state = std::make_shared<detail::EntryState<Returned, Entry>>(std::move(entry));
-    const Result<void> started = start(std::move(options), state);
+    const Result<void> started = start(options, state);
     if (!started) return started.error();
     return Task<Returned>(std::move(state));
   }
@@ -177,7 +178,7 @@ class Scope {
   friend auto scope(Body&& body) -> std::invoke_result_t<Body, Scope&>;
 
   Scope();
-  Result<void> start(SpawnOptions options, std::shared_ptr<detail::TaskState> state);
+  Result<void> start(const SpawnOptions& options, const std::shared_ptr<detail::TaskState>& state);
   void child_finished(fiber::Fiber& child);
   void join_all();
   void rethrow_unjoined();

@@ -48,6 +48,7 @@ class Listener {
  private:
   explicit Listener(std::unique_ptr<io::Pollable> pollable, Address address);
 
+  Wake await_connection(Deadline deadline);
   Error back_off(Deadline deadline, int sys_errno);
 
   std::unique_ptr<io::Pollable> pollable_;

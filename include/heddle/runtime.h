@@ -59,10 +59,11 @@ class Runtime {
 
   // Starts a fiber outside any scope: run() joins it. As Scope::spawn().
   template <std::invocable Entry>
-  auto spawn(SpawnOptions options, Entry entry) -> Result<Task<std::invoke_result_t<Entry>>> {
+  auto spawn(const SpawnOptions& options, Entry entry)
+      -> Result<Task<std::invoke_result_t<Entry>>> {
     using Returned = std::invoke_result_t<Entry>;
     auto state = std::make_shared<detail::EntryState<Returned, Entry>>(std::move(entry));
-    const Result<void> started = start(std::move(options), state);
+    const Result<void> started = start(options, state);
     if (!started) return started.error();
     return Task<Returned>(std::move(state));
   }
@@ -93,7 +94,7 @@ class Runtime {
   class State;
 
   explicit Runtime(std::unique_ptr<State> state);
-  Result<void> start(SpawnOptions options, std::shared_ptr<detail::TaskState> task);
+  Result<void> start(const SpawnOptions& options, const std::shared_ptr<detail::TaskState>& task);
 
   std::unique_ptr<State> state_;
 };

@@ -14,7 +14,7 @@ class Runtime;
 namespace io {
 class Pollable;
 class SignalsFactory;
-}
+}  // namespace io
 
 // Signals blocks the given signals for the calling thread and hands them to wait().
 //

@@ -35,6 +35,8 @@ class Socket final : public Transport {
   // kExhausted when epoll cannot watch it; `descriptor` is then closed.
   static Result<std::unique_ptr<Socket>> adopt(Runtime& runtime, int descriptor);
 
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
   ~Socket() override;
 
   IoResult try_read(std::span<std::byte> into) noexcept override;
@@ -77,7 +79,7 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address
 // are raced as RFC 8305 says (IPv6 first, the next attempt after 250 ms or when
 // one fails, the first success wins). Fails as above with the last attempt's
 // error, or with kUnreachable when the name has no address. Parks.
-Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host,
-                                        std::uint16_t port, Deadline deadline);
+Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                                        Deadline deadline);
 
 }  // namespace heddle

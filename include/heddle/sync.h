@@ -41,6 +41,8 @@ class Mutex {
   // Lock is the right to be inside. Destruction unlocks.
   class [[nodiscard]] Lock {
    public:
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
     Lock(Lock&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
     Lock& operator=(Lock&&) = delete;
     ~Lock() {

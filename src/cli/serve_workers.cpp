@@ -18,9 +18,8 @@
 #include <thread>
 #include <utility>
 
-#include <malloc.h>
-
 #include <fmt/core.h>
+#include <malloc.h>
 
 #include "heddle/listener.h"
 #include "heddle/runtime.h"

@@ -44,8 +44,8 @@ Fiber& Scheduler::running_fiber() const noexcept {
   return *running_;
 }
 
-Result<void> Scheduler::spawn(SpawnOptions options, std::shared_ptr<detail::TaskState> task,
-                              Scope* scope) {
+Result<void> Scheduler::spawn(const SpawnOptions& options,
+                              const std::shared_ptr<detail::TaskState>& task, Scope* scope) {
   auto owned = std::make_unique<Fiber>();
   Fiber& fiber = *owned;
   fiber.stack =
@@ -54,15 +54,14 @@ Result<void> Scheduler::spawn(SpawnOptions options, std::shared_ptr<detail::Task
     return Error{.code = Errc::kExhausted, .sys_errno = errno, .operation = "map a fiber's stack"};
   }
   fiber.where = boost::context::detail::make_fcontext(
-      fiber.stack.top(), fiber.stack.bytes, [](boost::context::detail::transfer_t from) {
-        fiber_main(from.data, from.fctx);
-      });
+      fiber.stack.top(), fiber.stack.bytes,
+      [](boost::context::detail::transfer_t from) { fiber_main(from.data, from.fctx); });
   sanitizer::create(fiber.sanitizer, fiber.stack.base, fiber.stack.bytes);
   fiber.id = next_id_++;
-  fiber.name = std::move(options.name);
+  fiber.name = options.name;
   fiber.scope = scope;
   fiber.cancelled = cancelled_;
-  fiber.task = std::move(task);
+  fiber.task = task;
   fiber.task->fiber = &fiber;
 
   fiber.previous = last_;

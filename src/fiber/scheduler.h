@@ -62,7 +62,8 @@ class Scheduler {
   static Scheduler* current_or_null() noexcept;
 
   // Makes a fiber ready. Fails with kExhausted when no stack can be mapped.
-  Result<void> spawn(SpawnOptions options, std::shared_ptr<detail::TaskState> task, Scope* scope);
+  Result<void> spawn(const SpawnOptions& options, const std::shared_ptr<detail::TaskState>& task,
+                     Scope* scope);
 
   // Runs until every fiber has finished. Throws what an entry outside any scope
   // threw, if nobody has taken it from its Task.

@@ -57,8 +57,9 @@ Scope::~Scope() {
   HEDDLE_ASSERT(running_ == 0);
 }
 
-Result<void> Scope::start(SpawnOptions options, std::shared_ptr<detail::TaskState> state) {
-  const Result<void> spawned = scheduler_.spawn(std::move(options), state, this);
+Result<void> Scope::start(const SpawnOptions& options,
+                          const std::shared_ptr<detail::TaskState>& state) {
+  const Result<void> spawned = scheduler_.spawn(options, state, this);
   if (!spawned) return spawned;
   fiber::Fiber& child = *state->fiber;
   child.scope_next = first_;

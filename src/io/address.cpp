@@ -1,14 +1,14 @@
 // Parsing and printing socket addresses.
 #include "heddle/address.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cstring>
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
 
 #include "base/assert.h"
 

@@ -1,8 +1,8 @@
 // Connecting to one address.
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cerrno>
-
-#include <sys/socket.h>
 
 #include "fiber/scheduler.h"
 #include "io/sockets.h"

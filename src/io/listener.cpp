@@ -1,13 +1,14 @@
 // Accepting connections, and staying alive when there are too many.
 #include "heddle/listener.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <string>
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fiber/scheduler.h"
@@ -16,6 +17,7 @@
 namespace heddle {
 namespace {
 
+constexpr const char* kAccept = "accept a connection";
 constexpr int kYieldAfter = 32;
 constexpr Duration kBackoffMin = std::chrono::milliseconds(5);
 constexpr Duration kBackoffMax = std::chrono::seconds(1);
@@ -103,18 +105,10 @@ Address Listener::address() const {
 }
 
 Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
-  constexpr const char* kOperation = "accept a connection";
   for (;;) {
-    if (++accepted_in_row_ > kYieldAfter) {
-      accepted_in_row_ = 0;
-      if (fiber::Scheduler::current().yield() == Wake::kCancelled) {
-        return Error{.code = Errc::kCancelled, .operation = kOperation};
-      }
-    }
-    const Wake wake = pollable_->wait(Interest::kRead, deadline);
-    if (wake != Wake::kReady) {
+    if (const Wake wake = await_connection(deadline); wake != Wake::kReady) {
       return Error{.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
-                   .operation = kOperation};
+                   .operation = kAccept};
     }
     UniqueFd fd(::accept4(pollable_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
@@ -131,18 +125,13 @@ Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
   }
 }
 
-void serve(Listener& listener, const std::function<void(std::unique_ptr<Socket>)>& handler) {
-  scope([&](Scope& connections) {
-    for (;;) {
-      auto socket = listener.accept(Deadline::never());
-      if (!socket && socket.error().code == Errc::kCancelled) return;
-      if (!socket) continue;  // accept() has waited.
-      // If no stack can be had for it, the connection is closed here.
-      (void)connections.spawn("connection", [&handler, mine = *std::move(socket)]() mutable {
-        handler(std::move(mine));
-      });
-    }
-  });
+Wake Listener::await_connection(Deadline deadline) {
+  if (++accepted_in_row_ > kYieldAfter) {
+    accepted_in_row_ = 0;
+    const Wake wake = fiber::Scheduler::current().yield();
+    if (wake != Wake::kReady) return wake;
+  }
+  return pollable_->wait(Interest::kRead, deadline);
 }
 
 // The connection stays in the backlog and makes no further event, so only time
@@ -153,9 +142,23 @@ Error Listener::back_off(Deadline deadline, int sys_errno) {
   const Deadline again = Deadline::at(scheduler.now() + backoff_);
   const Wake wake = scheduler.park(std::min(again, deadline));
   if (wake == Wake::kCancelled) {
-    return {.code = Errc::kCancelled, .operation = "accept a connection"};
+    return {.code = Errc::kCancelled, .operation = kAccept};
   }
-  return {.code = Errc::kExhausted, .sys_errno = sys_errno, .operation = "accept a connection"};
+  return {.code = Errc::kExhausted, .sys_errno = sys_errno, .operation = kAccept};
+}
+
+void serve(Listener& listener, const std::function<void(std::unique_ptr<Socket>)>& handler) {
+  const auto accept_all = [&](Scope& connections) {
+    for (;;) {
+      auto socket = listener.accept(Deadline::never());
+      if (!socket && socket.error().code == Errc::kCancelled) return;
+      if (!socket) continue;  // accept() has waited.
+      auto handle = [&handler, mine = *std::move(socket)]() mutable { handler(std::move(mine)); };
+      // If no stack can be had for it, the connection is closed here.
+      (void)connections.spawn("connection", std::move(handle));
+    }
+  };
+  scope(accept_all);
 }
 
 }  // namespace heddle

@@ -2,13 +2,13 @@
 // family answers first, without making the network do all the work twice.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <deque>
 #include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
-
-#include <sys/socket.h>
 
 #include "heddle/address.h"
 #include "heddle/deadline.h"

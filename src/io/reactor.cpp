@@ -1,15 +1,15 @@
 // The one place that calls epoll and asks for the time.
 #include "io/reactor.h"
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
 #include <span>
 #include <utility>
-
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 #include "base/assert.h"
 
@@ -64,8 +64,8 @@ void Reactor::wait(Deadline until) {
   ++polls_;
   refresh_now();
   bool posted = false;
-  for (const epoll_event& event : std::span(buffer).first(static_cast<std::size_t>(
-           std::max(count, 0)))) {
+  for (const epoll_event& event :
+       std::span(buffer).first(static_cast<std::size_t>(std::max(count, 0)))) {
     const auto index = static_cast<std::uint32_t>(event.data.u64);
     if (index == kPostedIndex) {
       posted = true;
@@ -141,8 +141,8 @@ Wake Pollable::wait(Interest interest, Deadline deadline) {
   const auto bits = static_cast<unsigned>(interest);
   const bool for_read = (bits & static_cast<unsigned>(Interest::kRead)) != 0;
   // A reader that would also like to write leaves that to a fiber that waits for it.
-  const bool for_write = interest == Interest::kWrite ||
-                         (interest == Interest::kReadOrWrite && writer_ == nullptr);
+  const bool for_write =
+      interest == Interest::kWrite || (interest == Interest::kReadOrWrite && writer_ == nullptr);
   if ((for_read && readable) || (for_write && writable)) return Wake::kReady;
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   fiber::Fiber& fiber = scheduler.running_fiber();

@@ -68,7 +68,7 @@ class Reactor final : public fiber::Source {
   std::vector<std::uint32_t> free_slots_;
   std::uint64_t polls_ = 0;
 
-  std::mutex mutex_;                            // Guards posted_.
+  std::mutex mutex_;  // Guards posted_.
   std::vector<std::function<void()>> posted_;
 };
 

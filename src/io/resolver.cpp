@@ -1,6 +1,8 @@
 // Driving c-ares.
 #include "io/resolver.h"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -10,7 +12,6 @@
 
 #include <ares.h>
 #include <netdb.h>
-#include <sys/epoll.h>
 
 #include "fiber/scheduler.h"
 
@@ -60,7 +61,8 @@ struct Resolver::Request {
   }
 };
 
-Result<std::unique_ptr<Resolver>> Resolver::create(Reactor& reactor, ResolverOptions options) {
+Result<std::unique_ptr<Resolver>> Resolver::create(Reactor& reactor,
+                                                   const ResolverOptions& options) {
   static std::once_flag once;
   std::call_once(once, [] { ares_library_init(ARES_LIB_INIT_ALL); });
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
@@ -96,8 +98,8 @@ Result<std::vector<Address>> Resolver::resolve(const std::string& host, std::uin
   hints.ai_family = family;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = ARES_AI_NUMERICSERV;
-  ares_getaddrinfo(channel_, host.c_str(), std::to_string(port).c_str(), &hints,
-                   Request::finished, request);
+  ares_getaddrinfo(channel_, host.c_str(), std::to_string(port).c_str(), &hints, Request::finished,
+                   request);
   while (!request->done) {
     const Wake wake = wait_for_progress(deadline);
     if (wake == Wake::kReady || request->done) continue;

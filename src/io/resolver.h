@@ -29,7 +29,8 @@ struct ResolverOptions {
 class Resolver {
  public:
   // Fails with kExhausted, or kInvalid for servers that cannot be parsed.
-  static Result<std::unique_ptr<Resolver>> create(Reactor& reactor, ResolverOptions options = {});
+  static Result<std::unique_ptr<Resolver>> create(Reactor& reactor,
+                                                  const ResolverOptions& options = {});
 
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;

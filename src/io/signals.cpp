@@ -1,10 +1,11 @@
 // Signals through signalfd(2).
 #include "heddle/signals.h"
 
+#include <sys/signalfd.h>
+
 #include <cerrno>
 #include <csignal>
 
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "io/signals.h"

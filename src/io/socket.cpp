@@ -2,11 +2,11 @@
 // find nothing.
 #include "heddle/socket.h"
 
-#include <cerrno>
-
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+
+#include <cerrno>
 
 #include "base/drain.h"
 #include "io/sockets.h"

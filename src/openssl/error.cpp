@@ -13,9 +13,10 @@ namespace {
 
 // In the order of Errc.
 constexpr std::array<const char*, 10> kNames = {
-    "cancelled", "timed out",   "disconnected",
-    "cut off",   "TLS failure", "the peer's certificate is not trusted",
-    "unreachable", "out of resources", "not usable", "internal error"};
+    "cancelled",     "timed out",        "disconnected",
+    "cut off",       "TLS failure",      "the peer's certificate is not trusted",
+    "unreachable",   "out of resources", "not usable",
+    "internal error"};
 
 std::string describe_entry(unsigned long code) {
   const char* const library = ERR_lib_error_string(code);

@@ -1,8 +1,10 @@
 // Moving error queues between the thread and its fibers.
 #include "openssl/error_queue.h"
 
+#include <new>
 #include <tuple>
 
+#include "base/assert.h"
 #include "openssl/version.h"
 
 namespace heddle::openssl {
@@ -19,7 +21,9 @@ ThreadQueue::ThreadQueue() noexcept {
 
 SavedQueue ThreadQueue::take() noexcept {
   SavedQueue saved;
-  saved.content_.reset(new SavedQueue::Content);
+  saved.content_.reset(new (std::nothrow) SavedQueue::Content);
+  // A switch cannot fail, and going on without would blame the wrong fiber.
+  HEDDLE_ASSERT(saved.content_ != nullptr);
   saved.content_->take();
   return saved;
 }

@@ -13,6 +13,8 @@ namespace heddle::openssl {
 class SavedQueue {
  public:
   SavedQueue() = default;
+  SavedQueue(const SavedQueue&) = delete;
+  SavedQueue& operator=(const SavedQueue&) = delete;
   SavedQueue(SavedQueue&&) noexcept = default;
   SavedQueue& operator=(SavedQueue&&) noexcept = default;
   ~SavedQueue() = default;

@@ -47,8 +47,12 @@ class QueueContent {
 
   // Either also moves the text buffers that emptied slots keep for their next use,
   // so that none is lost or freed twice.
-  void take() noexcept { std::swap(state_, *thread_state()); }
-  void put() noexcept { std::swap(state_, *thread_state()); }
+  void take() noexcept {
+    std::swap(state_, *thread_state());
+  }
+  void put() noexcept {
+    std::swap(state_, *thread_state());
+  }
 
  private:
   ERR_STATE state_{};

@@ -29,8 +29,8 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address
   return io::connect_address(runtime.reactor(), address, deadline);
 }
 
-Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host,
-                                        std::uint16_t port, Deadline deadline) {
+Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                                        Deadline deadline) {
   if (const auto address = Address::from_ip(host, port)) {
     return connect(runtime, *address, deadline);
   }
@@ -51,8 +51,7 @@ Result<std::unique_ptr<Listener>> Listener::create(Runtime& runtime, const Addre
                                                    ListenOptions options) {
   auto listening = io::listen_on(runtime.reactor(), address, options);
   if (!listening) return listening.error();
-  return std::unique_ptr<Listener>(
-      new Listener(std::move(listening->first), listening->second));
+  return std::unique_ptr<Listener>(new Listener(std::move(listening->first), listening->second));
 }
 
 Result<std::unique_ptr<Signals>> Signals::create(Runtime& runtime,

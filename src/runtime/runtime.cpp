@@ -33,8 +33,9 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
 Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Runtime::~Runtime() = default;
 
-Result<void> Runtime::start(SpawnOptions options, std::shared_ptr<detail::TaskState> task) {
-  return state_->scheduler.spawn(std::move(options), std::move(task), /*scope=*/nullptr);
+Result<void> Runtime::start(const SpawnOptions& options,
+                            const std::shared_ptr<detail::TaskState>& task) {
+  return state_->scheduler.spawn(options, task, /*scope=*/nullptr);
 }
 
 void Runtime::run() {

@@ -39,8 +39,7 @@ std::string time_text(const ASN1_TIME* time) {
 }
 
 std::string serial_text(const X509* certificate) {
-  const openssl::BignumPtr number(
-      ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr));
+  const openssl::BignumPtr number(ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr));
   if (!number) return {};
   const openssl::MemoryPtr text(BN_bn2hex(number.get()));
   return text ? text.get() : "";
@@ -73,7 +72,7 @@ std::string ip_text(const ASN1_OCTET_STRING* octets) {
   }
   if (ASN1_STRING_length(octets) != 16) return {};
   std::string all;
-  for (int group = 0; group < 8; ++group) {
+  for (std::size_t group = 0; group < 8; ++group) {
     const unsigned value = (unsigned{bytes[2 * group]} << 8) | bytes[2 * group + 1];
     (void)std::snprintf(out.data(), out.size(), group == 0 ? "%X" : ":%X", value);
     all += out.data();

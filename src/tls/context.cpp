@@ -34,9 +34,8 @@ int select_alpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size
   const std::string& ours = static_cast<const tls::ContextState*>(context)->alpn;
   const auto* const preferred = reinterpret_cast<const unsigned char*>(ours.data());
   unsigned char* selected = nullptr;
-  const int outcome =
-      SSL_select_next_proto(&selected, out_size, preferred, static_cast<unsigned>(ours.size()),
-                            offered, offered_size);
+  const int outcome = SSL_select_next_proto(
+      &selected, out_size, preferred, static_cast<unsigned>(ours.size()), offered, offered_size);
   if (outcome != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_NOACK;
   *out = selected;
   return SSL_TLSEXT_ERR_OK;
@@ -45,8 +44,8 @@ int select_alpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size
 void set_defaults(SSL_CTX* ctx, Role role) {
   SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
   SSL_CTX_set_security_level(ctx, 2);
-  SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
-                               SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_options(
+      ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   // An idle connection gives its record buffers back. A write that is repeated may
   // come from another address: small pieces are gathered anew.
   SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -79,8 +78,7 @@ Result<Context> Context::create(Role role, Trust trust) {
   auto state = std::make_shared<tls::ContextState>();
   state->role = role;
   state->check_hostname = role == Role::kClient;
-  state->ctx.reset(
-      SSL_CTX_new(role == Role::kClient ? TLS_client_method() : TLS_server_method()));
+  state->ctx.reset(SSL_CTX_new(role == Role::kClient ? TLS_client_method() : TLS_server_method()));
   if (!state->ctx) return error_from_queue(Errc::kExhausted, "SSL_CTX_new");
   set_defaults(state->ctx.get(), role);
   Context context(std::move(state));
@@ -92,8 +90,7 @@ Result<Context> Context::create(Role role, Trust trust) {
 }
 
 Result<void> Context::load_cert_chain(const std::filesystem::path& chain,
-                                      const std::filesystem::path& key,
-                                      std::string_view password) {
+                                      const std::filesystem::path& key, std::string_view password) {
   auto chain_pem = tls::read_file(chain, "read the certificate chain file");
   if (!chain_pem) return chain_pem.error();
   auto key_pem = tls::read_file(key, "read the private key file");
@@ -146,8 +143,7 @@ Result<void> Context::load_verify_locations(const std::filesystem::path& file_or
 Result<void> Context::add_trusted_certificates(std::span<const std::byte> pem_or_der) {
   const QueueGuard guard;
   constexpr const char* kOperation = "parse trusted certificates";
-  const std::string_view text(reinterpret_cast<const char*>(pem_or_der.data()),
-                              pem_or_der.size());
+  const std::string_view text(reinterpret_cast<const char*>(pem_or_der.data()), pem_or_der.size());
   std::vector<openssl::X509Ptr> certificates;
   if (text.find("-----BEGIN ") != std::string_view::npos) {
     auto parsed = tls::parse_chain(text, kOperation);
@@ -246,8 +242,7 @@ VerifyMode Context::verify_mode() const {
   const int flags = SSL_CTX_get_verify_mode(native_handle());
   if ((flags & SSL_VERIFY_PEER) == 0) return VerifyMode::kNone;
   // A client has no use for the second flag: a server always sends a certificate.
-  const bool required =
-      role() == Role::kClient || (flags & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0;
+  const bool required = role() == Role::kClient || (flags & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0;
   return required ? VerifyMode::kRequired : VerifyMode::kOptional;
 }
 

@@ -68,7 +68,8 @@ class Engine {
     ~QueueScope() {
       if (isolation_ != Isolation::kIsolated) return;
       thread_.clear();
-      if (!saved_.empty()) [[unlikely]] thread_.put(std::move(saved_));
+      if (!saved_.empty()) [[unlikely]]
+        thread_.put(std::move(saved_));
     }
 
    private:
@@ -81,6 +82,8 @@ class Engine {
   };
 
   Step classify(const char* name, int rc) const;
+  Error tls_error(const char* name) const;
+  Error transport_error(const char* name, int saved_errno) const;
 
   Link link_;
   openssl::SslPtr ssl_;  // After link_: freed first, as its BIO points there.

@@ -20,9 +20,9 @@ class ThreadBuffers {
   static constexpr std::size_t kBytes = std::size_t{128} * 1024;
   static constexpr std::size_t kRecordBytes = std::size_t{16} * 1024;
 
-  static ThreadBuffers& of_thread() {
-    thread_local const std::unique_ptr<ThreadBuffers> buffers(new ThreadBuffers);
-    return *buffers;
+  static const std::shared_ptr<ThreadBuffers>& of_thread() {
+    thread_local const auto buffers = std::make_shared<ThreadBuffers>();
+    return buffers;
   }
 
   // Hands the read buffer to `link`; what the last owner has left there moves out.
@@ -62,8 +62,6 @@ class ThreadBuffers {
   std::span<std::byte> gather() noexcept { return gather_; }
 
  private:
-  ThreadBuffers() = default;
-
   Link* input_owner_ = nullptr;
   Link* output_owner_ = nullptr;
   std::size_t output_used_ = 0;
@@ -73,7 +71,12 @@ class ThreadBuffers {
 };
 
 Link::~Link() {
-  ThreadBuffers::of_thread().forget(*this);
+  if (buffers_) buffers_->forget(*this);
+}
+
+ThreadBuffers& Link::buffers() const {
+  if (!buffers_) buffers_ = ThreadBuffers::of_thread();
+  return *buffers_;
 }
 
 IoResult Link::prefetch() noexcept {
@@ -91,7 +94,7 @@ IoResult Link::read(std::span<std::byte> into) noexcept {
 
 IoResult Link::fill() noexcept {
   if (at_end_) return {IoResult::Kind::kEnd};
-  const std::span<std::byte> buffer = ThreadBuffers::of_thread().claim_input(*this);
+  const std::span<std::byte> buffer = buffers().claim_input(*this);
   const fiber::NoParkScope no_park("a transport's try_read() called by OpenSSL");
   const IoResult io = transport_.try_read(buffer);
   if (io.kind == IoResult::Kind::kBytes) input_ = buffer.first(io.bytes);
@@ -102,23 +105,23 @@ IoResult Link::fill() noexcept {
 
 void Link::write(std::span<const std::byte> from) {
   if (output_broken_) return;
-  ThreadBuffers& buffers = ThreadBuffers::of_thread();
+  ThreadBuffers& shared = buffers();
   // Order: what is kept from before goes first, so new bytes go behind it.
   if (kept_output_.empty()) {
-    if (std::byte* const room = buffers.claim_output(*this, from.size())) {
+    if (std::byte* const room = shared.claim_output(*this, from.size())) {
       std::copy(from.begin(), from.end(), room);
       return;
     }
-    const std::span<const std::byte> shared = buffers.output_of(*this);
-    kept_output_.assign(shared.begin(), shared.end());
-    if (!shared.empty()) buffers.release_output();
+    const std::span<const std::byte> collected = shared.output_of(*this);
+    kept_output_.assign(collected.begin(), collected.end());
+    if (!collected.empty()) shared.release_output();
   }
   kept_output_.insert(kept_output_.end(), from.begin(), from.end());
 }
 
 std::size_t Link::output_bytes() const noexcept {
   return kept_output_.size() - kept_output_sent_ +
-         ThreadBuffers::of_thread().output_of(*this).size();
+         (buffers_ ? buffers_->output_of(*this).size() : 0);
 }
 
 IoResult Link::send(std::span<const std::byte>& from) noexcept {
@@ -148,17 +151,16 @@ IoResult Link::flush() noexcept {
     }
     return io;
   }
-  ThreadBuffers& buffers = ThreadBuffers::of_thread();
-  auto rest = buffers.output_of(*this);
+  auto rest = buffers().output_of(*this);
   if (rest.empty()) return {IoResult::Kind::kBytes};
   const IoResult io = send(rest);
   kept_output_.assign(rest.begin(), rest.end());
-  buffers.release_output();
+  buffers_->release_output();
   return io;
 }
 
 std::span<std::byte> gather_buffer() noexcept {
-  return ThreadBuffers::of_thread().gather();
+  return ThreadBuffers::of_thread()->gather();
 }
 
 namespace {

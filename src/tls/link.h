@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -55,13 +56,16 @@ class Link {
  private:
   friend class ThreadBuffers;
 
+  ThreadBuffers& buffers() const;
   IoResult fill() noexcept;
   IoResult send(std::span<const std::byte>& from) noexcept;
 
   Transport& transport_;
+  // The thread's, from the first use on. Shared, since a link may outlive the thread.
+  mutable std::shared_ptr<ThreadBuffers> buffers_;
   bool at_end_ = false;
   int failed_errno_ = 0;
-  bool output_broken_ = false;  // The transport failed to write: output is dropped.
+  bool output_broken_ = false;         // The transport failed to write: output is dropped.
   std::span<std::byte> input_;         // Read and not asked for yet, wherever it lies.
   std::vector<std::byte> kept_input_;  // Where it lies when the shared buffer was needed.
   std::vector<std::byte> kept_output_;

@@ -18,6 +18,8 @@ namespace heddle::tls {
 class SecretText {
  public:
   SecretText() = default;
+  SecretText(const SecretText&) = delete;
+  SecretText& operator=(const SecretText&) = delete;
   SecretText(SecretText&&) noexcept = default;
   SecretText& operator=(SecretText&&) noexcept = default;
   ~SecretText();

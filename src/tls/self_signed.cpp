@@ -56,8 +56,7 @@ bool set_serial(X509* certificate) {
   random[0] = static_cast<unsigned char>((random[0] & 0x7fU) | 0x40U);  // Positive, full length.
   const openssl::BignumPtr number(
       BN_bin2bn(random.data(), static_cast<int>(random.size()), nullptr));
-  return number &&
-         BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) != nullptr;
+  return number && BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) != nullptr;
 }
 
 bool set_subject(X509* certificate, const std::string& name) {

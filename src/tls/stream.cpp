@@ -1,12 +1,11 @@
 // The park loop of a TLS connection, and what is known of it.
-#include "tls/stream_impl.h"
-
 #include <algorithm>
 #include <utility>
 
 #include "base/drain.h"
 #include "fiber/breathe.h"
 #include "tls/names.h"
+#include "tls/stream_impl.h"
 
 namespace heddle {
 namespace {
@@ -203,13 +202,13 @@ Result<void> Stream::Impl::close(Deadline deadline) {
 
 Result<std::unique_ptr<Stream>> Stream::create(const Context& context,
                                                std::unique_ptr<Transport> transport,
-                                               StreamOptions options) {
+                                               const StreamOptions& options) {
   Transport& below = *transport;
   return Impl::create(context.state_, below, std::move(transport), options);
 }
 
 Result<std::unique_ptr<Stream>> Stream::create(const Context& context, Transport& transport,
-                                               StreamOptions options) {
+                                               const StreamOptions& options) {
   return Impl::create(context.state_, transport, nullptr, options);
 }
 
@@ -245,8 +244,7 @@ Result<void> Stream::write(std::span<const std::byte> from, Deadline deadline) {
   return impl_->write(std::span(&from, 1), deadline);
 }
 
-Result<void> Stream::write(std::span<const std::span<const std::byte>> pieces,
-                           Deadline deadline) {
+Result<void> Stream::write(std::span<const std::span<const std::byte>> pieces, Deadline deadline) {
   return impl_->write(pieces, deadline);
 }
 

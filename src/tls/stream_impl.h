@@ -25,8 +25,8 @@ class Stream::Impl {
                                                 std::unique_ptr<Transport> owned,
                                                 const StreamOptions& options);
 
-  Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context,
-       Transport& transport, std::unique_ptr<Transport> owned);
+  Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context, Transport& transport,
+       std::unique_ptr<Transport> owned);
 
   Result<void> handshake(Deadline deadline);
   Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);

@@ -123,8 +123,8 @@ TEST_F(ManyConnections, NineThousandAreHeldByOneThreadWhileOthersAreServed) {
       EXPECT_GE(server.descriptors(), descriptors_before + kHeld);
 
       const auto wrk = on_a_thread([&] {
-        return test::run_program({"wrk", "-t1", "-c64", "-d3s",
-                                  "https://" + server.address().to_string() + "/small"});
+        return test::run_program(
+            {"wrk", "-t1", "-c64", "-d3s", "https://" + server.address().to_string() + "/small"});
       });
       EXPECT_EQ(wrk.status, 0);
       EXPECT_NE(wrk.output.find(" requests in "), std::string::npos) << wrk.output;

@@ -1,6 +1,10 @@
 // The resolver against a name server of its own.
 #include "io/resolver.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <functional>
@@ -10,10 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "heddle/fiber.h"
@@ -145,8 +146,8 @@ class NameServer {
       ++served;
       const auto found = zone.find(query->name);
       Reply with{.rcode = found == zone.end() ? 3U : 0U};
-      for (const std::string& each : found == zone.end() ? std::vector<std::string>{}
-                                                         : found->second) {
+      for (const std::string& each :
+           found == zone.end() ? std::vector<std::string>{} : found->second) {
         const bool v6 = each.find(':') != std::string::npos;
         if (v6 == (query->type == kTypeAaaa)) with.addresses.push_back(each);
       }
@@ -161,7 +162,8 @@ class NameServer {
     const std::string prefix = receive_exactly(*socket, 2, patience);
     const auto size = static_cast<std::size_t>(static_cast<unsigned char>(prefix[0]) << 8 |
                                                static_cast<unsigned char>(prefix[1]));
-    const std::string packet = answer_to(parse_query(receive_exactly(*socket, size, patience)), with);
+    const std::string packet =
+        answer_to(parse_query(receive_exactly(*socket, size, patience)), with);
     std::string reply;
     append16(reply, static_cast<unsigned>(packet.size()));
     reply += packet;
@@ -245,8 +247,9 @@ TEST_F(ResolverTest, NameThatDoesNotExistIsUnreachable) {
 
 TEST_F(ResolverTest, NameWithoutAddressesOfTheFamilyIsUnreachable) {
   run([this](Scope& fibers) {
-    ASSERT_TRUE(
-        fibers.spawn("server", [this] { server_->serve({{"host.test", {"2001:db8::1"}}}); }));
+    ASSERT_TRUE(fibers.spawn("server", [this] {
+      server_->serve({{"host.test", {"2001:db8::1"}}});
+    }));
     const auto missing = resolver_->resolve("host.test", 443, AF_INET, patience());
     ASSERT_FALSE(missing);
     EXPECT_EQ(missing.error().code, Errc::kUnreachable) << missing.error().message();
@@ -292,7 +295,8 @@ TEST_F(ResolverTest, AnswerTooLongForUdpIsFetchedOverTcpAtOnce) {
 
 TEST_F(ResolverTest, SilentServerEndsAtTheDeadline) {
   run([this](Scope&) {
-    const auto late = resolver_->resolve("host.test", 443, AF_INET, runtime_->after(milliseconds(20)));
+    const auto late =
+        resolver_->resolve("host.test", 443, AF_INET, runtime_->after(milliseconds(20)));
     EXPECT_EQ(late.error().code, Errc::kTimedOut) << late.error().message();
   });
 }
@@ -309,9 +313,8 @@ TEST_F(ResolverTest, AnswerToAnAbandonedQueryIsDropped) {
     EXPECT_EQ(asker->join().value(), Errc::kCancelled);
     server_->reply(*old, {.addresses = {"192.0.2.66"}});
     // The next one takes the late answer from the socket, and its own.
-    auto next = fibers.spawn("next", [this] {
-      return text(resolver_->resolve("new.test", 443, AF_INET, patience()));
-    });
+    auto next = fibers.spawn(
+        "next", [this] { return text(resolver_->resolve("new.test", 443, AF_INET, patience())); });
     ASSERT_TRUE(next);
     const auto query = server_->receive();
     ASSERT_TRUE(query);
@@ -336,9 +339,8 @@ TEST_F(ResolverTest, OthersGoOnWhenTheOneThatDoesTheWorkIsCancelledOrTooLate) {
     });
     ASSERT_TRUE(late);
     queries.push_back(server_->receive().value());
-    auto patient = fibers.spawn("patient", [this] {
-      return text(resolver_->resolve("c.test", 443, AF_INET, patience()));
-    });
+    auto patient = fibers.spawn(
+        "patient", [this] { return text(resolver_->resolve("c.test", 443, AF_INET, patience())); });
     ASSERT_TRUE(patient);
     queries.push_back(server_->receive().value());
     cancelled->cancel();
@@ -387,9 +389,8 @@ TEST_F(ResolverTest, AddressesAndTheHostsFileNeedNoServer) {
 TEST_F(ResolverTest, ResolverMayGoWhileAbandonedQueriesAreInFlight) {
   run([this](Scope& fibers) {
     for (int i = 0; i < 5; ++i) {
-      auto asker = fibers.spawn("asker", [this] {
-        (void)resolver_->resolve("host.test", 443, AF_INET, patience());
-      });
+      auto asker = fibers.spawn(
+          "asker", [this] { (void)resolver_->resolve("host.test", 443, AF_INET, patience()); });
       ASSERT_TRUE(asker);
       ASSERT_TRUE(server_->receive());
       asker->cancel();

@@ -1,6 +1,4 @@
 // Runtimes and threads: what may cross, and that nothing else is shared.
-#include "heddle/runtime.h"
-
 #include <array>
 #include <atomic>
 #include <functional>
@@ -16,6 +14,7 @@
 #include "heddle/fiber.h"
 #include "heddle/fiber_local.h"
 #include "heddle/listener.h"
+#include "heddle/runtime.h"
 #include "heddle/socket.h"
 #include "heddle/sync.h"
 #include "heddle/tls/stream.h"
@@ -176,8 +175,7 @@ TEST(RuntimeThreadsTest, RuntimeMayBeMadeAndDestroyedOnAThreadAgainAndAgain) {
 
 // A TLS server on `runtime`; `told` is told its address.
 void echo(Runtime& runtime, const Context& context, Address& told, WaitGroup& listening) {
-  const auto listener =
-      Listener::create(runtime, Address::parse("127.0.0.1:0").value()).value();
+  const auto listener = Listener::create(runtime, Address::parse("127.0.0.1:0").value()).value();
   told = listener->address();
   listening.done();
   scope([&](Scope& fibers) {
@@ -191,8 +189,8 @@ void echo(Runtime& runtime, const Context& context, Address& told, WaitGroup& li
         for (;;) {
           const auto got = stream->read(buffer, runtime.after(kPatience));
           if (!got || *got == 0) break;
-          const auto wrote =
-              stream->write(std::span<const std::byte>(buffer).first(*got), runtime.after(kPatience));
+          const auto wrote = stream->write(std::span<const std::byte>(buffer).first(*got),
+                                           runtime.after(kPatience));
           EXPECT_TRUE(wrote) << wrote.error().message();
         }
         (void)stream->close(runtime.after(kPatience));
@@ -231,9 +229,8 @@ TEST(RuntimeThreadsTest, StreamsOnSeveralThreadsMayShareContexts) {
         ASSERT_TRUE(listening.wait());
         scope([&](Scope& clients) {
           for (int i = 0; i < 8; ++i) {
-            ASSERT_TRUE(clients.spawn("client", [&, i] {
-              talk(*runtime, client, address, 100 * thread + i);
-            }));
+            ASSERT_TRUE(clients.spawn(
+                "client", [&, i] { talk(*runtime, client, address, 100 * thread + i); }));
           }
         });
         servers.cancel();

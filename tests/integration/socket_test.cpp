@@ -1,6 +1,9 @@
 // Sockets on the kernel: TCP over both families and Unix.
 #include "heddle/socket.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -13,8 +16,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "heddle/fiber.h"
@@ -219,9 +220,8 @@ TEST_P(EachSocketTest, InterruptedReadLosesNothing) {
     const auto late = ends.client->read(buffer, runtime_->after(milliseconds(1)));
     EXPECT_EQ(late.error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
-      auto reader = fibers.spawn("reader", [&]() -> Result<std::size_t> {
-        return ends.client->read(buffer, patience());
-      });
+      auto reader = fibers.spawn(
+          "reader", [&]() -> Result<std::size_t> { return ends.client->read(buffer, patience()); });
       ASSERT_TRUE(reader);
       ASSERT_TRUE(this_fiber::yield());
       reader->cancel();
@@ -240,9 +240,8 @@ TEST_P(EachSocketTest, WriteToAFullSocketFailsAtTheDeadlineAndWhenCancelled) {
     const auto late = ends.client->write(bytes("x"), runtime_->after(milliseconds(1)));
     EXPECT_EQ(late.error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
-      auto writer = fibers.spawn("writer", [&]() -> Result<void> {
-        return ends.client->write(bytes("x"), patience());
-      });
+      auto writer = fibers.spawn(
+          "writer", [&]() -> Result<void> { return ends.client->write(bytes("x"), patience()); });
       ASSERT_TRUE(writer);
       ASSERT_TRUE(this_fiber::yield());
       writer->cancel();
@@ -306,8 +305,8 @@ std::string kind_name(const testing::TestParamInfo<const char*>& kind) {
   return kNames.at(kind.index);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EachSocketTest,
-                         testing::Values("127.0.0.1:0", "[::1]:0", "unix:"), kind_name);
+INSTANTIATE_TEST_SUITE_P(Kinds, EachSocketTest, testing::Values("127.0.0.1:0", "[::1]:0", "unix:"),
+                         kind_name);
 
 // Why close() exists.
 TEST_F(SocketTest, DestructionWithUnreadDataLosesWhatIsInFlight) {
@@ -329,9 +328,8 @@ TEST_F(SocketTest, ResetWakesAReaderAndAWriter) {
     (void)fill(*ends.client);
     scope([&](Scope& fibers) {
       auto reader = fibers.spawn("reader", [&] { return drain(*ends.client); });
-      auto writer = fibers.spawn("writer", [&] {
-        return ends.client->write(bytes("x"), patience());
-      });
+      auto writer =
+          fibers.spawn("writer", [&] { return ends.client->write(bytes("x"), patience()); });
       ASSERT_TRUE(reader && writer);
       ASSERT_TRUE(this_fiber::yield());
       ends.server.reset();  // What it has not read makes this a reset.

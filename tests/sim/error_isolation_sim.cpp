@@ -40,8 +40,7 @@ std::string name_of(Isolation isolation) {
   return "isolated";
 }
 
-class ErrorIsolationSim
-    : public testing::TestWithParam<std::tuple<Isolation, std::uint64_t>> {
+class ErrorIsolationSim : public testing::TestWithParam<std::tuple<Isolation, std::uint64_t>> {
  protected:
   // A connection over `pipe_`: our client, and a server driven by hand.
   void connect(WhenBlocked when_blocked) {
@@ -163,8 +162,7 @@ TEST_P(ErrorIsolationSim, T2VanishedPeerIsReportedAsItself) {
     connect(WhenBlocked::kRefuse);
     pipe_.vanish_a();
     test::leave_entry(Leak::kOther);
-    const Step step =
-        server_->call("test", [](SSL* ssl) { return SSL_write(ssl, "answer", 6); });
+    const Step step = server_->call("test", [](SSL* ssl) { return SSL_write(ssl, "answer", 6); });
     ASSERT_EQ(step.kind, Step::Kind::kFailed);
     EXPECT_EQ(step.error.code == Errc::kDisconnected, !shared()) << step.error.message();
     ERR_clear_error();
@@ -300,8 +298,7 @@ INSTANTIATE_TEST_SUITE_P(Policies, OwnEntriesSim,
                          testing::Combine(testing::Values(Isolation::kIsolated), seeds()),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(Policies, JunkPeerSim,
-                         testing::Combine(testing::Values(Isolation::kClear,
-                                                          Isolation::kIsolated),
+                         testing::Combine(testing::Values(Isolation::kClear, Isolation::kIsolated),
                                           seeds()),
                          case_name);
 

@@ -1,7 +1,5 @@
 // Happy Eyeballs (RFC 8305) in virtual time: which address is tried when, who wins,
 // and what happens to the others.
-#include "io/race.h"
-
 #include <algorithm>
 #include <cerrno>
 #include <functional>
@@ -13,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "io/race.h"
 #include "support/sim.h"
 
 namespace heddle::io {
@@ -382,9 +381,9 @@ void expect_patience(const Course& course) {
   for (std::size_t i = 1; i < course.started.size(); ++i) {
     const std::int64_t before = course.started[i - 1].second;
     const std::int64_t now = course.started[i].second;
-    const bool failed = std::any_of(
-        course.failed.begin(), course.failed.end(),
-        [&](const auto& each) { return each.second >= before && each.second <= now; });
+    const bool failed =
+        std::any_of(course.failed.begin(), course.failed.end(),
+                    [&](const auto& each) { return each.second >= before && each.second <= now; });
     EXPECT_TRUE(failed || now - before >= 250) << course.started[i].first;
   }
 }

@@ -95,12 +95,10 @@ TEST_P(StreamSim, ReaderAndWriterMayBothBeginWithTheHandshake) {
     open(server_context_, client_context_);
     scope([&](Scope& fibers) {
       for (Stream* stream : {client_.get(), server_.get()}) {
-        ASSERT_TRUE(fibers.spawn("reader", [stream] {
-          EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello");
-        }));
-        ASSERT_TRUE(fibers.spawn("writer", [stream] {
-          EXPECT_TRUE(stream->write(bytes("hello"), kNever));
-        }));
+        ASSERT_TRUE(fibers.spawn(
+            "reader", [stream] { EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello"); }));
+        ASSERT_TRUE(fibers.spawn("writer",
+                                 [stream] { EXPECT_TRUE(stream->write(bytes("hello"), kNever)); }));
       }
     });
   });
@@ -169,9 +167,8 @@ TEST_P(StreamSim, InterruptedReadLosesNothing) {
   world_.run([&] {
     handshake();
     EXPECT_EQ(read_some(*server_, world_.after(seconds(1))).error().code, Errc::kTimedOut);
-    together(
-        [&] { client_->write(bytes("after all"), kNever).value(); },
-        [&] { EXPECT_EQ(test::read_text(*server_, 9, kNever), "after all"); });
+    together([&] { client_->write(bytes("after all"), kNever).value(); },
+             [&] { EXPECT_EQ(test::read_text(*server_, 9, kNever), "after all"); });
   });
 }
 
@@ -179,8 +176,7 @@ TEST_P(StreamSim, InterruptedWriteEndsWritingOnly) {
   world_.run([&] {
     handshake();
     const std::string much(100'000, 'x');
-    EXPECT_EQ(client_->write(bytes(much), world_.after(seconds(1))).error().code,
-              Errc::kTimedOut);
+    EXPECT_EQ(client_->write(bytes(much), world_.after(seconds(1))).error().code, Errc::kTimedOut);
     EXPECT_EQ(client_->write(bytes("y"), kNever).error().code, Errc::kTimedOut);
     EXPECT_EQ(client_->shutdown_write(kNever).error().code, Errc::kTimedOut);
     together([&] { server_->write(bytes("still here"), kNever).value(); },
@@ -234,10 +230,10 @@ TEST_P(StreamSim, WrongNameAndUnknownIssuerAreUntrustedWithTheReason) {
     const char* name;
     int verify_code;
   };
-  for (const Case& each : {Case{client_context_, "other.test", X509_V_ERR_HOSTNAME_MISMATCH},
-                           Case{client_context_, "127.0.0.1", X509_V_ERR_IP_ADDRESS_MISMATCH},
-                           Case{stranger, test::kServerName,
-                                X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT}}) {
+  for (const Case& each :
+       {Case{client_context_, "other.test", X509_V_ERR_HOSTNAME_MISMATCH},
+        Case{client_context_, "127.0.0.1", X509_V_ERR_IP_ADDRESS_MISMATCH},
+        Case{stranger, test::kServerName, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT}}) {
     sim::Pipe pipe(world_);
     world_.run([&] {
       auto client = Stream::create(each.context, pipe.a(), {.server_name = each.name}).value();
@@ -264,9 +260,12 @@ TEST_P(StreamSim, FlippedBitIsAProtocolFailureOnBothSides) {
   world_.run([&] {
     handshake();
     pipe_.set_faults({.flip_at = pipe_.sent_by_a() + 20});
-    together([&] { client_->write(bytes("fragile"), kNever).value();
-                   EXPECT_EQ(read_some(*client_).error().code, Errc::kProtocol); },
-             [&] { EXPECT_EQ(read_some(*server_).error().code, Errc::kProtocol); });
+    together(
+        [&] {
+          client_->write(bytes("fragile"), kNever).value();
+          EXPECT_EQ(read_some(*client_).error().code, Errc::kProtocol);
+        },
+        [&] { EXPECT_EQ(read_some(*server_).error().code, Errc::kProtocol); });
   });
 }
 
@@ -315,17 +314,16 @@ TEST_P(StreamSim, PeerThatAsksAndNeverReadsIsHeldBack) {
     constexpr std::size_t kSentMax = std::size_t{768} * 1024;
     const std::size_t before = pipe_.sent_by_b();
     const Deadline deadline = world_.after(seconds(60));
-    together(
-        [&] { EXPECT_EQ(read_some(*client_, deadline).error().code, Errc::kTimedOut); },
-        [&] {
-          bool going = true;
-          while (going && pipe_.sent_by_b() - before < kSentMax) {
-            for (int i = 0; i < 100; ++i) {
-              (void)SSL_key_update(server_->native_handle(), SSL_KEY_UPDATE_REQUESTED);
-              going = going && server_->handshake(deadline).has_value();
-            }
-          }
-        });
+    together([&] { EXPECT_EQ(read_some(*client_, deadline).error().code, Errc::kTimedOut); },
+             [&] {
+               bool going = true;
+               while (going && pipe_.sent_by_b() - before < kSentMax) {
+                 for (int i = 0; i < 100; ++i) {
+                   (void)SSL_key_update(server_->native_handle(), SSL_KEY_UPDATE_REQUESTED);
+                   going = going && server_->handshake(deadline).has_value();
+                 }
+               }
+             });
     EXPECT_LT(pipe_.sent_by_b() - before, kSentMax) << "the client reads on and on";
   });
 }
@@ -353,8 +351,7 @@ class Gate final : public Transport {
   Wake wait(Interest interest, Deadline deadline) override {
     EXPECT_FALSE(waiting_) << "two fibers wait for one direction";
     waiting_ = true;
-    const Wake wake =
-        allowed_ == 0 ? changed_.wait(deadline) : below_.wait(interest, deadline);
+    const Wake wake = allowed_ == 0 ? changed_.wait(deadline) : below_.wait(interest, deadline);
     waiting_ = false;
     return wake;
   }
@@ -388,13 +385,11 @@ TEST_P(StreamSim, WriterWaitsBesideTheReaderWhileHalfATicketHasCome) {
       }));
       client_->handshake(kNever).value();
       gate.allow(700);
-      ASSERT_TRUE(fibers.spawn("reader", [&] {
-        EXPECT_EQ(test::read_text(*client_, 4, kNever), "pong");
-      }));
+      ASSERT_TRUE(
+          fibers.spawn("reader", [&] { EXPECT_EQ(test::read_text(*client_, 4, kNever), "pong"); }));
       (void)this_fiber::sleep_until(this_fiber::after(seconds(1)));
-      ASSERT_TRUE(fibers.spawn("writer", [&] {
-        EXPECT_TRUE(client_->write(bytes("ping"), kNever));
-      }));
+      ASSERT_TRUE(
+          fibers.spawn("writer", [&] { EXPECT_TRUE(client_->write(bytes("ping"), kNever)); }));
       (void)this_fiber::sleep_until(this_fiber::after(seconds(1)));
       ASSERT_TRUE(SSL_in_init(client_->native_handle())) << "the ticket is half read";
       gate.allow(SIZE_MAX);

@@ -46,8 +46,8 @@ int move_bytes(BIO* bio, Interest interest, Try attempt) {
     if (direct.when_blocked == WhenBlocked::kRefuse ||
         direct.transport.wait(interest, this_fiber::after(std::chrono::seconds(1))) !=
             Wake::kReady) {
-      BIO_set_flags(bio, BIO_FLAGS_SHOULD_RETRY | (interest == Interest::kRead ? BIO_FLAGS_READ
-                                                                               : BIO_FLAGS_WRITE));
+      BIO_set_flags(bio, BIO_FLAGS_SHOULD_RETRY |
+                             (interest == Interest::kRead ? BIO_FLAGS_READ : BIO_FLAGS_WRITE));
       return -1;
     }
   }

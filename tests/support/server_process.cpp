@@ -1,6 +1,9 @@
 // Starting and observing processes.
 #include "support/server_process.h"
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include <array>
 #include <csignal>
 #include <cstdlib>
@@ -10,8 +13,6 @@
 
 #include <fcntl.h>
 #include <spawn.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/unique_fd.h"
@@ -59,9 +60,9 @@ ServerProcess::ServerProcess(const std::vector<std::string>& options)
   std::ofstream(folder_ / "www" / "small") << "Hello, world\n";
   const char* const program = std::getenv("HEDDLE_PROGRAM");
   if (program == nullptr) throw std::runtime_error("HEDDLE_PROGRAM is not set");
-  std::vector<std::string> command = {program,    "serve",         (folder_ / "www").string(),
-                                      "--listen", "127.0.0.1:0",   "--write-cert",
-                                      (folder_ / "cert.pem").string()};
+  std::vector<std::string> command = {
+      program,       "serve",        (folder_ / "www").string(),     "--listen",
+      "127.0.0.1:0", "--write-cert", (folder_ / "cert.pem").string()};
   command.insert(command.end(), options.begin(), options.end());
   const UniqueFd output = start(command, pid_);
   const std::string line = read_line(output.get());

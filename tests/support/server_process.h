@@ -1,11 +1,11 @@
 // A running `heddle serve`, seen from outside.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include <sys/types.h>
 
 #include "heddle/address.h"
 

@@ -41,8 +41,7 @@ IoResult Pipe::End::try_write(std::span<const std::byte> from) noexcept {
   if (sent_.size() >= capacity) return refuse(Interest::kWrite, /*by_fault=*/false);
   if (pipe_.world_.one_in(pipe_.faults_.would_block)) return refuse(Interest::kWrite, true);
   const std::size_t left = pipe_.faults_.cut_after - pipe_.a_.sent_total_ - pipe_.b_.sent_total_;
-  const std::size_t count =
-      pipe_.limit(std::min({from.size(), capacity - sent_.size(), left}));
+  const std::size_t count = pipe_.limit(std::min({from.size(), capacity - sent_.size(), left}));
   sent_.insert(sent_.end(), from.begin(), from.begin() + static_cast<std::ptrdiff_t>(count));
   const std::size_t flip = pipe_.faults_.flip_at;
   if (side_ == 0 && flip >= sent_total_ && flip < sent_total_ + count) {

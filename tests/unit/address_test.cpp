@@ -1,14 +1,15 @@
 // Addresses as text and as the kernel's structures.
 #include "heddle/address.h"
 
-#include <cstring>
-#include <string>
-
 #include <arpa/inet.h>
-#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include <cstring>
+#include <string>
+
+#include <gtest/gtest.h>
 
 namespace heddle {
 namespace {
@@ -16,10 +17,9 @@ namespace {
 using std::string_literals::operator""s;
 
 TEST(AddressTest, ParsesWhatItPrints) {
-  for (const char* const text :
-       {"127.0.0.1:443", "0.0.0.0:0", "255.255.255.255:65535", "[::1]:443", "[::]:0",
-        "[2001:db8::ff]:65535", "[::ffff:192.0.2.1]:80", "unix:/run/heddle.sock", "unix:relative",
-        "unix:with:colon:80"}) {
+  for (const char* const text : {"127.0.0.1:443", "0.0.0.0:0", "255.255.255.255:65535", "[::1]:443",
+                                 "[::]:0", "[2001:db8::ff]:65535", "[::ffff:192.0.2.1]:80",
+                                 "unix:/run/heddle.sock", "unix:relative", "unix:with:colon:80"}) {
     const auto parsed = Address::parse(text);
     ASSERT_TRUE(parsed) << text << ": " << parsed.error().message();
     EXPECT_EQ(parsed->to_string(), text);
@@ -33,12 +33,36 @@ TEST(AddressTest, PrintsIpv6InItsShortForm) {
 }
 
 TEST(AddressTest, RefusesWhatIsNoAddress) {
-  for (const std::string& text :
-       {""s, ":"s, "127.0.0.1"s, "127.0.0.1:"s, ":443"s, "127.0.0.1:65536"s, "127.0.0.1:-1"s,
-        "127.0.0.1:+1"s, "127.0.0.1: 1"s, "127.0.0.1:1 "s, "127.0.0.1:0x50"s, "127.0.0.1:http"s,
-        "127.0.0.1:4294967297"s, "127.0.0.256:1"s, "127.1:1"s, "127.0.0.01:1"s, " 127.0.0.1:1"s,
-        "localhost:443"s, "::1:443"s, "::1"s, "[::1]"s, "[::1]443"s, "[::1:443"s, "::1]:443"s,
-        "[]:443"s, "[:::1]:443"s, "[::1%lo]:443"s, "[[::1]]:443"s, "unix:"s, "Unix:/x"s}) {
+  for (const std::string& text : {""s,
+                                  ":"s,
+                                  "127.0.0.1"s,
+                                  "127.0.0.1:"s,
+                                  ":443"s,
+                                  "127.0.0.1:65536"s,
+                                  "127.0.0.1:-1"s,
+                                  "127.0.0.1:+1"s,
+                                  "127.0.0.1: 1"s,
+                                  "127.0.0.1:1 "s,
+                                  "127.0.0.1:0x50"s,
+                                  "127.0.0.1:http"s,
+                                  "127.0.0.1:4294967297"s,
+                                  "127.0.0.256:1"s,
+                                  "127.1:1"s,
+                                  "127.0.0.01:1"s,
+                                  " 127.0.0.1:1"s,
+                                  "localhost:443"s,
+                                  "::1:443"s,
+                                  "::1"s,
+                                  "[::1]"s,
+                                  "[::1]443"s,
+                                  "[::1:443"s,
+                                  "::1]:443"s,
+                                  "[]:443"s,
+                                  "[:::1]:443"s,
+                                  "[::1%lo]:443"s,
+                                  "[[::1]]:443"s,
+                                  "unix:"s,
+                                  "Unix:/x"s}) {
     const auto parsed = Address::parse(text);
     ASSERT_FALSE(parsed) << '"' << text << '"';
     EXPECT_EQ(parsed.error().code, Errc::kInvalid);
@@ -90,16 +114,17 @@ TEST(AddressTest, TakesWhatTheKernelFillsIn) {
   v4.sin_family = AF_INET;
   v4.sin_port = htons(443);
   v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const Address address = Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&v4), sizeof(v4));
+  const Address address =
+      Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&v4), sizeof(v4));
   EXPECT_EQ(address, Address::parse("127.0.0.1:443").value());
   EXPECT_EQ(std::memcmp(address.data(), &v4, sizeof(v4)), 0);
 
   sockaddr_un nameless{};
   nameless.sun_family = AF_UNIX;
-  EXPECT_EQ(Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&nameless),
-                                   sizeof(sa_family_t))
-                .to_string(),
-            "unix:");
+  EXPECT_EQ(
+      Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&nameless), sizeof(sa_family_t))
+          .to_string(),
+      "unix:");
 }
 
 TEST(AddressTest, DiffersInAddressPortOrFamily) {

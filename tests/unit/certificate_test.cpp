@@ -51,9 +51,8 @@ TEST_P(SelfSignedTest, ShowsWhatWasAskedFor) {
   ASSERT_TRUE(shown) << shown.error().message();
   EXPECT_EQ(shown->subject, "CN=server.test");
   EXPECT_EQ(shown->issuer, "CN=server.test");
-  EXPECT_EQ(shown->subject_alt_names,
-            (Names{"DNS:server.test", "DNS:*.example.com", "IP:127.0.0.1",
-                   "IP:2001:DB8:0:0:0:0:0:1", "DNS:under_score"}));
+  EXPECT_EQ(shown->subject_alt_names, (Names{"DNS:server.test", "DNS:*.example.com", "IP:127.0.0.1",
+                                             "IP:2001:DB8:0:0:0:0:0:1", "DNS:under_score"}));
   const std::map<KeyType, std::string> keys = {{KeyType::kEcdsaP256, "EC 256 bits"},
                                                {KeyType::kRsa2048, "RSA 2048 bits"},
                                                {KeyType::kEd25519, "ED25519 253 bits"}};
@@ -76,8 +75,8 @@ TEST_P(SelfSignedTest, KeyBelongsToTheCertificateWhichItSigned) {
   const auto made = make_self_signed({"server.test"}, GetParam());
   ASSERT_TRUE(made) << made.error().message();
   const openssl::QueueGuard guard;
-  const openssl::BioPtr certificate_bio(
-      BIO_new_mem_buf(made->certificate_pem.data(), static_cast<int>(made->certificate_pem.size())));
+  const openssl::BioPtr certificate_bio(BIO_new_mem_buf(
+      made->certificate_pem.data(), static_cast<int>(made->certificate_pem.size())));
   const openssl::X509Ptr certificate(
       PEM_read_bio_X509(certificate_bio.get(), nullptr, nullptr, nullptr));
   const openssl::BioPtr key_bio(
@@ -121,8 +120,8 @@ TEST_F(CertificateTest, NameLongerThanACommonNameIsWholeInTheAlternatives) {
 
 TEST_F(CertificateTest, NamesThatNoCertificateCanHoldAreRefused) {
   for (const std::string& bad :
-       {""s, "two words"s, "a,DNS:b"s, "a\nb"s, "a\0b"s, "m\xc3\xbcnchen"s, "a/b"s, "a;b"s, "@section"s,
-        "a=b"s, "a\\b"s, "\"a\""s, "[::1]"s, std::string(256, 'a')}) {
+       {""s, "two words"s, "a,DNS:b"s, "a\nb"s, "a\0b"s, "m\xc3\xbcnchen"s, "a/b"s, "a;b"s,
+        "@section"s, "a=b"s, "a\\b"s, "\"a\""s, "[::1]"s, std::string(256, 'a')}) {
     for (const Names& names : {Names{bad}, Names{"good.test", bad}}) {
       const auto made = make_self_signed(names, KeyType::kEd25519);
       ASSERT_FALSE(made) << bad;
@@ -200,8 +199,7 @@ class StrangeCertificateTest : public CertificateTest {
   static void add_alternative(X509* certificate, int type, const std::string& value) {
     const openssl::GeneralNamesPtr names(sk_GENERAL_NAME_new_null());
     GENERAL_NAME* const name = GENERAL_NAME_new();
-    ASN1_STRING* const text =
-        type == GEN_IPADD ? ASN1_OCTET_STRING_new() : ASN1_IA5STRING_new();
+    ASN1_STRING* const text = type == GEN_IPADD ? ASN1_OCTET_STRING_new() : ASN1_IA5STRING_new();
     ASN1_STRING_set(text, value.data(), static_cast<int>(value.size()));
     GENERAL_NAME_set0_value(name, type, text);
     sk_GENERAL_NAME_push(names.get(), name);
@@ -222,27 +220,31 @@ class StrangeCertificateTest : public CertificateTest {
 };
 
 TEST_F(StrangeCertificateTest, ControlCharactersInASubjectAreEscaped) {
-  const Certificate shown = strange([](X509* certificate) {
-    add_name(certificate, MBSTRING_UTF8, "a\nb\rc\x1b[1m\x7f\0z"s);
-  });
+  const Certificate shown = strange(
+      [](X509* certificate) { add_name(certificate, MBSTRING_UTF8, "a\nb\rc\x1b[1m\x7f\0z"s); });
   EXPECT_TRUE(safe_to_log(shown.subject)) << shown.subject;
   EXPECT_EQ(shown.subject, R"(CN=a\0Ab\0Dc\1B[1m\7F\00z)");
 }
 
 TEST_F(StrangeCertificateTest, ControlCharactersAboveAsciiAreEscapedToo) {
   const Certificate utf8 = strange([](X509* certificate) {
-    add_name(certificate, MBSTRING_UTF8, "a\xc2\x9b" "31mb\xc2\x85");
+    add_name(certificate, MBSTRING_UTF8,
+             "a\xc2\x9b"
+             "31mb\xc2\x85");
   });
   EXPECT_TRUE(safe_to_log(utf8.subject)) << utf8.subject;
   const Certificate latin1 = strange([](X509* certificate) {
-    add_name(certificate, V_ASN1_T61STRING, "a\x9b" "31m");
+    add_name(certificate, V_ASN1_T61STRING,
+             "a\x9b"
+             "31m");
   });
   EXPECT_TRUE(safe_to_log(latin1.subject)) << latin1.subject;
 }
 
 TEST_F(StrangeCertificateTest, Utf8StaysReadable) {
-  const Certificate shown = strange(
-      [](X509* certificate) { add_name(certificate, MBSTRING_UTF8, "M\xc3\xbcnchen, \xe2\x82\xac"); });
+  const Certificate shown = strange([](X509* certificate) {
+    add_name(certificate, MBSTRING_UTF8, "M\xc3\xbcnchen, \xe2\x82\xac");
+  });
   EXPECT_EQ(shown.subject, "CN=M\xc3\xbcnchen\\, \xe2\x82\xac");
 }
 
@@ -263,9 +265,8 @@ TEST_F(StrangeCertificateTest, AddressOfAnImpossibleLengthIsShownEmpty) {
 }
 
 TEST_F(StrangeCertificateTest, OtherKindsOfNamesAreLeftOut) {
-  const Certificate shown = strange([](X509* certificate) {
-    add_alternative(certificate, GEN_EMAIL, "who@where.test");
-  });
+  const Certificate shown =
+      strange([](X509* certificate) { add_alternative(certificate, GEN_EMAIL, "who@where.test"); });
   EXPECT_EQ(shown.subject_alt_names, Names{});
 }
 
@@ -300,9 +301,8 @@ TEST_F(StrangeCertificateTest, TimesFarAwayAreShown) {
 }
 
 TEST_F(StrangeCertificateTest, NegativeSerialAndEmptySubjectAreShown) {
-  const Certificate shown = strange([](X509* certificate) {
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate), -255);
-  });
+  const Certificate shown = strange(
+      [](X509* certificate) { ASN1_INTEGER_set(X509_get_serialNumber(certificate), -255); });
   EXPECT_EQ(shown.serial, "-FF");
   EXPECT_EQ(shown.subject, "");
 }

@@ -143,17 +143,15 @@ TEST_P(ChannelTest, PushAndPopFailAtTheDeadlineAndWhenCancelled) {
     ASSERT_TRUE(channel.push(1));
     EXPECT_EQ(channel.push(2, this_fiber::after(seconds(1))).error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("producer", [&] {
-        EXPECT_EQ(channel.push(3).error().code, Errc::kCancelled);
-      }));
+      ASSERT_TRUE(fibers.spawn("producer",
+                               [&] { EXPECT_EQ(channel.push(3).error().code, Errc::kCancelled); }));
       settle();
       fibers.cancel();
     });
     EXPECT_EQ(channel.pop(Deadline::at(TimePoint::min())).value(), 1);
     scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("consumer", [&] {
-        EXPECT_EQ(channel.pop().error().code, Errc::kCancelled);
-      }));
+      ASSERT_TRUE(fibers.spawn("consumer",
+                               [&] { EXPECT_EQ(channel.pop().error().code, Errc::kCancelled); }));
       settle();
       fibers.cancel();
     });

@@ -2,6 +2,8 @@
 // was refused has changed nothing.
 #include "heddle/tls/context.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -13,7 +15,6 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "heddle/tls/certificate.h"
@@ -83,10 +84,10 @@ class ContextTest : public testing::Test {
         BIO_new_mem_buf(identity.key_pem.data(), static_cast<int>(identity.key_pem.size())));
     const openssl::KeyPtr key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr));
     const openssl::BioPtr out(BIO_new(BIO_s_mem()));
-    EXPECT_EQ(PEM_write_bio_PKCS8PrivateKey(out.get(), key.get(), EVP_aes_256_cbc(),
-                                            password.c_str(), static_cast<int>(password.size()),
-                                            nullptr, nullptr),
-              1);
+    EXPECT_EQ(
+        PEM_write_bio_PKCS8PrivateKey(out.get(), key.get(), EVP_aes_256_cbc(), password.c_str(),
+                                      static_cast<int>(password.size()), nullptr, nullptr),
+        1);
     char* data = nullptr;
     const long size = BIO_get_mem_data(out.get(), &data);
     return {data, static_cast<std::size_t>(size)};
@@ -233,8 +234,8 @@ TEST_F(ContextTest, TrustThatCannotBeLoadedIsRefused) {
   expect_refused(client.load_verify_locations(file("empty", "")), kLoad);
   expect_refused(client.load_verify_locations(file("junk", "nonsense")), kLoad);
   expect_refused(client.load_verify_locations(key()), kLoad);
-  expect_refused(
-      client.load_verify_locations(file("cut", ours_.certificate_pem.substr(0, 100))), kLoad);
+  expect_refused(client.load_verify_locations(file("cut", ours_.certificate_pem.substr(0, 100))),
+                 kLoad);
   const auto as_folder = client.load_verify_locations(folder_);
   EXPECT_TRUE(as_folder) << as_folder.error().message();
 }

@@ -253,9 +253,7 @@ TEST_F(ErrorQueueTest, GuardOverAnEmptyQueueDropsWhatWasAdded) {
     raise_numbers(7, 9);
   }
   EXPECT_TRUE(queue_.empty());
-  {
-    const QueueGuard guard;
-  }
+  { const QueueGuard guard; }
   EXPECT_TRUE(queue_.empty());
 }
 

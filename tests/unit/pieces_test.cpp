@@ -30,7 +30,6 @@ class PiecesTest : public testing::Test {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
 
-
   std::vector<Bytes> spans_;
   std::array<std::byte, 64> gather_{};
 };

@@ -61,8 +61,7 @@ TEST(SchedulerTest, CancelledFiberNeverParksAgain) {
     EXPECT_EQ(world.scheduler().park(Deadline::never()), Wake::kCancelled);
     EXPECT_EQ(world.scheduler().park(Deadline::never()), Wake::kCancelled);
     EXPECT_EQ(this_fiber::yield().error().code, Errc::kCancelled);
-    EXPECT_EQ(this_fiber::sleep_until(this_fiber::after(hours(1))).error().code,
-              Errc::kCancelled);
+    EXPECT_EQ(this_fiber::sleep_until(this_fiber::after(hours(1))).error().code, Errc::kCancelled);
     EXPECT_TRUE(this_fiber::cancelled());
   });
   world.spawn("canceller", [&] {

@@ -1,7 +1,5 @@
 // Scopes and tasks: results and exceptions reach who joins, and nothing outlives
 // its scope.
-#include "heddle/fiber.h"
-
 #include <cerrno>
 #include <cstdint>
 #include <functional>
@@ -13,6 +11,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "heddle/fiber.h"
 
 #include "support/sim.h"
 
@@ -105,9 +105,8 @@ TEST_P(TaskTest, JoinThatTimedOutOrWasCancelledMayBeRepeated) {
       EXPECT_EQ(task->join(this_fiber::after(seconds(3))).error().code, Errc::kTimedOut);
       EXPECT_EQ(this_fiber::now() - start, seconds(3));
       EXPECT_FALSE(task->finished());
-      auto joiner = fibers.spawn("joiner", [&] {
-        EXPECT_EQ(task->join().error().code, Errc::kCancelled);
-      });
+      auto joiner =
+          fibers.spawn("joiner", [&] { EXPECT_EQ(task->join().error().code, Errc::kCancelled); });
       ASSERT_TRUE(joiner) << joiner.error().message();
       settle();
       joiner->cancel();
@@ -147,6 +146,21 @@ TEST_P(TaskTest, CancelReachesTheFiberWhereverItParks) {
       task->cancel();
       EXPECT_EQ(task->join().value(), 7);
       task->cancel();  // It has ended: nothing to do.
+    });
+  });
+}
+
+TEST_P(TaskTest, FiberCancelledWhileItYieldsIsToldAtOnce) {
+  world.run([] {
+    bool cancelled = false;
+    scope([&](Scope& fibers) {
+      auto task = fibers.spawn("yielder", [&] {
+        while (this_fiber::yield()) EXPECT_FALSE(cancelled);
+      });
+      ASSERT_TRUE(task) << task.error().message();
+      for (int i = 0; i < 20; ++i) ASSERT_TRUE(this_fiber::yield());
+      cancelled = true;
+      task->cancel();
     });
   });
 }
@@ -338,9 +352,8 @@ TEST_P(ScopeTest, FiberSpawnedIntoACancelledScopeIsBornCancelled) {
 TEST_P(ScopeTest, CancellingEndsOnlyItsOwnFibers) {
   world.run([] {
     scope([](Scope& outer) {
-      auto outsider = outer.spawn("outsider", [] {
-        return this_fiber::sleep_until(this_fiber::after(seconds(1)));
-      });
+      auto outsider = outer.spawn(
+          "outsider", [] { return this_fiber::sleep_until(this_fiber::after(seconds(1))); });
       ASSERT_TRUE(outsider) << outsider.error().message();
       scope([](Scope& inner) {
         ASSERT_TRUE(inner.spawn("insider", hang));
@@ -364,9 +377,7 @@ TEST_P(ScopeTest, FibersMaySpawnIntoTheirScopeWhenItsBodyIsOver) {
       }
       ++ended;
     };
-    scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("root", [&] { grow(fibers, 4); }));
-    });
+    scope([&](Scope& fibers) { ASSERT_TRUE(fibers.spawn("root", [&] { grow(fibers, 4); })); });
     EXPECT_EQ(ended, 31);
   });
 }

@@ -129,8 +129,8 @@ TEST_P(WaitQueueTest, WakeAtTheMomentOfADeadlineGoesToExactlyOne) {
     WaitQueue queue;
     int woken = 0;
     int wakes = 0;
+    const Deadline together = this_fiber::after(seconds(1));
     scope([&](Scope& fibers) {
-      const Deadline together = this_fiber::after(seconds(1));
       for (int i = 0; i < 4; ++i) {
         ASSERT_TRUE(fibers.spawn("waiter", [&] {
           const Wake wake = queue.wait(together);
@@ -309,9 +309,8 @@ TEST_P(MutexTest, FailsAtTheDeadlineAndWhenCancelledAndStaysUsable) {
       ASSERT_TRUE(fibers.spawn("too late", [&] {
         EXPECT_EQ(mutex.lock(this_fiber::after(seconds(1))).error().code, Errc::kTimedOut);
       }));
-      auto cancelled = fibers.spawn("cancelled", [&] {
-        EXPECT_EQ(mutex.lock().error().code, Errc::kCancelled);
-      });
+      auto cancelled = fibers.spawn(
+          "cancelled", [&] { EXPECT_EQ(mutex.lock().error().code, Errc::kCancelled); });
       ASSERT_TRUE(cancelled) << cancelled.error().message();
       ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(seconds(2))));
       cancelled->cancel();
@@ -462,9 +461,8 @@ TEST_P(WaitGroupTest, FailsAtTheDeadlineAndWhenCancelled) {
     group.add();
     EXPECT_EQ(group.wait(this_fiber::after(seconds(1))).error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("waiter", [&] {
-        EXPECT_EQ(group.wait().error().code, Errc::kCancelled);
-      }));
+      ASSERT_TRUE(
+          fibers.spawn("waiter", [&] { EXPECT_EQ(group.wait().error().code, Errc::kCancelled); }));
       settle();
       fibers.cancel();
     });

@@ -79,7 +79,9 @@ class TimerQueueTest : public testing::TestWithParam<int> {
 
 TEST_P(TimerQueueTest, WhatComesDueIsWhatTheModelSays) {
   std::mt19937_64 prng(static_cast<std::uint64_t>(GetParam()));
-  const auto below = [&prng](std::size_t count) { return static_cast<std::size_t>(prng() % count); };
+  const auto below = [&prng](std::size_t count) {
+    return static_cast<std::size_t>(prng() % count);
+  };
   std::int64_t now = 0;
   for (int step = 0; step < 4000; ++step) {
     const std::size_t index = below(kFibers);

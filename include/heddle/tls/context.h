@@ -52,6 +52,8 @@ class Context {
   static Result<Context> create(Role role);
   static Result<Context> create(Role role, Trust trust);
 
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
   Context(Context&&) noexcept;
   Context& operator=(Context&&) noexcept;
   ~Context();
@@ -60,8 +62,8 @@ class Context {
   // files; the key may lie in the chain's file. Called again with another type of
   // key (RSA, ECDSA), serves both. `Error::operation` says which file is at fault.
   // An encrypted key needs `password`; without one it is refused, never asked for.
-  Result<void> load_cert_chain(const std::filesystem::path& chain,
-                               const std::filesystem::path& key, std::string_view password = {});
+  Result<void> load_cert_chain(const std::filesystem::path& chain, const std::filesystem::path& key,
+                               std::string_view password = {});
 
   // The same from PEM text in memory.
   Result<void> use_cert_chain(std::string_view chain_pem, std::string_view key_pem,

@@ -45,9 +45,9 @@ class Stream {
   // kExhausted. The first form owns the transport; in the second it must outlive the stream.
   static Result<std::unique_ptr<Stream>> create(const Context& context,
                                                 std::unique_ptr<Transport> transport,
-                                                StreamOptions options = {});
+                                                const StreamOptions& options = {});
   static Result<std::unique_ptr<Stream>> create(const Context& context, Transport& transport,
-                                                StreamOptions options = {});
+                                                const StreamOptions& options = {});
 
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
