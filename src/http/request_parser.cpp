@@ -92,6 +92,9 @@ class RequestParser::Events final : public beast::http::basic_parser<true> {
                        int version, beast::error_code& failure) override;
   void on_field_impl(field name, beast::string_view, beast::string_view value,
                      beast::error_code& failure) override;
+  // Pure virtual in newer Boost only, where trailers no longer come as fields.
+  virtual void on_trailer_field_impl(field, beast::string_view, beast::string_view,
+                                     beast::error_code&) {}
   void on_header_impl(beast::error_code& failure) override;
   void on_response_impl(int, beast::string_view, int, beast::error_code&) override {}
   void on_body_init_impl(const boost::optional<std::uint64_t>&, beast::error_code&) override {}
