@@ -86,6 +86,7 @@ class Course {
 
   std::vector<Started> started;
   std::vector<std::pair<std::string, std::int64_t>> failed;
+  std::vector<std::string> succeeded;
   std::vector<std::string> cancelled;
   int open = 0;  // Connections.
 
@@ -120,6 +121,7 @@ class Course {
       return Error{
           .code = Errc::kUnreachable, .sys_errno = attempt.fails_with, .operation = "connect"};
     }
+    succeeded.push_back(name);
     return Connection(name, open);
   }
 
@@ -276,6 +278,7 @@ TEST_P(RaceSim, OfTwoThatAnswerAtTheSameMomentOneIsClosed) {
        [](Course& course) {
          const auto won = course.run();
          ASSERT_TRUE(won) << won.error().message();
+         EXPECT_EQ(won->address(), course.succeeded.front());
          EXPECT_EQ(course.open, 1);
        });
 }

@@ -191,9 +191,11 @@ class StrangeCertificateTest : public CertificateTest {
   }
 
   static void add_name(X509* certificate, int type, const std::string& value) {
-    X509_NAME_add_entry_by_NID(X509_get_subject_name(certificate), NID_commonName, type,
+    const openssl::X509NamePtr name(X509_NAME_new());
+    X509_NAME_add_entry_by_NID(name.get(), NID_commonName, type,
                                reinterpret_cast<const unsigned char*>(value.data()),
                                static_cast<int>(value.size()), -1, 0);
+    EXPECT_EQ(X509_set_subject_name(certificate, name.get()), 1);
   }
 
   static void add_alternative(X509* certificate, int type, const std::string& value) {

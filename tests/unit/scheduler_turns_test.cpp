@@ -1,6 +1,4 @@
 // What the scheduler owes fibers that start, end and are told to stop.
-#include "fiber/scheduler.h"
-
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,6 +10,7 @@
 #include "heddle/fiber_local.h"
 #include "heddle/wait_queue.h"
 
+#include "fiber/scheduler.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -61,9 +60,7 @@ TEST(SchedulerTurnsTest, FiberLocalIsDestroyedOnItsOwnFiber) {
   sim::World world(1);
   std::string seen;
   world.run([&] {
-    scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("owner", [&] { local->seen = &seen; }));
-    });
+    scope([&](Scope& fibers) { ASSERT_TRUE(fibers.spawn("owner", [&] { local->seen = &seen; })); });
   });
   EXPECT_EQ(seen, "owner");
 }

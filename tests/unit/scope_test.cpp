@@ -81,15 +81,12 @@ TEST_P(TaskTest, EntryThatReturnsAResultIsJoinedAsThatResult) {
 
 TEST_P(TaskTest, JoinThrowsWhatTheEntryThrewAndTheScopeDoesNotThrowItAgain) {
   world.run([] {
-    bool went_on = false;
-    scope([&](Scope& fibers) {
+    scope([](Scope& fibers) {
       auto task = fibers.spawn("bad", [] { throw std::runtime_error("boom"); });
       ASSERT_TRUE(task) << task.error().message();
       EXPECT_EQ(thrown_by([&] { (void)task->join(); }), "boom");
       EXPECT_TRUE(task->finished());
-      went_on = true;
     });
-    EXPECT_TRUE(went_on);
   });
 }
 
@@ -234,6 +231,10 @@ TEST_P(ScopeTest, ThrowsAtItsEndWhatNobodyHasJoined) {
     };
     EXPECT_EQ(thrown_by(throwing), "boom");
     EXPECT_TRUE(sibling_finished);
+    EXPECT_ANY_THROW((void)scope([](Scope& fibers) {
+      EXPECT_TRUE(fibers.spawn("bad", [] { throw std::runtime_error("boom"); }));
+      return 7;
+    }));
   });
 }
 
@@ -346,6 +347,51 @@ TEST_P(ScopeTest, FiberSpawnedIntoACancelledScopeIsBornCancelled) {
       }));
       EXPECT_EQ(fibers.size(), 1U);
     });
+  });
+}
+
+TEST_P(ScopeTest, CancellingReachesWhoeverIsLeftWhenOthersHaveEnded) {
+  world.run([this] {
+    int ended = 0;
+    scope([&](Scope& fibers) {
+      std::vector<Task<void>> tasks;
+      for (int i = 0; i < 20; ++i) {
+        auto task = fibers.spawn("child", [&] {
+          hang();
+          ++ended;
+        });
+        ASSERT_TRUE(task) << task.error().message();
+        tasks.push_back(*std::move(task));
+      }
+      settle();
+      for (int i = 0; i < 15; ++i) {
+        tasks[world.below(tasks.size())].cancel();
+        settle();
+      }
+      fibers.cancel();
+      settle();
+      EXPECT_EQ(ended, 20);
+      EXPECT_EQ(fibers.size(), 0U);
+    });
+  });
+}
+
+// A server whose connections fail, and whose Tasks nobody keeps, must not remember them all.
+TEST_P(ScopeTest, OfManyFailuresThatNobodyCanJoinOneIsKept) {
+  struct Failure {
+    std::shared_ptr<int> alive;
+  };
+  world.run([] {
+    const auto alive = std::make_shared<int>(1);
+    EXPECT_THROW(scope([&](Scope& fibers) {
+                   for (int i = 0; i < 100; ++i) {
+                     ASSERT_TRUE(fibers.spawn("bad", [&] { throw Failure{alive}; }));
+                     settle();
+                     EXPECT_LE(alive.use_count(), 3);
+                   }
+                 }),
+                 Failure);
+    EXPECT_EQ(alive.use_count(), 1);
   });
 }
 
