@@ -11,6 +11,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "heddle/deadline.h"
 #include "heddle/result.h"
@@ -49,8 +50,22 @@ class TaskState {
   virtual void run() noexcept = 0;
 
   fiber::Fiber* fiber = nullptr;  // Null once the entry has returned.
+  bool taken = false;             // What it returned or threw has gone to a joiner.
   std::exception_ptr escaped;
   WaitQueue joiners;
+};
+
+// Failures remembers which entries threw, as long as a Task could still take what they
+// threw, and the first whose exception nobody can take any more.
+class Failures {
+ public:
+  void add(std::shared_ptr<TaskState> task);
+
+  // Throws the first exception that nobody has taken, if there is one.
+  void rethrow();
+
+ private:
+  std::vector<std::shared_ptr<TaskState>> tasks_;
 };
 
 // An entry that returns Result<U> joins as Result<U>, not as Result<Result<U>>.
@@ -106,7 +121,7 @@ void cancel(TaskState& state);
 // Task is a handle on a fiber that was spawned: for its result, or to cancel it.
 // Dropping it detaches nothing and stops nothing; the fiber's scope still joins it.
 //
-// Fibers:   join() parks. Any number of fibers may wait; one gets the result.
+// Fibers:   join() parks. The result can be taken once.
 // Threads:  the runtime's thread.
 template <typename Returned>
 class Task {
@@ -120,6 +135,7 @@ class Task {
   Result<Value> join(Deadline deadline = Deadline::never()) {
     const Result<void> finished = detail::join(*state_, deadline);
     if (!finished) return finished.error();
+    state_->taken = true;
     if (state_->escaped) std::rethrow_exception(std::exchange(state_->escaped, nullptr));
     if constexpr (std::is_void_v<Returned>) {
       return {};
@@ -187,7 +203,7 @@ class Scope {
   fiber::Fiber* first_ = nullptr;  // Its running fibers, newest first.
   std::size_t running_ = 0;
   bool cancelled_ = false;
-  std::shared_ptr<detail::TaskState> failed_;  // The first whose exception nobody has taken.
+  detail::Failures failed_;
   WaitQueue idle_;
 };
 

@@ -1,6 +1,7 @@
 // Listener: accepts TCP and Unix stream connections.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -53,6 +54,7 @@ class Listener {
 
   std::unique_ptr<io::Pollable> pollable_;
   Address address_;
+  std::uint64_t inode_ = 0;  // Of the Unix path: another may have taken it since.
   int accepted_in_row_ = 0;
   Duration backoff_{};
 };

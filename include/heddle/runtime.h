@@ -73,8 +73,8 @@ class Runtime {
   void run();
 
   // Runs `work` on the runtime's thread, outside any fiber, soon: it may spawn and
-  // wake but not park. It keeps run() from returning no longer than fibers do; what
-  // is still waiting when run() returns is done by the next run().
+  // wake but not park. What it throws comes out of run(). It keeps run() from returning no longer
+  // than fibers do; what is still waiting when run() returns is done by the next run().
   void post(std::function<void()> work);
 
   // Cancels every fiber, present and future, so that run() returns once they have

@@ -21,6 +21,15 @@ namespace {
 // Initial-exec, so that the signal handler may read it: no lazy allocation.
 [[gnu::tls_model("initial-exec")]] thread_local Scheduler* t_current = nullptr;
 
+// Also ends when work that was posted throws out of run().
+class CurrentScope {
+ public:
+  explicit CurrentScope(Scheduler* scheduler) noexcept { t_current = scheduler; }
+  CurrentScope(const CurrentScope&) = delete;
+  CurrentScope& operator=(const CurrentScope&) = delete;
+  ~CurrentScope() { t_current = nullptr; }
+};
+
 }  // namespace
 
 Scheduler::Scheduler(Source& source, SchedulerOptions options) noexcept
@@ -74,7 +83,7 @@ Result<void> Scheduler::spawn(const SpawnOptions& options,
 
 void Scheduler::run() {
   HEDDLE_ASSERT(t_current == nullptr);
-  t_current = this;
+  const CurrentScope current(this);
   thread_.attach();
   sanitizer::adopt_thread(main_.sanitizer);
   picks_ = source_.picks();
@@ -85,10 +94,7 @@ void Scheduler::run() {
     budget_ = kSwitchesPerPoll;
     if (Fiber* const next = pop_ready()) switch_to(main_, *next, /*from_ends=*/false);
   } while (live_ > 0);
-  t_current = nullptr;
-  if (failed_ && failed_->escaped) {
-    std::rethrow_exception(std::exchange(std::exchange(failed_, nullptr)->escaped, nullptr));
-  }
+  failed_.rethrow();
 }
 
 // Runs on the thread's own stack: what it calls may wake, spawn and post.
@@ -178,8 +184,8 @@ void Scheduler::finish(Fiber& fiber) noexcept {
   fiber.task->joiners.wake_all();
   if (fiber.scope != nullptr) {
     fiber.scope->child_finished(fiber);
-  } else if (fiber.task->escaped && (!failed_ || !failed_->escaped)) {
-    failed_ = fiber.task;
+  } else if (fiber.task->escaped) {
+    failed_.add(fiber.task);
   }
   fiber.task.reset();
   finished_ = &fiber;

@@ -144,7 +144,7 @@ class Scheduler {
 
   TimerQueue timers_;
   StackPool stacks_;
-  std::shared_ptr<detail::TaskState> failed_;
+  detail::Failures failed_;
   std::uint64_t next_id_ = 1;
   std::uint64_t switches_ = 0;
 };

@@ -1,4 +1,5 @@
 // Scopes, tasks and this_fiber: the public face of the scheduler.
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -26,11 +27,27 @@ Result<void> join(TaskState& state, Deadline deadline) {
     if (wake == Wake::kTimedOut) return Error{.code = Errc::kTimedOut, .operation = "join a fiber"};
     if (wake == Wake::kCancelled) return cancelled_error("join a fiber");
   }
+  HEDDLE_ASSERT(!state.taken);
   return {};
 }
 
 void cancel(TaskState& state) {
   if (state.fiber != nullptr) fiber::Scheduler::current().cancel(*state.fiber);
+}
+
+// Where only this list still knows a task, its exception is sure to be thrown: nothing
+// after it can be the first. So a server whose Tasks are dropped keeps one.
+void Failures::add(std::shared_ptr<TaskState> task) {
+  std::erase_if(tasks_, [](const auto& each) { return !each->escaped; });
+  const bool decided = std::any_of(tasks_.begin(), tasks_.end(),
+                                   [](const auto& each) { return each.use_count() == 1; });
+  if (!decided) tasks_.push_back(std::move(task));
+}
+
+void Failures::rethrow() {
+  for (const auto& task : std::exchange(tasks_, {})) {
+    if (task->escaped) std::rethrow_exception(std::exchange(task->escaped, nullptr));
+  }
 }
 
 FiberLocalSlot::FiberLocalSlot() {
@@ -73,7 +90,7 @@ Result<void> Scope::start(const SpawnOptions& options,
 void Scope::child_finished(fiber::Fiber& child) {
   (child.scope_previous != nullptr ? child.scope_previous->scope_next : first_) = child.scope_next;
   if (child.scope_next != nullptr) child.scope_next->scope_previous = child.scope_previous;
-  if (child.task->escaped && (!failed_ || !failed_->escaped)) failed_ = child.task;
+  if (child.task->escaped) failed_.add(child.task);
   if (--running_ == 0) idle_.wake_all();
 }
 
@@ -92,9 +109,7 @@ void Scope::join_all() {
 }
 
 void Scope::rethrow_unjoined() {
-  if (failed_ && failed_->escaped) {
-    std::rethrow_exception(std::exchange(failed_->escaped, nullptr));
-  }
+  failed_.rethrow();
 }
 
 namespace this_fiber {

@@ -89,6 +89,10 @@ StackPool::~StackPool() {
 
 Stack StackPool::acquire(std::size_t bytes) noexcept {
   const std::size_t page = page_bytes();
+  if (bytes > SIZE_MAX - kGuardBytes - page) {
+    errno = ENOMEM;
+    return {};
+  }
   const std::size_t rounded = (bytes + page - 1) / page * page;
   Shelf& shelf = shelves_[rounded];
   auto& from = shelf.hot.empty() ? shelf.cold : shelf.hot;

@@ -48,7 +48,7 @@ Result<Address> Address::parse(std::string_view text) {
   if (digits.empty() || parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size()) {
     return invalid("parse an address: the port is not a number from 0 to 65535");
   }
-  if (ip.starts_with('[') && ip.ends_with(']')) {
+  if (ip.starts_with('[') && ip.ends_with(']') && ip.find(':') != std::string_view::npos) {
     ip = ip.substr(1, ip.size() - 2);
   } else if (ip.find(':') != std::string_view::npos) {
     return invalid("parse an address: an IPv6 address needs brackets, as in [::1]:443");
@@ -57,6 +57,8 @@ Result<Address> Address::parse(std::string_view text) {
 }
 
 Result<Address> Address::from_ip(std::string_view ip, std::uint16_t port) {
+  // inet_pton() would stop at a NUL and take what is before it.
+  if (ip.find('\0') != std::string_view::npos) return invalid("parse an IP address");
   const std::string text(ip);
   if (sockaddr_in v4{}; ::inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1) {
     v4.sin_family = AF_INET;
@@ -73,8 +75,9 @@ Result<Address> Address::from_ip(std::string_view ip, std::uint16_t port) {
 
 Result<Address> Address::from_unix_path(std::string_view path) {
   sockaddr_un unix_address{};
-  if (path.empty() || path.size() >= sizeof(unix_address.sun_path)) {
-    return invalid("parse a Unix socket path: it has 1 to 107 bytes");
+  if (path.empty() || path.size() >= sizeof(unix_address.sun_path) ||
+      path.find('\0') != std::string_view::npos) {
+    return invalid("parse a Unix socket path: it has 1 to 107 bytes, none of them NUL");
   }
   unix_address.sun_family = AF_UNIX;
   std::memcpy(unix_address.sun_path, path.data(), path.size());

@@ -33,6 +33,12 @@ std::string unix_path(const Address& address) {
   return address.to_string().substr(std::string_view("unix:").size());
 }
 
+// 0 if there is none.
+std::uint64_t inode_of(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
 // Removes a socket file that a dead process left: nobody accepts there any more.
 void remove_abandoned(const Address& address) {
   struct stat status {};
@@ -94,10 +100,14 @@ Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::listen_on(
 }
 
 Listener::Listener(std::unique_ptr<io::Pollable> pollable, Address address)
-    : pollable_(std::move(pollable)), address_(address) {}
+    : pollable_(std::move(pollable)),
+      address_(address),
+      inode_(address.family() == AF_UNIX ? inode_of(unix_path(address)) : 0) {}
 
 Listener::~Listener() {
-  if (address_.family() == AF_UNIX) (void)::unlink(unix_path(address_).c_str());
+  if (address_.family() != AF_UNIX) return;
+  const std::string path = unix_path(address_);
+  if (inode_of(path) == inode_) (void)::unlink(path.c_str());
 }
 
 Address Listener::address() const {

@@ -68,7 +68,10 @@ class Race {
   // Starts the next attempt if it is time for one, else waits for news.
   Result<void> advance(Scope& fibers) {
     const bool addresses_left = !ipv6_.empty() || !ipv4_.empty();
-    if (!addresses_left && resolving_ == 0 && attempts_ == 0) return *last_error_;
+    if (!addresses_left && resolving_ == 0 && attempts_ == 0) {
+      return last_error_.value_or(
+          Error{.code = Errc::kUnreachable, .operation = "connect: the name has no address"});
+    }
     Deadline next = Deadline::never();
     if (addresses_left) {
       if (!ipv6_resolved_ && !started_) next = resolution_deadline();

@@ -98,19 +98,20 @@ void Reactor::run_posted() {
   for (const auto& each : work) each();
 }
 
-int Reactor::add(Pollable& pollable, int fd, Token& token) {
+int Reactor::add(Pollable& pollable, int fd, Token& added) {
   if (free_slots_.empty()) {
     free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
     slots_.emplace_back();
     free_slots_.reserve(slots_.size());  // So that remove() cannot fail.
   }
-  token.index = free_slots_.back();
-  token.generation = slots_[token.index].generation;
+  const std::uint32_t index = free_slots_.back();
+  const Token token{index, slots_[index].generation};
   epoll_event events{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                      .data = {.u64 = pack(token.index, token.generation)}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &events) != 0) return errno;
   free_slots_.pop_back();
   slots_[token.index].pollable = &pollable;
+  added = token;  // Not before: a Pollable without one gives no slot back.
   return 0;
 }
 

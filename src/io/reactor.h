@@ -57,7 +57,7 @@ class Reactor final : public fiber::Source {
   Reactor(UniqueFd epoll, UniqueFd posted);
 
   // Returns 0 or the errno.
-  int add(Pollable& pollable, int fd, Token& token);
+  int add(Pollable& pollable, int fd, Token& added);
   void remove(const Token& token) noexcept;
   void run_posted();
 

@@ -144,7 +144,8 @@ void Resolver::process_ready() {
       ares_process_fd(channel_, for_read ? event.data.fd : ARES_SOCKET_BAD,
                       for_write ? event.data.fd : ARES_SOCKET_BAD);
     }
-  } while (count == static_cast<int>(events.size()));
+    // c-ares may leave a part for the next call, and no further event tells of it.
+  } while (count > 0);
   sockets_->readable = false;
   ares_process_fd(channel_, ARES_SOCKET_BAD, ARES_SOCKET_BAD);  // Timeouts.
 }

@@ -22,12 +22,30 @@ std::string text_of(BIO* bio) {
   return size > 0 ? std::string(data, static_cast<std::size_t>(size)) : std::string();
 }
 
+// OpenSSL escapes ASCII's control characters only. Some terminals obey U+0080 to U+009F, too.
+std::string without_c1(const std::string& utf8) {
+  std::string text;
+  for (std::size_t i = 0; i < utf8.size(); ++i) {
+    const bool c1 =
+        utf8[i] == '\xc2' && i + 1 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) < 0xa0;
+    if (c1) {
+      std::array<char, 8> hex{};
+      (void)std::snprintf(hex.data(), hex.size(), "\\C2\\%02X",
+                          unsigned{static_cast<unsigned char>(utf8[++i])});
+      text += hex.data();
+    } else {
+      text += utf8[i];
+    }
+  }
+  return text;
+}
+
 std::string name_text(const X509_NAME* name) {
   const openssl::BioPtr bio(BIO_new(BIO_s_mem()));
   // Without ASN1_STRFLGS_ESC_MSB: UTF-8 stays readable.
   constexpr unsigned long kFlags = XN_FLAG_RFC2253 & ~unsigned{ASN1_STRFLGS_ESC_MSB};
   if (!bio || X509_NAME_print_ex(bio.get(), name, 0, kFlags) < 0) return {};
-  return text_of(bio.get());
+  return without_c1(text_of(bio.get()));
 }
 
 std::string time_text(const ASN1_TIME* time) {

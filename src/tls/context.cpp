@@ -133,6 +133,10 @@ Result<void> Context::load_verify_locations(const std::filesystem::path& file_or
                  .sys_errno = failed ? failed.value() : ENOENT,
                  .operation = kOperation};
   }
+  // OpenSSL would wait for whoever writes to a FIFO.
+  if (!std::filesystem::is_directory(status) && !std::filesystem::is_regular_file(status)) {
+    return Error{.code = Errc::kInvalid, .sys_errno = EINVAL, .operation = kOperation};
+  }
   const int loaded = std::filesystem::is_directory(status)
                          ? SSL_CTX_load_verify_dir(native_handle(), file_or_folder.c_str())
                          : SSL_CTX_load_verify_file(native_handle(), file_or_folder.c_str());
@@ -183,7 +187,11 @@ Result<void> Context::set_versions(TlsVersion oldest, TlsVersion newest) {
 
 Result<void> Context::set_ciphers(std::string_view list) {
   const QueueGuard guard;
-  if (SSL_CTX_set_cipher_list(native_handle(), std::string(list).c_str()) != 1) {
+  const std::string text(list);
+  // On another context first: a list in which nothing is known also drops what was set.
+  const openssl::SslCtxPtr scratch(SSL_CTX_new(TLS_method()));
+  if (!scratch || SSL_CTX_set_cipher_list(scratch.get(), text.c_str()) != 1 ||
+      SSL_CTX_set_cipher_list(native_handle(), text.c_str()) != 1) {
     return error_from_queue(Errc::kInvalid, "set the TLS 1.2 ciphers");
   }
   return {};
@@ -215,6 +223,10 @@ Result<void> Context::set_alpn_protocols(std::span<const std::string_view> proto
     }
     wire += static_cast<char>(protocol.size());
     wire += protocol;
+  }
+  // RFC 7301's list and the extension around it have 16-bit lengths.
+  if (wire.size() > 0xffff - 2) {
+    return Error{.code = Errc::kInvalid, .operation = "set the ALPN protocols: too many"};
   }
   state_->alpn = std::move(wire);
   if (role() == Role::kServer) {

@@ -47,7 +47,8 @@ bool is_plain(const std::string& name) {
   constexpr std::string_view kAllowed =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_*:";
   return !name.empty() && name.size() <= 255 &&
-         name.find_first_not_of(kAllowed) == std::string::npos;
+         name.find_first_not_of(kAllowed) == std::string::npos &&
+         (name.find(':') == std::string::npos || Address::from_ip(name, 0));
 }
 
 bool set_serial(X509* certificate) {

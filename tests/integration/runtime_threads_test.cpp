@@ -1,6 +1,7 @@
 // Runtimes and threads: what may cross, and that nothing else is shared.
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -265,6 +266,39 @@ TEST(RuntimeThreadsTest, ConnectionsMayCrossFromOneRuntimeToAnother) {
   });
   serving->run();
   other.join();
+}
+
+TEST(RuntimeThreadsTest, SignalThatInterruptsTheWaitDoesNoHarm) {
+  struct sigaction before {};
+  struct sigaction ignore {};
+  ignore.sa_handler = [](int) {};
+  ASSERT_EQ(::sigaction(SIGUSR2, &ignore, &before), 0);
+  const auto runtime = Runtime::create().value();
+  Semaphore told(0);
+  ASSERT_TRUE(runtime->spawn("waiter", [&] { EXPECT_TRUE(told.acquire()); }));
+  const pthread_t home = ::pthread_self();
+  std::thread other([&] {
+    for (int i = 0; i < 1000; ++i) {
+      EXPECT_EQ(::pthread_kill(home, SIGUSR2), 0);
+      std::this_thread::yield();
+    }
+    runtime->post([&] { told.release(); });
+  });
+  runtime->run();
+  other.join();
+  ASSERT_EQ(::sigaction(SIGUSR2, &before, nullptr), 0);
+}
+
+TEST(RuntimeThreadsTest, PostedWorkIsNotAnnouncedAgainAndAgain) {
+  const auto runtime = Runtime::create().value();
+  ASSERT_TRUE(runtime->spawn("sleeper", [&] {
+    runtime->post([] {});
+    EXPECT_TRUE(this_fiber::yield());
+    const std::uint64_t polls = runtime->stats().polls;
+    EXPECT_TRUE(this_fiber::sleep_until(this_fiber::after(std::chrono::milliseconds(20))));
+    EXPECT_LE(runtime->stats().polls - polls, 5U);
+  }));
+  runtime->run();
 }
 
 TEST(RuntimeThreadsTest, TimeIsAskedForBetweenRuns) {
