@@ -50,7 +50,6 @@ class TaskState {
   virtual void run() noexcept = 0;
 
   fiber::Fiber* fiber = nullptr;  // Null once the entry has returned.
-  bool taken = false;             // What it returned or threw has gone to a joiner.
   std::exception_ptr escaped;
   WaitQueue joiners;
 };
@@ -115,13 +114,15 @@ class EntryState final : public TypedTaskState<Returned> {
 
 Result<void> join(TaskState& state, Deadline deadline);
 void cancel(TaskState& state);
+void assert_not_taken(bool result_is_there);
 
 }  // namespace detail
 
 // Task is a handle on a fiber that was spawned: for its result, or to cancel it.
 // Dropping it detaches nothing and stops nothing; the fiber's scope still joins it.
 //
-// Fibers:   join() parks. The result can be taken once.
+// Fibers:   join() parks. Any number of fibers may join a task without a result;
+//   a result or exception can be taken once.
 // Threads:  the runtime's thread.
 template <typename Returned>
 class Task {
@@ -131,12 +132,12 @@ class Task {
   // Parks until the fiber has finished, and takes its result. Throws what its
   // entry threw. Fails with kTimedOut, or kCancelled if the *calling* fiber is
   // cancelled; the task may then be joined again. Precondition: no join() has
-  // succeeded or thrown before.
+  // returned its result or thrown before.
   Result<Value> join(Deadline deadline = Deadline::never()) {
     const Result<void> finished = detail::join(*state_, deadline);
     if (!finished) return finished.error();
-    state_->taken = true;
     if (state_->escaped) std::rethrow_exception(std::exchange(state_->escaped, nullptr));
+    detail::assert_not_taken(state_->result.has_value());
     if constexpr (std::is_void_v<Returned>) {
       return {};
     } else {

@@ -27,8 +27,11 @@ Result<void> join(TaskState& state, Deadline deadline) {
     if (wake == Wake::kTimedOut) return Error{.code = Errc::kTimedOut, .operation = "join a fiber"};
     if (wake == Wake::kCancelled) return cancelled_error("join a fiber");
   }
-  HEDDLE_ASSERT(!state.taken);
   return {};
+}
+
+void assert_not_taken(bool result_is_there) {
+  HEDDLE_ASSERT(result_is_there);
 }
 
 void cancel(TaskState& state) {
