@@ -210,7 +210,8 @@ class Scope {
 
 // Runs `body(scope)` on the calling fiber, then parks until every fiber that was
 // spawned in the scope has finished, and returns what `body` returned. So no fiber
-// outlives the variables it was given.
+// outlives the variables that the caller gave it; those that `body` itself declares
+// end before the fibers do.
 //
 // If the calling fiber is cancelled, or `body` throws, the scope's fibers are
 // cancelled and still joined. What an entry throws is for its Task's join(); the

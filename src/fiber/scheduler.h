@@ -108,16 +108,18 @@ class Scheduler {
   // Switches between two looks for events, when fibers keep each other busy.
   static constexpr unsigned kSwitchesPerPoll = 128;
   // Operations that a fiber may do in a row without parking.
-  static constexpr unsigned kOperationsPerTurn = 64;
+  static constexpr unsigned kOperationsPerTurn = 16;
 
   static void fiber_main(void* from, void* where) noexcept;
 
   void make_ready(Fiber& fiber, Wake reason) noexcept;
   void push_ready(Fiber& fiber) noexcept;
   Fiber* pop_ready() noexcept;
-  void leave_running() noexcept;
-  void switch_to(Context& from, Context& to, bool from_ends) noexcept;
-  void arrive(Context& now, Context& from) noexcept;
+  // Inline: the jump returns elsewhere than the processor predicts, and so does then every
+  // function between it and the fiber's own code, at 5 ns each.
+  [[gnu::always_inline]] inline void leave_running() noexcept;
+  [[gnu::always_inline]] inline void switch_to(Context& from, Context& to, bool from_ends) noexcept;
+  [[gnu::always_inline]] inline void arrive(Context& now, Context& from) noexcept;
   void finish(Fiber& fiber) noexcept;
   void reap() noexcept;
   void poll();

@@ -31,11 +31,6 @@ constexpr Duration kTrimAfter = std::chrono::seconds(2);
 constexpr std::size_t kChunkBytes = std::size_t{64} * 1024;
 static_assert(kChunkBytes < ConnectionShared::kBufferBytes);
 
-// Fibers are not preempted: a peer that always has the next request or the next free
-// space ready would keep the thread to itself.
-constexpr unsigned kRequestsBetweenYields = 16;
-constexpr std::uint64_t kBytesBetweenYields = std::uint64_t{256} * 1024;
-
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 // Reads until `into` is full or the file ends. Returns how many bytes, or -1.
@@ -98,7 +93,6 @@ class Connection {
   std::unique_ptr<char[]> large_;  // Instead of inline_, while a request needs it.
   std::size_t end_ = 0;            // Of what is buffered; it begins with the present request.
   Errc failure_{};                 // Of the last fill() that did not go on.
-  unsigned since_yield_ = 0;
   std::array<char, kInlineBytes> inline_;
 };
 
@@ -150,10 +144,6 @@ void Connection::serve() {
 }
 
 Next Connection::wait_for_request() {
-  if (++since_yield_ >= kRequestsBetweenYields) {
-    since_yield_ = 0;
-    if (!this_fiber::yield()) return Next::kClose;
-  }
   if (end_ > 0) return Next::kGoOn;
   if (shared_.draining) return Next::kClose;
   phase_ = Phase::kIdle;
@@ -284,7 +274,6 @@ Next Connection::send(Response& response, Method method, Persistence persistence
 Next Connection::send_file(const Response& response, std::size_t done, std::span<char> buffer) {
   const std::uint64_t end = response.offset + response.length;
   std::uint64_t offset = response.offset + done;
-  std::uint64_t yield_at = offset + kBytesBetweenYields;
   while (offset < end) {
     const std::span<char> part = buffer.first(std::min<std::uint64_t>(kChunkBytes, end - offset));
     // A file that became shorter: only a cut connection can tell the peer now.
@@ -293,10 +282,6 @@ Next Connection::send_file(const Response& response, std::size_t done, std::span
     }
     if (const Next sent = write(part); sent != Next::kGoOn) return sent;
     offset += part.size();
-    if (offset >= yield_at) {
-      yield_at = offset + kBytesBetweenYields;
-      if (!this_fiber::yield()) return Next::kDrop;
-    }
   }
   return Next::kGoOn;
 }

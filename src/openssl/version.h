@@ -32,8 +32,9 @@ class QueueContent {
   ~QueueContent() {
     for (std::size_t i = 0; i < ERR_NUM_ERRORS; ++i) {
       if ((state_.err_data_flags[i] & ERR_TXT_MALLOCED) != 0) OPENSSL_free(state_.err_data[i]);
-      OPENSSL_free(state_.err_file[i]);
-      OPENSSL_free(state_.err_func[i]);
+      // Most are null, and each call costs.
+      if (state_.err_file[i] != nullptr) OPENSSL_free(state_.err_file[i]);
+      if (state_.err_func[i] != nullptr) OPENSSL_free(state_.err_func[i]);
     }
   }
 
