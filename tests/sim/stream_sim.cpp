@@ -374,6 +374,31 @@ TEST_P(StreamSim, WriterWaitsBesideTheReaderWhileHalfATicketHasCome) {
   });
 }
 
+// A KeyUpdate asks the reader for an answer that nobody will take any more.
+TEST_P(StreamSim, ReaderThatCannotAnswerAKeyUpdateReadsOn) {
+  Gate gate(pipe_.a());
+  world_.run([&] {
+    client_ = test::client(client_context_, gate);
+    server_ = test::server(server_context_, pipe_.b());
+    together([&] { client_->handshake(kNever).value(); },
+             [&] { server_->handshake(kNever).value(); });
+    EXPECT_EQ(read_some(*client_, world_.after(seconds(1))).error().code, Errc::kTimedOut);
+    const std::size_t before = pipe_.sent_by_b();
+    ASSERT_EQ(SSL_key_update(server_->native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
+    server_->handshake(kNever).value();
+    gate.allow(pipe_.sent_by_b() - before);
+    server_->write(bytes("last words"), kNever).value();
+    pipe_.vanish_b();
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn(
+          "reader", [&] { EXPECT_EQ(test::read_text(*client_, 10, kNever), "last words"); }));
+      (void)this_fiber::sleep_until(this_fiber::after(seconds(1)));
+      gate.allow(SIZE_MAX);
+    });
+    EXPECT_EQ(client_->write(bytes("x"), kNever).error().code, Errc::kDisconnected);
+  });
+}
+
 // Takes long, so few seeds.
 class FloodSim : public StreamSim {};
 
