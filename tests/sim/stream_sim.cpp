@@ -384,8 +384,11 @@ TEST_P(StreamSim, ReaderThatCannotAnswerAKeyUpdateReadsOn) {
              [&] { server_->handshake(kNever).value(); });
     EXPECT_EQ(read_some(*client_, world_.after(seconds(1))).error().code, Errc::kTimedOut);
     const std::size_t before = pipe_.sent_by_b();
-    ASSERT_EQ(SSL_key_update(server_->native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
-    server_->handshake(kNever).value();
+    // OpenSSL answers the first when it sees the second.
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_EQ(SSL_key_update(server_->native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
+      server_->handshake(kNever).value();
+    }
     gate.allow(pipe_.sent_by_b() - before);
     server_->write(bytes("last words"), kNever).value();
     pipe_.vanish_b();
