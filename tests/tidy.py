@@ -19,8 +19,8 @@ LAYERS = {
     'src/io': ['"heddle/', '"base/', '"fiber/', '"io/', '<sys/epoll.h', '<ares.h'],
     'src/tls': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"tls/', '<openssl/'],
     'src/runtime': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"io/', '"tls/', '"runtime/'],
-    'src/http': ['"heddle/', '"http/', '<boost/beast', '<boost/asio'],
-    'src/cli': ['"heddle/', '"http/', '"cli/', '<CLI/', '<fmt/'],
+    'src/http': ['"heddle/', '"base/', '"http/', '<boost/beast', '<boost/asio'],
+    'src/cli': ['"heddle/', '"base/', '"http/', '"cli/', '<CLI/', '<fmt/'],
 }
 RESTRICTED = ('"', '<heddle/', '<boost/', '<openssl/', '<sys/epoll.h', '<ares', '<valgrind/', '<CLI/',
               '<fmt/')

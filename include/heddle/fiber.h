@@ -151,14 +151,27 @@ class Task {
 
   bool finished() const noexcept { return state_->fiber == nullptr; }
 
- private:
-  friend class Scope;
-  friend class Runtime;
+  // For spawn().
   explicit Task(std::shared_ptr<detail::TypedTaskState<Returned>> state)
       : state_(std::move(state)) {}
 
+ private:
   std::shared_ptr<detail::TypedTaskState<Returned>> state_;
 };
+
+namespace detail {
+
+// What every spawn() does: `start` makes a fiber of the state.
+template <typename Entry, typename Start>
+auto start_task(Entry entry, Start start) -> Result<Task<std::invoke_result_t<Entry>>> {
+  using Returned = std::invoke_result_t<Entry>;
+  auto state = std::make_shared<EntryState<Returned, Entry>>(std::move(entry));
+  const Result<void> started = start(state);
+  if (!started) return started.error();
+  return Task<Returned>(std::move(state));
+}
+
+}  // namespace detail
 
 // Scope bounds the life of the fibers spawned in it: see scope() below.
 //
@@ -176,11 +189,8 @@ class Scope {
   template <std::invocable Entry>
   auto spawn(const SpawnOptions& options, Entry entry)
       -> Result<Task<std::invoke_result_t<Entry>>> {
-    using Returned = std::invoke_result_t<Entry>;
-    auto state = std::make_shared<detail::EntryState<Returned, Entry>>(std::move(entry));
-    const Result<void> started = start(options, state);
-    if (!started) return started.error();
-    return Task<Returned>(std::move(state));
+    return detail::start_task(std::move(entry),
+                              [&](const auto& state) { return start(options, state); });
   }
 
   // Cancels every fiber of the scope, and those spawned in it later.

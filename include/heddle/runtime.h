@@ -61,11 +61,8 @@ class Runtime {
   template <std::invocable Entry>
   auto spawn(const SpawnOptions& options, Entry entry)
       -> Result<Task<std::invoke_result_t<Entry>>> {
-    using Returned = std::invoke_result_t<Entry>;
-    auto state = std::make_shared<detail::EntryState<Returned, Entry>>(std::move(entry));
-    const Result<void> started = start(options, state);
-    if (!started) return started.error();
-    return Task<Returned>(std::move(state));
+    return detail::start_task(std::move(entry),
+                              [&](const auto& state) { return start(options, state); });
   }
 
   // Runs fibers until all have finished. Throws the first exception that an entry

@@ -48,7 +48,7 @@ bool read_names(DIR* directory, std::vector<std::string>& names) {
 
 }  // namespace
 
-Result<std::string> list_folder(Descriptor folder, std::string_view title) {
+Result<std::string> list_folder(UniqueFd folder, std::string_view title) {
   const Directory directory(::fdopendir(folder.get()));
   if (!directory) {
     const int failure = errno;

@@ -6,12 +6,12 @@
 
 #include "heddle/result.h"
 
-#include "http/descriptor.h"
+#include "base/unique_fd.h"
 
 namespace heddle::http {
 
 // Makes the page for the open folder `folder`, whose name is `title`. Fails with
 // kExhausted or kInvalid. Never parks, and reads at most some thousands of names.
-Result<std::string> list_folder(Descriptor folder, std::string_view title);
+Result<std::string> list_folder(UniqueFd folder, std::string_view title);
 
 }  // namespace heddle::http

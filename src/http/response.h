@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "http/descriptor.h"
+#include "base/unique_fd.h"
 #include "http/validators.h"
 
 namespace heddle::http {
@@ -19,7 +19,7 @@ struct Response {
   std::uint64_t length = 0;                                    // Of the body that GET receives.
 
   // The body: `length` bytes of the file from `offset`, or, without a file, `text`.
-  Descriptor file;
+  UniqueFd file;
   std::uint64_t offset = 0;
   std::string text;
 

@@ -34,7 +34,7 @@ int open_beneath(int folder, const char* path) noexcept {
 
 // The same, one name at a time.
 int open_stepwise(int root, std::string_view path) {
-  Descriptor folder;  // Where we are; empty in the root.
+  UniqueFd folder;  // Where we are; empty in the root.
   while (true) {
     const std::size_t slash = path.find('/');
     const bool last = slash == std::string_view::npos;
@@ -48,7 +48,7 @@ int open_stepwise(int root, std::string_view path) {
     path.remove_prefix(slash + 1);
     if (name.empty() || name == ".") continue;
     // With O_PATH no permission to read the folder is needed, as in any lookup.
-    Descriptor next(::openat(at, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd next(::openat(at, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!next) return -errno;
     folder = std::move(next);
   }
@@ -69,7 +69,7 @@ Result<Root> Root::create(const std::filesystem::path& folder) {
   // Asked once, here: later an EPERM can only be about the file.
   const int probe = open_beneath(root->folder_.get(), ".");
   if (probe >= 0) {
-    const Descriptor closes(probe);
+    const UniqueFd closes(probe);
   } else if (probe == -ENOSYS || probe == -EPERM) {
     root->lookup_ = Lookup::kStepwise;
   }
@@ -77,16 +77,16 @@ Result<Root> Root::create(const std::filesystem::path& folder) {
 }
 
 Result<Root> Root::create(const std::filesystem::path& folder, Lookup lookup) {
-  Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!opened) return open_error(errno);
   return Root(std::move(opened), lookup);
 }
 
-Result<Descriptor> Root::open(const char* path) const {
+Result<UniqueFd> Root::open(const char* path) const {
   const int opened = lookup_ == Lookup::kBeneath ? open_beneath(folder_.get(), path)
                                                  : open_stepwise(folder_.get(), path);
   if (opened < 0) return open_error(-opened);
-  return Descriptor(opened);
+  return UniqueFd(opened);
 }
 
 }  // namespace heddle::http

@@ -6,7 +6,7 @@
 
 #include "heddle/result.h"
 
-#include "http/descriptor.h"
+#include "base/unique_fd.h"
 
 namespace heddle::http {
 
@@ -34,14 +34,14 @@ class Root {
   // hangs on a FIFO. Fails with kExhausted when there are no descriptors, else with
   // kInvalid; `Error::sys_errno` says why, EXDEV or ELOOP for what would lead outside.
   // Precondition: `path` is not empty and does not begin with a slash.
-  Result<Descriptor> open(const char* path) const;
+  Result<UniqueFd> open(const char* path) const;
 
   Lookup lookup() const noexcept { return lookup_; }
 
  private:
-  Root(Descriptor folder, Lookup lookup) noexcept : folder_(std::move(folder)), lookup_(lookup) {}
+  Root(UniqueFd folder, Lookup lookup) noexcept : folder_(std::move(folder)), lookup_(lookup) {}
 
-  Descriptor folder_;
+  UniqueFd folder_;
   Lookup lookup_;
 };
 

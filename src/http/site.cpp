@@ -31,7 +31,7 @@ int status_of(const Error& error) noexcept {
   }
 }
 
-Response file_response(const Request& request, Descriptor file, const struct stat& status,
+Response file_response(const Request& request, UniqueFd file, const struct stat& status,
                        std::string_view path) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   const Validators validators(
@@ -107,7 +107,7 @@ Response Site::answer_path(const Request& request, const Target& target,
   const std::string_view decoded(scratch.data(), size);
   const std::string_view path = decoded.substr(std::min(decoded.find_first_not_of('/'), size));
   if (path.empty() || path.back() == '/') return answer_folder(request, path);
-  Result<Descriptor> opened = root_.open(path.data());
+  Result<UniqueFd> opened = root_.open(path.data());
   if (!opened) return error_response(status_of(opened.error()));
   struct stat status {};
   if (::fstat(opened->get(), &status) != 0) return error_response(500);
@@ -119,7 +119,7 @@ Response Site::answer_path(const Request& request, const Target& target,
 Response Site::answer_folder(const Request& request, std::string_view path) const {
   std::string name(path);  // "" or "folder/"
   name += kIndex;
-  Result<Descriptor> opened = root_.open(name.c_str());
+  Result<UniqueFd> opened = root_.open(name.c_str());
   struct stat status {};
   if (opened) {
     if (::fstat(opened->get(), &status) != 0) return error_response(500);

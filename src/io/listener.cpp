@@ -157,18 +157,21 @@ Error Listener::back_off(Deadline deadline, int sys_errno) {
   return {.code = Errc::kExhausted, .sys_errno = sys_errno, .operation = kAccept};
 }
 
-void serve(Listener& listener, const std::function<void(std::unique_ptr<Socket>)>& handler) {
-  const auto accept_all = [&](Scope& connections) {
-    for (;;) {
-      auto socket = listener.accept(Deadline::never());
-      if (!socket && socket.error().code == Errc::kCancelled) return;
-      if (!socket) continue;  // accept() has waited.
-      auto handle = [&handler, mine = *std::move(socket)]() mutable { handler(std::move(mine)); };
-      // If no stack can be had for it, the connection is closed here.
-      (void)connections.spawn("connection", std::move(handle));
-    }
-  };
-  scope(accept_all);
+using Handler = std::function<void(std::unique_ptr<Socket>)>;
+
+static void accept_all(Listener& listener, const Handler& handler, Scope& connections) {
+  for (;;) {
+    auto socket = listener.accept(Deadline::never());
+    if (!socket && socket.error().code == Errc::kCancelled) return;
+    if (!socket) continue;  // accept() has waited.
+    auto handle = [&handler, mine = *std::move(socket)]() mutable { handler(std::move(mine)); };
+    // If no stack can be had for it, the connection is closed here.
+    (void)connections.spawn("connection", std::move(handle));
+  }
+}
+
+void serve(Listener& listener, const Handler& handler) {
+  scope([&](Scope& connections) { accept_all(listener, handler, connections); });
 }
 
 }  // namespace heddle

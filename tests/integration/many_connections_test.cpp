@@ -133,13 +133,13 @@ TEST_F(ManyConnections, NineThousandAreHeldByOneThreadWhileOthersAreServed) {
       for (std::size_t i = 0; i < kHeld; ++i) release.release();
     });
     EXPECT_EQ(answered_at_the_end, kHeld);
-    EXPECT_TRUE(eventually([&] { return server.descriptors() == descriptors_before; }));
+    EXPECT_TRUE(eventually([&] { return server.descriptors() <= descriptors_before; }));
   });
 }
 
 TEST_F(ManyConnections, TenThousandThatNeverSpeakEndAtTheHandshakeDeadline) {
   constexpr std::size_t kMute = 10'000;
-  const test::ServerProcess server({"--handshake-timeout", "3"});
+  const test::ServerProcess server({"--handshake-timeout", "3", "--idle-timeout", "600"});
   const Context context = trusting(server);
   run([&] {
     const auto healthy = connect_to(server, context);
@@ -167,7 +167,7 @@ TEST_F(ManyConnections, TenThousandThatNeverSpeakEndAtTheHandshakeDeadline) {
         EXPECT_TRUE(request(*healthy)) << "while they are mute";
       });
       EXPECT_EQ(ended, kMute);
-      EXPECT_TRUE(eventually([&] { return server.descriptors() == descriptors_before; }));
+      EXPECT_TRUE(eventually([&] { return server.descriptors() <= descriptors_before; }));
       EXPECT_TRUE(eventually([&] { return server.resident_kib() < resident_max; }))
           << server.resident_kib() << " KiB, allowed are " << resident_max;
       EXPECT_TRUE(request(*healthy));

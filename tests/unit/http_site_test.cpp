@@ -186,7 +186,7 @@ class RootLookup : public SiteTest, public testing::WithParamInterface<Lookup> {
  protected:
   int failure(const char* path) const {
     const Result<Root> opened = Root::create(root(), GetParam());
-    const Result<Descriptor> file = opened->open(path);
+    const Result<UniqueFd> file = opened->open(path);
     return file ? 0 : file.error().sys_errno;
   }
 };
