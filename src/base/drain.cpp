@@ -3,6 +3,8 @@
 
 #include <array>
 
+#include "base/interruption.h"
+
 namespace heddle {
 
 Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
@@ -25,14 +27,8 @@ Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
       case IoResult::Kind::kWouldBlock:
         break;
     }
-    switch (transport.wait(Interest::kRead, deadline)) {
-      case Wake::kReady:
-        break;
-      case Wake::kTimedOut:
-        return Error{.code = Errc::kTimedOut, .operation = kOperation};
-      case Wake::kCancelled:
-        return Error{.code = Errc::kCancelled, .operation = kOperation};
-    }
+    const Wake wake = transport.wait(Interest::kRead, deadline);
+    if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
   return Error{.code = Errc::kDisconnected, .operation = "the peer sends on after our end"};
 }

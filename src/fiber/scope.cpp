@@ -7,25 +7,17 @@
 #include "heddle/fiber_local.h"
 
 #include "base/assert.h"
+#include "base/interruption.h"
 #include "fiber/scheduler.h"
 
 namespace heddle {
-namespace {
-
-Error cancelled_error(const char* operation) {
-  return {.code = Errc::kCancelled, .operation = operation};
-}
-
-}  // namespace
-
 namespace detail {
 
 Result<void> join(TaskState& state, Deadline deadline) {
   while (state.fiber != nullptr) {
     HEDDLE_ASSERT(state.fiber != fiber::Scheduler::current().running());
     const Wake wake = state.joiners.wait(deadline);
-    if (wake == Wake::kTimedOut) return Error{.code = Errc::kTimedOut, .operation = "join a fiber"};
-    if (wake == Wake::kCancelled) return cancelled_error("join a fiber");
+    if (wake != Wake::kReady) return interruption(wake, "join a fiber");
   }
   return {};
 }
@@ -126,15 +118,16 @@ Deadline after(Duration delay) noexcept {
 }
 
 Result<void> yield() {
-  if (fiber::Scheduler::current().yield() == Wake::kReady) return {};
-  return cancelled_error("yield");
+  const Wake wake = fiber::Scheduler::current().yield();
+  if (wake == Wake::kReady) return {};
+  return interruption(wake, "yield");
 }
 
 Result<void> sleep_until(Deadline deadline) {
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   // Nobody else knows that this fiber sleeps here, so only time or cancel() ends it.
   if (scheduler.park(deadline) == Wake::kTimedOut) return {};
-  return cancelled_error("sleep");
+  return interruption(Wake::kCancelled, "sleep");
 }
 
 bool cancelled() noexcept {

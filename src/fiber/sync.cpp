@@ -2,21 +2,15 @@
 #include "heddle/sync.h"
 
 #include "base/assert.h"
+#include "base/interruption.h"
 #include "fiber/scheduler.h"
 
 namespace heddle {
 namespace {
 
 Result<void> result_of(Wake wake, const char* operation) {
-  switch (wake) {
-    case Wake::kReady:
-      return {};
-    case Wake::kTimedOut:
-      return Error{.code = Errc::kTimedOut, .operation = operation};
-    case Wake::kCancelled:
-      break;
-  }
-  return Error{.code = Errc::kCancelled, .operation = operation};
+  if (wake == Wake::kReady) return {};
+  return interruption(wake, operation);
 }
 
 }  // namespace

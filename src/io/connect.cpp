@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "io/sockets.h"
 
@@ -25,11 +26,6 @@ Error failure(int sys_errno) {
   }
 }
 
-Error interrupted(Wake wake) {
-  return {.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
-          .operation = kOperation};
-}
-
 // Starts to connect. Returns 0, EINPROGRESS, or what went wrong. A Unix listener
 // whose backlog is full gives EAGAIN, and no event tells when to try again.
 Result<int> start(int fd, const Address& address, Deadline deadline) {
@@ -41,7 +37,7 @@ Result<int> start(int fd, const Address& address, Deadline deadline) {
     if (failed != EAGAIN) return failed;
     const Deadline again = std::min(deadline, Deadline::at(scheduler.now() + pause));
     const Wake wake = scheduler.park(again);
-    if (wake == Wake::kCancelled || again == deadline) return interrupted(wake);
+    if (wake == Wake::kCancelled || again == deadline) return interruption(wake, kOperation);
     pause = std::min<Duration>(pause * 2, std::chrono::milliseconds(100));
   }
   return 0;
@@ -60,7 +56,7 @@ Result<std::unique_ptr<Socket>> connect_address(Reactor& reactor, const Address&
   auto socket = SocketFactory::make(reactor, std::move(fd));
   if (!socket || *started == 0) return socket;
   if (const Wake wake = SocketFactory::wait_connected(**socket, deadline); wake != Wake::kReady) {
-    return interrupted(wake);
+    return interruption(wake, kOperation);
   }
   int failed = 0;
   socklen_t size = sizeof(failed);

@@ -11,6 +11,7 @@
 
 #include <unistd.h>
 
+#include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "io/sockets.h"
 
@@ -117,8 +118,7 @@ Address Listener::address() const {
 Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
   for (;;) {
     if (const Wake wake = await_connection(deadline); wake != Wake::kReady) {
-      return Error{.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
-                   .operation = kAccept};
+      return interruption(wake, kAccept);
     }
     UniqueFd fd(::accept4(pollable_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {

@@ -13,6 +13,7 @@
 #include <ares.h>
 #include <netdb.h>
 
+#include "base/interruption.h"
 #include "fiber/scheduler.h"
 
 namespace heddle::io {
@@ -104,8 +105,7 @@ Result<std::vector<Address>> Resolver::resolve(const std::string& host, std::uin
     const Wake wake = wait_for_progress(deadline);
     if (wake == Wake::kReady || request->done) continue;
     request->abandoned = true;
-    return Error{.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
-                 .operation = "resolve a host name"};
+    return interruption(wake, "resolve a host name");
   }
   const std::unique_ptr<Request> owned(request);
   if (owned->status != ARES_SUCCESS) return failure(owned->status);

@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include "base/interruption.h"
 #include "io/signals.h"
 
 namespace heddle {
@@ -45,10 +46,7 @@ Result<int> Signals::wait(Deadline deadline) {
     }
     pollable_->readable = false;
     const Wake wake = pollable_->wait(Interest::kRead, deadline);
-    if (wake != Wake::kReady) {
-      return Error{.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
-                   .operation = "wait for a signal"};
-    }
+    if (wake != Wake::kReady) return interruption(wake, "wait for a signal");
   }
 }
 

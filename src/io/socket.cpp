@@ -9,15 +9,11 @@
 #include <cerrno>
 
 #include "base/drain.h"
+#include "base/interruption.h"
 #include "io/sockets.h"
 
 namespace heddle {
 namespace {
-
-Error interrupted(Wake wake, const char* operation) {
-  return {.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
-          .operation = operation};
-}
 
 Error broken(int sys_errno, const char* operation) {
   return {.code = Errc::kDisconnected, .sys_errno = sys_errno, .operation = operation};
@@ -124,7 +120,7 @@ Result<std::size_t> Socket::read(std::span<std::byte> into, Deadline deadline) {
         break;
     }
     const Wake wake = wait(Interest::kRead, deadline);
-    if (wake != Wake::kReady) return interrupted(wake, "read from a socket");
+    if (wake != Wake::kReady) return interruption(wake, "read from a socket");
   }
 }
 
@@ -142,7 +138,7 @@ Result<void> Socket::write(std::span<const std::byte> from, Deadline deadline) {
         break;
     }
     const Wake wake = wait(Interest::kWrite, deadline);
-    if (wake != Wake::kReady) return interrupted(wake, "write to a socket");
+    if (wake != Wake::kReady) return interruption(wake, "write to a socket");
   }
   fiber::Scheduler::current().breathe();
   return {};

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/drain.h"
+#include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "tls/names.h"
 #include "tls/stream_impl.h"
@@ -16,11 +17,6 @@ constexpr std::size_t kWriteBytesMax = std::size_t{64} * 1024;
 // Output that the transport does not take, beyond which reading stops: a peer that
 // asks for answers (KeyUpdate) and does not read them must not fill our memory.
 constexpr std::size_t kOutputBytesMax = std::size_t{256} * 1024;
-
-Error interruption(Wake wake, const char* operation) {
-  return {.code = wake == Wake::kTimedOut ? Errc::kTimedOut : Errc::kCancelled,
-          .operation = operation};
-}
 
 }  // namespace
 
