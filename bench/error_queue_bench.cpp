@@ -20,11 +20,11 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "heddle/error_queue.h"
 #include "heddle/fiber.h"
 #include "heddle/runtime.h"
 #include "heddle/tls/stream.h"
 
-#include "openssl/error_queue.h"
 #include "support/raw_tls.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
@@ -34,7 +34,7 @@ namespace heddle {
 namespace {
 
 void BM_IsEmpty(benchmark::State& state) {
-  const openssl::ThreadQueue queue;
+  const ThreadErrorQueue queue;
   for (auto _ : state) {
     benchmark::DoNotOptimize(queue.empty());
     benchmark::ClobberMemory();  // Else it is asked once.
@@ -44,13 +44,13 @@ void BM_IsEmpty(benchmark::State& state) {
 BENCHMARK(BM_IsEmpty);
 
 void BM_FindQueue(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(openssl::ThreadQueue());
+  for (auto _ : state) benchmark::DoNotOptimize(ThreadErrorQueue());
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(BM_FindQueue);
 
 void BM_TakeAndPut(benchmark::State& state) {
-  openssl::ThreadQueue queue;
+  ThreadErrorQueue queue;
   for (std::int64_t i = 0; i < state.range(0); ++i) test::leave_entry(test::Leak::kOther);
   for (auto _ : state) queue.put(queue.take());
   state.SetItemsProcessed(state.iterations());

@@ -90,7 +90,7 @@ void BM_FiberYieldDirty(benchmark::State& state) {
   run_fiber(isolation_of(state), [&state] {
     test::leave_entry(test::Leak::kOther);
     measure(state);
-    openssl::ThreadQueue().clear();
+    ThreadErrorQueue().clear();
   });
 }
 BENCHMARK(BM_FiberYieldDirty)->ArgName("isolated")->Arg(0)->Arg(1);

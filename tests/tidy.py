@@ -14,7 +14,7 @@ LAYERS = {
     'include/heddle': ['"heddle/'],
     'src/base': ['"heddle/', '"base/'],
     'src/openssl': ['"heddle/', '"base/', '"openssl/', '<openssl/'],
-    'src/fiber': ['"heddle/', '"base/', '"openssl/error_queue.h', '"fiber/', '<boost/context/',
+    'src/fiber': ['"heddle/', '"base/', '"fiber/', '<boost/context/',
                   '<valgrind/'],
     'src/io': ['"heddle/', '"base/', '"fiber/', '"io/', '<sys/epoll.h', '<ares.h'],
     'src/tls': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"tls/', '<openssl/'],

@@ -8,9 +8,8 @@
 
 #include <cxxabi.h>
 
+#include "heddle/error_queue.h"
 #include "heddle/isolation.h"
-
-#include "openssl/error_queue.h"
 
 namespace heddle::fiber {
 
@@ -26,7 +25,7 @@ struct EhGlobals {
 struct ForeignState {
   EhGlobals eh;
   int saved_errno = 0;
-  openssl::SavedQueue queue;
+  ErrorQueue queue;
 };
 
 // ThreadState is the running thread's share, where the libraries keep it. The
@@ -40,14 +39,14 @@ class ThreadState {
   void attach() noexcept {
     eh_ = reinterpret_cast<EhGlobals*>(abi::__cxa_get_globals());
     errno_ = &errno;
-    queue_ = openssl::ThreadQueue();
+    queue_ = ThreadErrorQueue();
   }
 
   void save(ForeignState& into) noexcept {
     into.eh = *eh_;
     into.saved_errno = *errno_;
     if (isolated_ && !queue_.empty()) [[unlikely]] {
-      into.queue = queue_.take();
+      into.queue = queue_.set_aside();
       ++exchanges_;
     }
   }
@@ -56,19 +55,19 @@ class ThreadState {
     *eh_ = from.eh;
     *errno_ = from.saved_errno;
     if (!from.queue.empty()) [[unlikely]] {
-      queue_.put(std::move(from.queue));
+      queue_.bring_back(std::move(from.queue));
       ++exchanges_;
     }
   }
 
-  const openssl::ThreadQueue& error_queue() const noexcept { return queue_; }
+  const ThreadErrorQueue& error_queue() const noexcept { return queue_; }
 
   std::uint64_t exchanges() const noexcept { return exchanges_; }
 
  private:
   EhGlobals* eh_ = nullptr;
   int* errno_ = nullptr;
-  openssl::ThreadQueue queue_;
+  ThreadErrorQueue queue_;
   bool isolated_;
   std::uint64_t exchanges_ = 0;
 };

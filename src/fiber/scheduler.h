@@ -97,7 +97,7 @@ class Scheduler {
   Isolation isolation() const noexcept { return options_.isolation; }
 
   // The error queue of the thread that run() was called on.
-  const openssl::ThreadQueue& error_queue() const noexcept { return thread_.error_queue(); }
+  const ThreadErrorQueue& error_queue() const noexcept { return thread_.error_queue(); }
 
   std::size_t fibers() const noexcept { return live_; }
   std::uint64_t switches() const noexcept { return switches_; }

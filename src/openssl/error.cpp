@@ -18,17 +18,6 @@ constexpr std::array<const char*, 10> kNames = {
     "unreachable",   "out of resources", "not usable",
     "internal error"};
 
-std::string describe_entry(unsigned long code) {
-  const char* const library = ERR_lib_error_string(code);
-  const char* const reason = ERR_reason_error_string(code);
-  if (reason == nullptr) {
-    std::array<char, 128> text{};
-    ERR_error_string_n(code, text.data(), text.size());
-    return text.data();
-  }
-  return library != nullptr ? std::string(library) + ": " + reason : reason;
-}
-
 }  // namespace
 
 std::string Error::message() const {
@@ -39,11 +28,23 @@ std::string Error::message() const {
            std::to_string(verify_code) + ")";
   }
   if (sys_errno != 0) text += ": " + std::generic_category().message(sys_errno);
-  if (openssl_code != 0 && code != Errc::kTruncated) text += ": " + describe_entry(openssl_code);
+  if (openssl_code != 0 && code != Errc::kTruncated)
+    text += ": " + openssl::describe_entry(openssl_code);
   return text;
 }
 
 namespace openssl {
+
+std::string describe_entry(unsigned long code) {
+  const char* const library = ERR_lib_error_string(code);
+  const char* const reason = ERR_reason_error_string(code);
+  if (reason == nullptr) {
+    std::array<char, 128> text{};
+    ERR_error_string_n(code, text.data(), text.size());
+    return text.data();
+  }
+  return library != nullptr ? std::string(library) + ": " + reason : reason;
+}
 
 Error error_from_queue(Errc code, const char* operation) noexcept {
   const unsigned long oldest = ERR_peek_error();

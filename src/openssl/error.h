@@ -1,9 +1,14 @@
 // From OpenSSL's error queue to Error.
 #pragma once
 
+#include <string>
+
 #include "heddle/error.h"
 
 namespace heddle::openssl {
+
+// Such as "PEM routines: no start line".
+std::string describe_entry(unsigned long code);
 
 // An Error with the oldest entry of the thread's queue, which is the root cause. An
 // entry for a failed system call becomes `sys_errno`. Leaves the queue as it is.

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/opensslv.h>
+
+#include "heddle/error_queue.h"
 
 namespace heddle::openssl::version {
 
@@ -55,6 +58,23 @@ class QueueContent {
     std::swap(state_, *thread_state());
   }
 
+  // Oldest first.
+  std::vector<ErrorEntry> entries() const {
+    std::vector<ErrorEntry> entries;
+    const auto text = [](const char* from) { return std::string(from != nullptr ? from : ""); };
+    for (int at = state_.bottom; at != state_.top;) {
+      at = (at + 1) % ERR_NUM_ERRORS;
+      const bool has_text = (state_.err_data_flags[at] & ERR_TXT_STRING) != 0;
+      entries.push_back({.code = state_.err_buffer[at],
+                         .file = text(state_.err_file[at]),
+                         .line = state_.err_line[at],
+                         .function = text(state_.err_func[at]),
+                         .data = has_text ? text(state_.err_data[at]) : "",
+                         .hidden = (state_.err_flags[at] & ERR_FLAG_CLEAR) != 0});
+    }
+    return entries;
+  }
+
  private:
   ERR_STATE state_{};
 };
@@ -95,6 +115,25 @@ class QueueContent {
       for (int i = 0; i < layer->marks_below; ++i) ERR_set_mark();
       OSSL_ERR_STATE_restore(layer->entries);
     }
+  }
+
+  // Oldest first. Leaves the thread's queue empty: there is no other way to look at an entry.
+  std::vector<ErrorEntry> entries() const {
+    std::vector<ErrorEntry> entries;
+    for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+      OSSL_ERR_STATE_restore(layer->entries);  // A copy.
+      ErrorEntry entry;
+      const char* file = nullptr;
+      const char* function = nullptr;
+      const char* data = nullptr;
+      while ((entry.code = ERR_get_error_all(&file, &entry.line, &function, &data, nullptr)) != 0) {
+        entry.file = file;
+        entry.function = function;
+        entry.data = data;
+        entries.push_back(entry);
+      }
+    }
+    return entries;
   }
 
  private:

@@ -9,7 +9,8 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-#include "openssl/error_queue.h"
+#include "heddle/error_queue.h"
+
 #include "tls/pem.h"
 
 namespace heddle {
@@ -156,7 +157,7 @@ Certificate describe(X509* certificate) {
 }  // namespace tls
 
 Result<Certificate> parse_certificate(std::string_view pem) {
-  const openssl::QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   const auto chain = tls::parse_chain(pem, "parse a certificate");
   if (!chain) return chain.error();
   return tls::describe(chain->front().get());

@@ -9,7 +9,7 @@
 
 namespace heddle::tls {
 
-// Callers hold a QueueGuard: a malformed extension leaves entries.
+// Callers hold an ErrorQueueScope: a malformed extension leaves entries.
 Certificate describe(X509* certificate);
 
 // SHA-256 over the DER form: upper case, colons.

@@ -9,9 +9,10 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "heddle/error_queue.h"
+
 #include "base/assert.h"
 #include "openssl/error.h"
-#include "openssl/error_queue.h"
 #include "openssl/handles.h"
 #include "tls/context_state.h"
 #include "tls/pem.h"
@@ -20,7 +21,6 @@ namespace heddle {
 namespace {
 
 using openssl::error_from_queue;
-using openssl::QueueGuard;
 
 constexpr const char* kUseChain = "use the certificate chain";
 
@@ -74,7 +74,7 @@ Result<Context> Context::create(Role role) {
 
 Result<Context> Context::create(Role role, Trust trust) {
   // SSL_CTX_new() can succeed and leave entries, under a bad openssl.cnf for one.
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   auto state = std::make_shared<tls::ContextState>();
   state->role = role;
   state->check_hostname = role == Role::kClient;
@@ -100,7 +100,7 @@ Result<void> Context::load_cert_chain(const std::filesystem::path& chain,
 
 Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_view key_pem,
                                      std::string_view password) {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   auto chain = tls::parse_chain(chain_pem, "parse the certificate chain");
   if (!chain) return chain.error();
   auto key = tls::parse_key(key_pem, password, "parse the private key");
@@ -124,7 +124,7 @@ Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_vie
 }
 
 Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   constexpr const char* kOperation = "load trusted certificates";
   std::error_code failed;
   const auto status = std::filesystem::status(file_or_folder, failed);
@@ -145,7 +145,7 @@ Result<void> Context::load_verify_locations(const std::filesystem::path& file_or
 }
 
 Result<void> Context::add_trusted_certificates(std::span<const std::byte> pem_or_der) {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   constexpr const char* kOperation = "parse trusted certificates";
   const std::string_view text(reinterpret_cast<const char*>(pem_or_der.data()), pem_or_der.size());
   std::vector<openssl::X509Ptr> certificates;
@@ -168,7 +168,7 @@ Result<void> Context::add_trusted_certificates(std::span<const std::byte> pem_or
 }
 
 Result<void> Context::load_default_certs() {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   if (SSL_CTX_set_default_verify_paths(native_handle()) != 1) {
     return error_from_queue(Errc::kInvalid, "load the system's trusted certificates");
   }
@@ -177,7 +177,7 @@ Result<void> Context::load_default_certs() {
 
 Result<void> Context::set_versions(TlsVersion oldest, TlsVersion newest) {
   HEDDLE_ASSERT(oldest <= newest);
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   if (SSL_CTX_set_min_proto_version(native_handle(), version_number(oldest)) != 1 ||
       SSL_CTX_set_max_proto_version(native_handle(), version_number(newest)) != 1) {
     return error_from_queue(Errc::kInvalid, "set the TLS versions");
@@ -186,7 +186,7 @@ Result<void> Context::set_versions(TlsVersion oldest, TlsVersion newest) {
 }
 
 Result<void> Context::set_ciphers(std::string_view list) {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   const std::string text(list);
   // On another context first: a list in which nothing is known also drops what was set.
   const openssl::SslCtxPtr scratch(SSL_CTX_new(TLS_method()));
@@ -198,7 +198,7 @@ Result<void> Context::set_ciphers(std::string_view list) {
 }
 
 Result<void> Context::set_ciphersuites(std::string_view names) {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   if (SSL_CTX_set_ciphersuites(native_handle(), std::string(names).c_str()) != 1) {
     return error_from_queue(Errc::kInvalid, "set the TLS 1.3 ciphersuites");
   }
@@ -206,7 +206,7 @@ Result<void> Context::set_ciphersuites(std::string_view names) {
 }
 
 Result<void> Context::set_groups(std::string_view names) {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   if (SSL_CTX_set1_groups_list(native_handle(), std::string(names).c_str()) != 1) {
     return error_from_queue(Errc::kInvalid, "set the key exchange groups");
   }
@@ -214,7 +214,7 @@ Result<void> Context::set_groups(std::string_view names) {
 }
 
 Result<void> Context::set_alpn_protocols(std::span<const std::string_view> protocols) {
-  const QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   std::string wire;
   for (const std::string_view protocol : protocols) {
     if (protocol.empty() || protocol.size() > 255) {

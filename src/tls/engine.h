@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "heddle/error.h"
+#include "heddle/error_queue.h"
 #include "heddle/isolation.h"
 
 #include "fiber/scheduler.h"
-#include "openssl/error_queue.h"
 #include "openssl/handles.h"
 #include "tls/link.h"
 
@@ -55,7 +55,7 @@ class Engine {
     QueueScope() noexcept {
       if (isolation_ == Isolation::kShared || thread_.empty()) return;
       if (isolation_ == Isolation::kIsolated) {
-        saved_ = thread_.take();
+        saved_ = thread_.set_aside();
       } else {
         thread_.clear();
       }
@@ -67,18 +67,16 @@ class Engine {
     // callback can succeed and still leave entries behind.
     ~QueueScope() {
       if (isolation_ != Isolation::kIsolated) return;
-      thread_.clear();
-      if (!saved_.empty()) [[unlikely]]
-        thread_.put(std::move(saved_));
+      thread_.bring_back(std::move(saved_));
     }
 
    private:
     fiber::Scheduler* const scheduler_ = fiber::Scheduler::current_or_null();
     const Isolation isolation_ =
         scheduler_ != nullptr ? scheduler_->isolation() : Isolation::kIsolated;
-    openssl::ThreadQueue thread_ =
-        scheduler_ != nullptr ? scheduler_->error_queue() : openssl::ThreadQueue();
-    openssl::SavedQueue saved_;
+    ThreadErrorQueue thread_ =
+        scheduler_ != nullptr ? scheduler_->error_queue() : ThreadErrorQueue();
+    ErrorQueue saved_;
   };
 
   Step classify(const char* name, int rc) const;

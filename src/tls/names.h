@@ -12,7 +12,7 @@ namespace heddle::tls {
 
 // Sets SNI and the name to verify. Fails with kInvalid for a name that cannot be
 // one, a missing name where the context checks names, or a name on a server.
-// Callers hold a QueueGuard.
+// Callers hold an ErrorQueueScope.
 Result<void> set_peer_name(SSL* ssl, const ContextState& context, const std::string& name);
 
 }  // namespace heddle::tls

@@ -1,4 +1,4 @@
-// PEM and DER input. Callers hold a QueueGuard: OpenSSL leaves entries even when
+// PEM and DER input. Callers hold an ErrorQueueScope: OpenSSL leaves entries even when
 // it reads a file to its end.
 #include "tls/pem.h"
 

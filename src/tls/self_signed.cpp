@@ -7,11 +7,11 @@
 #include <openssl/x509v3.h>
 
 #include "heddle/address.h"
+#include "heddle/error_queue.h"
 #include "heddle/tls/certificate.h"
 
 #include "base/assert.h"
 #include "openssl/error.h"
-#include "openssl/error_queue.h"
 #include "tls/certificate_data.h"
 
 namespace heddle {
@@ -100,7 +100,7 @@ std::string text_of(BIO* bio) {
 
 Result<Identity> make_self_signed(const std::vector<std::string>& names, KeyType type, int days) {
   HEDDLE_ASSERT(!names.empty());
-  const openssl::QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   for (const std::string& name : names) {
     if (!is_plain(name)) {
       return Error{.code = Errc::kInvalid,

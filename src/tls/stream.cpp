@@ -211,7 +211,7 @@ Result<std::unique_ptr<Stream>> Stream::create(const Context& context, Transport
 Result<std::unique_ptr<Stream>> Stream::Impl::create(
     std::shared_ptr<const tls::ContextState> context, Transport& transport,
     std::unique_ptr<Transport> owned, const StreamOptions& options) {
-  const openssl::QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   openssl::SslPtr ssl(SSL_new(context->ctx.get()));
   if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
   const Result<void> named = tls::set_peer_name(ssl.get(), *context, options.server_name);

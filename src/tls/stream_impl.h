@@ -6,11 +6,11 @@
 #include <optional>
 #include <span>
 
+#include "heddle/error_queue.h"
 #include "heddle/tls/stream.h"
 #include "heddle/wait_queue.h"
 
 #include "openssl/error.h"
-#include "openssl/error_queue.h"
 #include "openssl/handles.h"
 #include "tls/context_state.h"
 #include "tls/engine.h"

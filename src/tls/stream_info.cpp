@@ -4,7 +4,8 @@
 
 #include <openssl/ssl.h>
 
-#include "openssl/error_queue.h"
+#include "heddle/error_queue.h"
+
 #include "tls/certificate_data.h"
 #include "tls/stream_impl.h"
 
@@ -25,7 +26,7 @@ std::string_view Stream::cipher() const {
 }
 
 std::string Stream::group() const {
-  const openssl::QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   if (SSL_is_init_finished(native_handle()) == 0) return {};
   // A resumed TLS 1.2 session has none.
   const auto id = SSL_get_negotiated_group(native_handle());
@@ -51,7 +52,7 @@ std::string_view Stream::server_name() const {
 }
 
 std::vector<Certificate> Stream::peer_certificates() const {
-  const openssl::QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   std::vector<Certificate> all;
   X509* const leaf = SSL_get0_peer_certificate(native_handle());
   if (leaf != nullptr) all.push_back(tls::describe(leaf));

@@ -14,7 +14,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include "openssl/error_queue.h"
+#include "heddle/error_queue.h"
+
 #include "openssl/handles.h"
 
 namespace heddle {
@@ -74,7 +75,7 @@ TEST_P(SelfSignedTest, ShowsWhatWasAskedFor) {
 TEST_P(SelfSignedTest, KeyBelongsToTheCertificateWhichItSigned) {
   const auto made = make_self_signed({"server.test"}, GetParam());
   ASSERT_TRUE(made) << made.error().message();
-  const openssl::QueueGuard guard;
+  const ErrorQueueScope scope(Leftovers::kDrop);
   const openssl::BioPtr certificate_bio(BIO_new_mem_buf(
       made->certificate_pem.data(), static_cast<int>(made->certificate_pem.size())));
   const openssl::X509Ptr certificate(
@@ -172,7 +173,7 @@ class StrangeCertificateTest : public CertificateTest {
  protected:
   // Describes a certificate on which `alter` has worked.
   static Certificate strange(const std::function<void(X509*)>& alter) {
-    const openssl::QueueGuard guard;
+    const ErrorQueueScope scope(Leftovers::kDrop);
     const openssl::KeyPtr key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
     const openssl::X509Ptr certificate(X509_new());
     X509_set_version(certificate.get(), X509_VERSION_3);

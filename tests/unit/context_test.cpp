@@ -17,9 +17,9 @@
 #include <openssl/x509.h>
 #include <unistd.h>
 
+#include "heddle/error_queue.h"
 #include "heddle/tls/certificate.h"
 
-#include "openssl/error_queue.h"
 #include "openssl/handles.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
@@ -79,7 +79,7 @@ class ContextTest : public testing::Test {
 
   // A PKCS #8 key under `password`.
   static std::string encrypted_key(const Identity& identity, const std::string& password) {
-    const openssl::QueueGuard guard;
+    const ErrorQueueScope scope(Leftovers::kDrop);
     const openssl::BioPtr in(
         BIO_new_mem_buf(identity.key_pem.data(), static_cast<int>(identity.key_pem.size())));
     const openssl::KeyPtr key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr));

@@ -1,6 +1,6 @@
 // Error queues set aside and put back: nothing that OpenSSL shows may differ from a
 // queue that was left alone.
-#include "openssl/error_queue.h"
+#include "heddle/error_queue.h"
 
 #include <algorithm>
 #include <array>
@@ -13,14 +13,14 @@
 #include <openssl/err.h>
 #include <openssl/opensslv.h>
 
-#include "heddle/fiber.h"
+#include "support/numbered_entries.h"
 
-#include "support/sim.h"
-
-namespace heddle::openssl {
+namespace heddle {
 namespace {
 
-using std::chrono::milliseconds;
+using test::numbers;
+using test::raise_numbers;
+using test::take_all_numbers;
 
 // The ring has 16 slots, one of which is always free.
 constexpr int kEntriesMax = 15;
@@ -49,31 +49,13 @@ std::vector<std::string> take_all_entries() {
   return all;
 }
 
-void raise_numbers(int from, int until) {
-  for (int i = from; i < until; ++i) {
-    ERR_raise_data(ERR_LIB_USER, i, "text of %d", i);
-  }
-}
-
-std::vector<int> take_all_numbers() {
-  std::vector<int> all;
-  while (const unsigned long code = ERR_get_error()) all.push_back(ERR_GET_REASON(code));
-  return all;
-}
-
-std::vector<int> numbers(int from, int until) {
-  std::vector<int> all;
-  for (int i = from; i < until; ++i) all.push_back(i);
-  return all;
-}
-
 // Each test starts with an empty queue.
 class ErrorQueueTest : public testing::Test {
  protected:
   ErrorQueueTest() { ERR_clear_error(); }
   ~ErrorQueueTest() override { ERR_clear_error(); }
 
-  ThreadQueue queue_;
+  ThreadErrorQueue queue_;
 };
 
 TEST_F(ErrorQueueTest, IsEmptyExactlyWithoutEntries) {
@@ -99,12 +81,12 @@ TEST_F(ErrorQueueTest, TakenQueueLeavesAnEmptyOneAndComesBackWhole) {
   const std::vector<std::string> expected = take_all_entries();
   ASSERT_EQ(expected.size(), 5U);
   raise();
-  SavedQueue saved = queue_.take();
+  ErrorQueue saved = queue_.set_aside();
   EXPECT_FALSE(saved.empty());
   EXPECT_TRUE(queue_.empty());
   EXPECT_EQ(entry(Peek::kOldest), "none");
   EXPECT_EQ(ERR_set_mark(), 0);
-  queue_.put(std::move(saved));
+  queue_.bring_back(std::move(saved));
   EXPECT_EQ(entry(Peek::kNewest), expected.back());
   EXPECT_EQ(take_all_entries(), expected);
   EXPECT_TRUE(queue_.empty());
@@ -117,7 +99,7 @@ TEST_F(ErrorQueueTest, MarksOfSeveralLevelsComeBack) {
   raise_numbers(2, 4);
   ERR_set_mark();
   raise_numbers(4, 5);
-  queue_.put(queue_.take());
+  queue_.bring_back(queue_.set_aside());
   EXPECT_EQ(ERR_pop_to_mark(), 1);
   EXPECT_EQ(ERR_GET_REASON(ERR_peek_last_error()), 3);
   EXPECT_EQ(ERR_pop_to_mark(), 1);
@@ -131,7 +113,7 @@ TEST_F(ErrorQueueTest, MarksOfSeveralLevelsComeBack) {
 TEST_F(ErrorQueueTest, MarkOnTheNewestEntryComesBack) {
   raise_numbers(1, 3);
   ERR_set_mark();
-  queue_.put(queue_.take());
+  queue_.bring_back(queue_.set_aside());
   raise_numbers(3, 5);
   EXPECT_EQ(ERR_pop_to_mark(), 1);
   EXPECT_EQ(take_all_numbers(), numbers(1, 3));
@@ -141,22 +123,22 @@ TEST_F(ErrorQueueTest, FullQueueThatWrappedComesBackInOrder) {
   for (int raised = 10; raised < 60; ++raised) {
     ERR_clear_error();
     raise_numbers(0, raised);
-    queue_.put(queue_.take());
+    queue_.bring_back(queue_.set_aside());
     EXPECT_EQ(take_all_numbers(), numbers(std::max(0, raised - kEntriesMax), raised));
   }
 }
 
 TEST_F(ErrorQueueTest, EntriesThatWereAddedMeanwhileAreDropped) {
   raise_numbers(1, 4);
-  SavedQueue saved = queue_.take();
+  ErrorQueue saved = queue_.set_aside();
   raise_numbers(10, 30);
   ERR_set_mark();
-  queue_.put(std::move(saved));
+  queue_.bring_back(std::move(saved));
   EXPECT_EQ(ERR_pop_to_mark(), 0);  // Not the mark of the others; removes everything.
   raise_numbers(1, 4);
-  saved = queue_.take();
+  saved = queue_.set_aside();
   raise_numbers(10, 11);
-  queue_.put(std::move(saved));
+  queue_.bring_back(std::move(saved));
   EXPECT_EQ(take_all_numbers(), numbers(1, 4));
 }
 
@@ -164,23 +146,62 @@ TEST_F(ErrorQueueTest, QueueThatIsDroppedTakesItsTextsAlong) {
   raise_numbers(1, 40);  // The leak checker looks.
   static char fixed[] = "not to be freed";
   ERR_set_error_data(fixed, ERR_TXT_STRING);
-  { const SavedQueue dropped = queue_.take(); }
+  { const ErrorQueue dropped = queue_.set_aside(); }
   EXPECT_TRUE(queue_.empty());
   raise_numbers(1, 3);
   EXPECT_EQ(take_all_numbers(), numbers(1, 3));
 }
 
+TEST_F(ErrorQueueTest, SwapExchangesTheThreadsQueueWithOneThatIsAside) {
+  raise_numbers(1, 3);
+  ErrorQueue other = queue_.set_aside();
+  raise_numbers(10, 14);
+  ERR_set_mark();
+  queue_.swap(other);
+  EXPECT_EQ(take_all_numbers(), numbers(1, 3));
+  queue_.swap(other);
+  EXPECT_TRUE(other.empty());
+  EXPECT_EQ(ERR_clear_last_mark(), 1);
+  EXPECT_EQ(take_all_numbers(), numbers(10, 14));
+}
+
+TEST_F(ErrorQueueTest, EmptyQueueBroughtBackLeavesAnEmptyOne) {
+  EXPECT_TRUE(queue_.set_aside().empty());
+  raise_numbers(1, 3);
+  queue_.bring_back(ErrorQueue());
+  EXPECT_TRUE(queue_.empty());
+}
+
+TEST_F(ErrorQueueTest, EntriesAreDescribedAndStay) {
+  EXPECT_TRUE(queue_.entries().empty());
+  raise_numbers(1, 3);
+  ERR_set_mark();
+  ERR_raise(ERR_LIB_SYS, EPIPE);
+  const int line = __LINE__ - 1;
+  const std::vector<ErrorEntry> entries = queue_.entries();
+  ASSERT_EQ(entries.size(), 3U);
+  EXPECT_EQ(ERR_GET_REASON(entries[0].code), 1);
+  EXPECT_EQ(entries[1].data, "text of 2");
+  EXPECT_EQ(entries[2].file, __FILE__);
+  EXPECT_EQ(entries[2].line, line);
+  EXPECT_EQ(entries[2].function, OPENSSL_FUNC);
+  EXPECT_NE(entries[2].message().find("Broken pipe"), std::string::npos) << entries[2].message();
+  EXPECT_NE(entries[1].message().find("(text of 2)"), std::string::npos) << entries[1].message();
+  EXPECT_EQ(ERR_pop_to_mark(), 1);
+  EXPECT_EQ(take_all_numbers(), numbers(1, 3));
+}
+
 TEST_F(ErrorQueueTest, SeveralQueuesMayBeAsideAtATime) {
-  std::vector<SavedQueue> aside;
+  std::vector<ErrorQueue> aside;
   for (int i = 0; i < 20; ++i) {
     raise_numbers(10 * i, 10 * i + 3);
     ERR_set_mark();
     raise_numbers(10 * i + 3, 10 * i + 5);
-    aside.push_back(queue_.take());
+    aside.push_back(queue_.set_aside());
   }
   std::reverse(aside.begin(), aside.end());
   for (int i = 19; i >= 0; --i) {
-    queue_.put(std::move(aside[static_cast<std::size_t>(19 - i)]));
+    queue_.bring_back(std::move(aside[static_cast<std::size_t>(19 - i)]));
     EXPECT_EQ(ERR_pop_to_mark(), 1);
     EXPECT_EQ(take_all_numbers(), numbers(10 * i, 10 * i + 3));
   }
@@ -214,12 +235,21 @@ TEST_F(ErrorQueueTest, HiddenEntryCountsAndComesBackHidden) {
   raise_numbers(1, 2);
   hide_newest();
   EXPECT_FALSE(queue_.empty());
-  SavedQueue saved = queue_.take();
+  ErrorQueue saved = queue_.set_aside();
   EXPECT_TRUE(queue_.empty());
-  queue_.put(std::move(saved));
+  queue_.bring_back(std::move(saved));
   EXPECT_FALSE(queue_.empty());
   raise_numbers(2, 3);
   EXPECT_EQ(take_all_numbers(), numbers(2, 3));
+}
+
+TEST_F(ErrorQueueTest, ScopeForbidsNoHiddenEntries) {
+  {
+    const ErrorQueueScope scope(Leftovers::kForbid);
+    raise_numbers(1, 2);
+    hide_newest();
+  }
+  EXPECT_TRUE(queue_.empty());
 }
 
 TEST_F(ErrorQueueTest, ClearForgetsAHiddenEntry) {
@@ -235,12 +265,12 @@ void hide_newest() {}
 
 #endif
 
-TEST_F(ErrorQueueTest, GuardGivesAnEmptyQueueAndRestoresWhatWasThere) {
+TEST_F(ErrorQueueTest, ScopeGivesAnEmptyQueueAndRestoresWhatWasThere) {
   raise_numbers(1, 3);
   ERR_set_mark();
   raise_numbers(3, 4);
   {
-    const QueueGuard guard;
+    const ErrorQueueScope scope(Leftovers::kDrop);
     EXPECT_TRUE(queue_.empty());
     raise_numbers(7, 9);
     ERR_set_mark();
@@ -249,28 +279,48 @@ TEST_F(ErrorQueueTest, GuardGivesAnEmptyQueueAndRestoresWhatWasThere) {
   EXPECT_EQ(take_all_numbers(), numbers(1, 3));
 }
 
-TEST_F(ErrorQueueTest, GuardOverAnEmptyQueueDropsWhatWasAdded) {
+TEST_F(ErrorQueueTest, ScopeOverAnEmptyQueueDropsWhatWasAdded) {
   {
-    const QueueGuard guard;
+    const ErrorQueueScope scope(Leftovers::kDrop);
     raise_numbers(7, 9);
   }
   EXPECT_TRUE(queue_.empty());
-  { const QueueGuard guard; }
+  { const ErrorQueueScope scope(Leftovers::kDrop); }
   EXPECT_TRUE(queue_.empty());
 }
 
-TEST_F(ErrorQueueTest, GuardsNest) {
+TEST_F(ErrorQueueTest, ScopesNest) {
   raise_numbers(1, 2);
   {
-    const QueueGuard outer;
+    const ErrorQueueScope outer(Leftovers::kDrop);
     raise_numbers(2, 3);
     {
-      const QueueGuard inner;
+      const ErrorQueueScope inner(Leftovers::kDrop);
       raise_numbers(3, 4);
     }
     EXPECT_EQ(take_all_numbers(), numbers(2, 3));
   }
   EXPECT_EQ(take_all_numbers(), numbers(1, 2));
+}
+
+TEST_F(ErrorQueueTest, ScopeThatForbidsLeftoversIsContentWhenErrorsWereRead) {
+  raise_numbers(1, 2);
+  {
+    const ErrorQueueScope scope(Leftovers::kForbid);
+    raise_numbers(2, 3);
+    EXPECT_EQ(take_all_numbers(), numbers(2, 3));
+  }
+  EXPECT_EQ(take_all_numbers(), numbers(1, 2));
+}
+
+using ErrorQueueDeathTest = ErrorQueueTest;
+
+TEST_F(ErrorQueueDeathTest, ScopeThatForbidsLeftoversNamesThemAndItself) {
+  const auto leave = [] {
+    const ErrorQueueScope scope(Leftovers::kForbid);
+    ERR_raise_data(ERR_LIB_USER, 7, "forgotten");
+  };
+  EXPECT_DEATH(leave(), "error_queue_test.cpp:[0-9]+: an ErrorQueueScope ends with .*forgotten.*");
 }
 
 // A random sequence of calls, and all that they show.
@@ -348,16 +398,16 @@ TEST_P(ErrorQueueStoryTest, QueueThatIsTakenAndPutBackShowsWhatAnUntouchedOneSho
   std::vector<std::string> expected;
   std::thread([&] { expected = Story(GetParam()).tell([] {}); }).join();
   std::mt19937_64 prng(static_cast<std::uint64_t>(GetParam()) + 1000);
-  ThreadQueue queue;
+  ThreadErrorQueue queue;
   const auto shown = Story(GetParam()).tell([&] {
     if (prng() % 2 == 0 || queue.empty()) return;
-    SavedQueue saved = queue.take();
+    ErrorQueue saved = queue.set_aside();
     EXPECT_TRUE(queue.empty());
     if (prng() % 2 == 0) {
       raise_numbers(1, 2 + static_cast<int>(prng() % 20));
       if (prng() % 2 == 0) ERR_set_mark();
     }
-    queue.put(std::move(saved));
+    queue.bring_back(std::move(saved));
   });
   EXPECT_EQ(shown, expected);
   ERR_clear_error();
@@ -365,102 +415,5 @@ TEST_P(ErrorQueueStoryTest, QueueThatIsTakenAndPutBackShowsWhatAnUntouchedOneSho
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ErrorQueueStoryTest, testing::Range(0, 64));
 
-// The parameter is the seed of the schedule.
-class FiberErrorQueueTest : public testing::TestWithParam<int> {
- protected:
-  FiberErrorQueueTest() { ERR_clear_error(); }
-  ~FiberErrorQueueTest() override { ERR_clear_error(); }
-
-  static std::uint64_t seed() { return static_cast<std::uint64_t>(GetParam()); }
-  static void pause(sim::World& world) {
-    (void)this_fiber::sleep_until(world.after(world.up_to(milliseconds(1))));
-  }
-};
-
-TEST_P(FiberErrorQueueTest, EachFiberFindsExactlyItsOwnEntriesAndMarks) {
-  sim::World world(seed());
-  for (int fiber = 0; fiber < 5; ++fiber) {
-    const int first = 100 * (fiber + 1);
-    world.spawn("leaves entries", [&world, first] {
-      for (int round = 0; round < 5; ++round) {
-        raise_numbers(first, first + 2);
-        pause(world);
-        ERR_set_mark();
-        pause(world);
-        raise_numbers(first + 2, first + 5);
-        pause(world);
-        EXPECT_EQ(ERR_pop_to_mark(), 1);
-        (void)this_fiber::yield();
-        EXPECT_EQ(take_all_numbers(), numbers(first, first + 2));
-        pause(world);
-        EXPECT_EQ(ERR_peek_error(), 0U);
-      }
-    });
-  }
-  world.run();
-  EXPECT_GT(world.scheduler().exchanges(), 0U);
-}
-
-TEST_P(FiberErrorQueueTest, FiberThatEndsTakesItsEntriesAlong) {
-  sim::World world(seed());
-  for (int i = 0; i < 10; ++i) {
-    world.spawn("leaver", [] {
-      EXPECT_EQ(ERR_peek_error(), 0U);
-      raise_numbers(1, 4);
-      ERR_set_mark();
-    });
-  }
-  world.run();
-  EXPECT_EQ(ERR_peek_error(), 0U);
-}
-
-TEST_P(FiberErrorQueueTest, ThreadFindsItsOwnEntriesAgainAfterRun) {
-  raise_numbers(1, 3);
-  ERR_set_mark();
-  raise_numbers(3, 4);
-  sim::World world(seed());
-  world.run([] {
-    EXPECT_EQ(ERR_peek_error(), 0U);
-    raise_numbers(5, 8);
-    (void)this_fiber::yield();
-    EXPECT_EQ(take_all_numbers(), numbers(5, 8));
-  });
-  EXPECT_EQ(ERR_pop_to_mark(), 1);
-  EXPECT_EQ(take_all_numbers(), numbers(1, 3));
-}
-
-TEST_P(FiberErrorQueueTest, CleanQueuesAreNotExchanged) {
-  sim::World world(seed());
-  for (int i = 0; i < 5; ++i) {
-    world.spawn("clean", [&world] {
-      for (int round = 0; round < 5; ++round) pause(world);
-    });
-  }
-  world.run();
-  EXPECT_GT(world.scheduler().switches(), 10U);
-  EXPECT_EQ(world.scheduler().exchanges(), 0U);
-}
-
-TEST_P(FiberErrorQueueTest, WithoutIsolationOneFiberFindsWhatAnotherLeft) {
-  for (const Isolation isolation : {Isolation::kShared, Isolation::kClear}) {
-    sim::World world(seed(), isolation);
-    world.spawn("leaver", [] {
-      raise_numbers(7, 8);
-      ERR_set_mark();
-      (void)this_fiber::sleep_until(this_fiber::after(milliseconds(2)));
-      EXPECT_EQ(ERR_peek_error(), 0U);
-    });
-    world.spawn("victim", [] {
-      (void)this_fiber::sleep_until(this_fiber::after(milliseconds(1)));
-      EXPECT_EQ(ERR_pop_to_mark(), 1);
-      EXPECT_EQ(take_all_numbers(), numbers(7, 8));
-    });
-    world.run();
-    EXPECT_EQ(world.scheduler().exchanges(), 0U);
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Seeds, FiberErrorQueueTest, testing::Range(0, 16));
-
 }  // namespace
-}  // namespace heddle::openssl
+}  // namespace heddle
