@@ -133,10 +133,19 @@ Result<void> Stream::Impl::handshake(Deadline deadline) {
 }
 
 Result<std::size_t> Stream::Impl::read(std::span<std::byte> into, Deadline deadline) {
+  return read_with(SSL_read_ex, "SSL_read", into, deadline);
+}
+
+Result<std::size_t> Stream::Impl::peek(std::span<std::byte> into, Deadline deadline) {
+  return read_with(SSL_peek_ex, "SSL_peek", into, deadline);
+}
+
+Result<std::size_t> Stream::Impl::read_with(ReadFunction function, const char* name,
+                                            std::span<std::byte> into, Deadline deadline) {
   if (into.empty()) return std::size_t{0};
   std::size_t count = 0;
-  const Result<bool> open = drive("SSL_read", deadline, OnWriteFailure::kGoOn, [&](SSL* ssl) {
-    return SSL_read_ex(ssl, into.data(), into.size(), &count);
+  const Result<bool> open = drive(name, deadline, OnWriteFailure::kGoOn, [&](SSL* ssl) {
+    return function(ssl, into.data(), into.size(), &count);
   });
   if (!open) return open.error();
   fiber::breathe();
@@ -234,6 +243,10 @@ Result<void> Stream::handshake(Deadline deadline) {
 
 Result<std::size_t> Stream::read(std::span<std::byte> into, Deadline deadline) {
   return impl_->read(into, deadline);
+}
+
+Result<std::size_t> Stream::peek(std::span<std::byte> into, Deadline deadline) {
+  return impl_->peek(into, deadline);
 }
 
 Result<void> Stream::write(std::span<const std::byte> from, Deadline deadline) {

@@ -30,6 +30,7 @@ class Stream::Impl {
 
   Result<void> handshake(Deadline deadline);
   Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
+  Result<std::size_t> peek(std::span<std::byte> into, Deadline deadline);
   Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
   Result<void> shutdown_write(Deadline deadline);
   Result<void> close(Deadline deadline);
@@ -46,6 +47,10 @@ class Stream::Impl {
   enum class OnWriteFailure : bool { kFail, kGoOn };
   template <typename Op>
   Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure, Op op);
+
+  using ReadFunction = int (*)(SSL* ssl, void* into, std::size_t size, std::size_t* count);
+  Result<std::size_t> read_with(ReadFunction function, const char* name, std::span<std::byte> into,
+                                Deadline deadline);
 
   Result<void> await_client(const char* name, Deadline deadline);
   Result<void> offer_output(const char* name);

@@ -66,6 +66,9 @@ class Stream {
   // do that (RFC 8446, 6.1).
   Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
 
+  // As read(), and leaves the bytes to be read again.
+  Result<std::size_t> peek(std::span<std::byte> into, Deadline deadline);
+
   // Writes all of `from`: when it returns, the transport has taken it. Small
   // pieces of the second form share records and system calls.
   Result<void> write(std::span<const std::byte> from, Deadline deadline);
