@@ -19,7 +19,9 @@ LAYERS = {
     'src/io': ['"heddle/', '"base/', '"fiber/', '"io/', '<sys/epoll.h', '<ares.h'],
     'src/tls': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"tls/', '<openssl/'],
     'src/runtime': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"io/', '"tls/', '"runtime/'],
+    'src/guard': ['"guard/', '<openssl/'],
     'src/http': ['"heddle/', '"base/', '"http/', '<boost/beast', '<boost/asio'],
+    'src/stale': ['"heddle/', '"base/', '"openssl/', '"stale/', '<openssl/', '<fmt/'],
     'src/cli': ['"heddle/', '"base/', '"http/', '"cli/', '<CLI/', '<fmt/'],
 }
 RESTRICTED = ('"', '<heddle/', '<boost/', '<openssl/', '<sys/epoll.h', '<ares', '<valgrind/', '<CLI/',

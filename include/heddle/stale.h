@@ -84,7 +84,7 @@ class Connection {
   virtual SSL* native_handle() noexcept { return nullptr; }
 };
 
-struct Setup {
+struct Endpoint {
   Role role;
   int descriptor;              // A connected stream socket, non-blocking. Close it in the end.
   std::string_view chain_pem;  // Servers: what to present, leaf first.
@@ -116,7 +116,7 @@ class Stack {
   // Whether yield() may be called while OpenSSL is on the stack, in callbacks.
   virtual bool switches_inside() const { return false; }
 
-  virtual std::unique_ptr<Connection> connect(const Setup& setup) = 0;
+  virtual std::unique_ptr<Connection> connect(const Endpoint& endpoint) = 0;
 };
 
 // This library's own streams and fibers under one policy.

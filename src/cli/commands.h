@@ -14,5 +14,7 @@ namespace heddle::cli {
 void add_serve(CLI::App& app, std::function<int()>& action);
 void add_connect(CLI::App& app, std::function<int()>& action);
 void add_demo(CLI::App& app, std::function<int()>& action);
+void add_stale(CLI::App& app, std::function<int()>& action);
+void add_guard(CLI::App& app, std::function<int()>& action);
 
 }  // namespace heddle::cli

@@ -41,6 +41,8 @@ int run(int argc, char** argv) {
   add_serve(app, action);
   add_connect(app, action);
   add_demo(app, action);
+  add_stale(app, action);
+  add_guard(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

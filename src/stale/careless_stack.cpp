@@ -21,8 +21,8 @@ openssl::BioPtr bio_of(std::string_view text) {
   return openssl::BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-void load_chain(SSL_CTX* ctx, const Setup& setup) {
-  const openssl::BioPtr chain = bio_of(setup.chain_pem);
+void load_chain(SSL_CTX* ctx, const Endpoint& endpoint) {
+  const openssl::BioPtr chain = bio_of(endpoint.chain_pem);
   const openssl::X509Ptr leaf(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
   require(leaf && SSL_CTX_use_certificate(ctx, leaf.get()) == 1, "cannot use the certificate");
   openssl::X509Ptr next(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
@@ -30,32 +30,32 @@ void load_chain(SSL_CTX* ctx, const Setup& setup) {
   X509* const owned_by_ctx = next.release();
   (void)owned_by_ctx;
   const openssl::KeyPtr key(
-      PEM_read_bio_PrivateKey(bio_of(setup.key_pem).get(), nullptr, nullptr, nullptr));
+      PEM_read_bio_PrivateKey(bio_of(endpoint.key_pem).get(), nullptr, nullptr, nullptr));
   require(key && SSL_CTX_use_PrivateKey(ctx, key.get()) == 1, "cannot use the key");
 }
 
-openssl::SslPtr make_ssl(const Setup& setup) {
-  const bool server = setup.role == Role::kServer;
+openssl::SslPtr make_ssl(const Endpoint& endpoint) {
+  const bool server = endpoint.role == Role::kServer;
   const openssl::SslCtxPtr ctx(SSL_CTX_new(server ? TLS_server_method() : TLS_client_method()));
   require(ctx != nullptr, "cannot make a context");
   SSL_CTX_set_mode(ctx.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   if (server) {
-    load_chain(ctx.get(), setup);
+    load_chain(ctx.get(), endpoint);
   } else {
     SSL_CTX_set_verify(ctx.get(), SSL_VERIFY_PEER, nullptr);
   }
-  if (!setup.trusted_pem.empty()) {
+  if (!endpoint.trusted_pem.empty()) {
     const openssl::X509Ptr trusted(
-        PEM_read_bio_X509(bio_of(setup.trusted_pem).get(), nullptr, nullptr, nullptr));
+        PEM_read_bio_X509(bio_of(endpoint.trusted_pem).get(), nullptr, nullptr, nullptr));
     X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx.get()), trusted.get());
   }
   openssl::SslPtr ssl(SSL_new(ctx.get()));
-  require(ssl && SSL_set_fd(ssl.get(), setup.descriptor) == 1, "cannot make an SSL object");
+  require(ssl && SSL_set_fd(ssl.get(), endpoint.descriptor) == 1, "cannot make an SSL object");
   if (server) {
     SSL_set_accept_state(ssl.get());
   } else {
     SSL_set_connect_state(ssl.get());
-    const std::string name(setup.server_name);
+    const std::string name(endpoint.server_name);
     require(SSL_set_tlsext_host_name(ssl.get(), name.c_str()) == 1, "cannot set the server's name");
   }
   return ssl;
@@ -63,8 +63,8 @@ openssl::SslPtr make_ssl(const Setup& setup) {
 
 class CarelessConnection final : public Connection {
  public:
-  CarelessConnection(Stack& stack, const Setup& setup)
-      : stack_(stack), socket_(setup.descriptor), ssl_(make_ssl(setup)) {}
+  CarelessConnection(Stack& stack, const Endpoint& endpoint)
+      : stack_(stack), socket_(endpoint.descriptor), ssl_(make_ssl(endpoint)) {}
 
   Outcome handshake() override {
     return repeat(Patience::kForever, [](SSL* ssl) { return SSL_do_handshake(ssl); });
@@ -81,7 +81,7 @@ class CarelessConnection final : public Connection {
   }
   Outcome write(std::span<const std::byte> from) override {
     while (!from.empty()) {
-      const Outcome some = repeat(Patience::kForever, [&](SSL* ssl) {
+      Outcome some = repeat(Patience::kForever, [&](SSL* ssl) {
         return SSL_write(ssl, from.data(), static_cast<int>(from.size()));
       });
       if (some.answer != Answer::kDone) return some;
@@ -140,8 +140,8 @@ class CarelessStack final : public FiberStack {
 
   std::string_view name() const override { return "openssl"; }
 
-  std::unique_ptr<Connection> connect(const Setup& setup) override {
-    return std::make_unique<CarelessConnection>(*this, setup);
+  std::unique_ptr<Connection> connect(const Endpoint& endpoint) override {
+    return std::make_unique<CarelessConnection>(*this, endpoint);
   }
 };
 

@@ -10,9 +10,9 @@
 namespace heddle::stale {
 namespace {
 
-constexpr unsigned long k3_0 = 0x30000000UL;
-constexpr unsigned long k3_4 = 0x30400000UL;
-constexpr unsigned long k4_0 = 0x40000000UL;
+constexpr unsigned long kOpenSsl30 = 0x30000000UL;
+constexpr unsigned long kOpenSsl34 = 0x30400000UL;
+constexpr unsigned long kOpenSsl40 = 0x40000000UL;
 constexpr unsigned long kNever = ~0UL;
 
 // A row holds from `since` on, until a later row for the same leaker does.
@@ -25,26 +25,26 @@ struct LeakerRow {
 
 constexpr std::array kLeakers = {
     // From 3.4 on a record that cannot be written leaves an entry (tls_retry_write_records).
-    LeakerRow{"vanished-peer", k3_0, Leaves::kNothing, false},
-    LeakerRow{"vanished-peer", k3_4, Leaves::kSystem, false},
-    LeakerRow{"reset-in-shutdown", k3_0, Leaves::kNothing, false},
-    LeakerRow{"reset-in-shutdown", k3_4, Leaves::kSystem, false},
-    LeakerRow{"bad-record", k3_0, Leaves::kOther, false},
-    LeakerRow{"junk-handshake", k3_0, Leaves::kOther, true},
-    LeakerRow{"untrusted", k3_0, Leaves::kOther, true},
-    LeakerRow{"shutdown-in-init", k3_0, Leaves::kOther, false},
-    LeakerRow{"malformed-aia", k3_0, Leaves::kOther, false},
-    LeakerRow{"another-handshake", k3_0, Leaves::kNothing, true},
-    LeakerRow{"stack-junk", k3_0, Leaves::kOther, true},
-    LeakerRow{"pem-junk", k3_0, Leaves::kOther, false},
-    LeakerRow{"der-junk", k3_0, Leaves::kOther, false},
-    LeakerRow{"wrong-password", k3_0, Leaves::kOther, false},
-    LeakerRow{"pkcs12", k3_0, Leaves::kOther, false},
-    LeakerRow{"txt2obj", k3_0, Leaves::kOther, false},
-    LeakerRow{"missing-algorithm", k3_0, Leaves::kOther, false},
-    LeakerRow{"bad-ciphersuites", k3_0, Leaves::kOther, false},
-    LeakerRow{"missing-trust-file", k3_0, Leaves::kSystem, false},
-    LeakerRow{"hidden-entry", k3_0, Leaves::kHidden, false},
+    LeakerRow{"vanished-peer", kOpenSsl30, Leaves::kNothing, false},
+    LeakerRow{"vanished-peer", kOpenSsl34, Leaves::kSystem, false},
+    LeakerRow{"reset-in-shutdown", kOpenSsl30, Leaves::kNothing, false},
+    LeakerRow{"reset-in-shutdown", kOpenSsl34, Leaves::kSystem, false},
+    LeakerRow{"bad-record", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"junk-handshake", kOpenSsl30, Leaves::kOther, true},
+    LeakerRow{"untrusted", kOpenSsl30, Leaves::kOther, true},
+    LeakerRow{"shutdown-in-init", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"malformed-aia", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"another-handshake", kOpenSsl30, Leaves::kNothing, true},
+    LeakerRow{"stack-junk", kOpenSsl30, Leaves::kOther, true},
+    LeakerRow{"pem-junk", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"der-junk", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"wrong-password", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"pkcs12", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"txt2obj", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"missing-algorithm", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"bad-ciphersuites", kOpenSsl30, Leaves::kOther, false},
+    LeakerRow{"missing-trust-file", kOpenSsl30, Leaves::kSystem, false},
+    LeakerRow{"hidden-entry", kOpenSsl30, Leaves::kHidden, false},
 };
 
 // What of a leaker does the harm.
@@ -63,35 +63,39 @@ struct VictimRow {
   Of of;
   If leaker;
   Verdict verdict;
-  unsigned long until;           // The first OpenSSL that is no longer hit.
-  std::string_view except = "";  // A leaker whose harm cannot be seen.
+  unsigned long until;      // The first OpenSSL that is no longer hit.
+  std::string_view except;  // A leaker whose harm cannot be seen.
 };
 
 // What is not here is right. From 4.0 on SSL_get_error() looks at the connection before it looks at
 // the queue, so that nothing healthy dies; true failures are still mistaken for one another.
 constexpr std::array kVictims = {
-    VictimRow{"read", "same-fiber", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"peek", "same-fiber", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"shutdown", "same-fiber", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
+    VictimRow{"read", "same-fiber", Of::kShared, If::kVisible, Verdict::kSpurious, kOpenSsl40},
+    VictimRow{"peek", "same-fiber", Of::kShared, If::kVisible, Verdict::kSpurious, kOpenSsl40},
+    VictimRow{"shutdown", "same-fiber", Of::kShared, If::kVisible, Verdict::kSpurious, kOpenSsl40},
     VictimRow{"true-failure", "same-fiber", Of::kShared, If::kVisible, Verdict::kLost, kNever},
     VictimRow{"own-errors", "same-fiber", Of::kClear, If::kVisible, Verdict::kLost, kNever},
-    VictimRow{"read", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"peek", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"write", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"shutdown", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"woken-reader", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"five", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, k4_0},
+    VictimRow{"read", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, kOpenSsl40},
+    VictimRow{"peek", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, kOpenSsl40},
+    VictimRow{"write", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, kOpenSsl40},
+    VictimRow{"shutdown", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious,
+              kOpenSsl40},
+    VictimRow{"woken-reader", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious,
+              kOpenSsl40},
+    VictimRow{"five", "between-calls", Of::kShared, If::kVisible, Verdict::kSpurious, kOpenSsl40},
     VictimRow{"true-failure", "between-calls", Of::kShared, If::kVisible, Verdict::kLost, kNever},
-    VictimRow{"read", "bio-read", Of::kSharedAndClear, If::kVisible, Verdict::kSpurious, k4_0},
-    VictimRow{"handshake", "bio-read", Of::kSharedAndClear, If::kVisible, Verdict::kSpurious, k4_0},
+    VictimRow{"read", "bio-read", Of::kSharedAndClear, If::kVisible, Verdict::kSpurious,
+              kOpenSsl40},
+    VictimRow{"handshake", "bio-read", Of::kSharedAndClear, If::kVisible, Verdict::kSpurious,
+              kOpenSsl40},
     VictimRow{"untrusted", "alert-write", Of::kSharedAndClear, If::kWipes, Verdict::kLost, kNever,
               "untrusted"},  // It puts the very same reason in place of the victim's.
     VictimRow{"handshake", "sni-callback", Of::kSharedAndClear, If::kVisible, Verdict::kSpurious,
-              k4_0},
+              kOpenSsl40},
     VictimRow{"handshake", "verify-callback", Of::kSharedAndClear, If::kVisible, Verdict::kLost,
               kNever},
     VictimRow{"read", "before-get-error", Of::kSharedAndClear, If::kVisible, Verdict::kSpurious,
-              k4_0},
+              kOpenSsl40},
     VictimRow{"evp", "before-reading", Of::kSharedAndClear, If::kEither, Verdict::kLost, kNever},
 };
 

@@ -108,15 +108,15 @@ class StreamConnection final : public Connection {
   std::unique_ptr<Stream> stream_;
 };
 
-Context make_context(const Setup& setup) {
-  if (setup.role == Role::kServer) {
+Context make_context(const Endpoint& endpoint) {
+  if (endpoint.role == Role::kServer) {
     Context context = Context::create(Role::kServer).value();
-    context.use_cert_chain(setup.chain_pem, setup.key_pem).value();
+    context.use_cert_chain(endpoint.chain_pem, endpoint.key_pem).value();
     return context;
   }
   Context context = Context::create(Role::kClient, Trust::kNothing).value();
-  if (!setup.trusted_pem.empty()) {
-    context.add_trusted_certificates(std::as_bytes(std::span(setup.trusted_pem))).value();
+  if (!endpoint.trusted_pem.empty()) {
+    context.add_trusted_certificates(std::as_bytes(std::span(endpoint.trusted_pem))).value();
   }
   return context;
 }
@@ -137,11 +137,11 @@ class HeddleStack final : public FiberStack {
     return "isolated";
   }
 
-  std::unique_ptr<Connection> connect(const Setup& setup) override {
-    auto transport = std::make_unique<DescriptorTransport>(setup.descriptor);
+  std::unique_ptr<Connection> connect(const Endpoint& endpoint) override {
+    auto transport = std::make_unique<DescriptorTransport>(endpoint.descriptor);
     return std::make_unique<StreamConnection>(
-        Stream::create(make_context(setup), std::move(transport),
-                       {.server_name = std::string(setup.server_name)})
+        Stream::create(make_context(endpoint), std::move(transport),
+                       {.server_name = std::string(endpoint.server_name)})
             .value());
   }
 };

@@ -44,14 +44,14 @@ Finding expect_failure(const Outcome& outcome, Answer truth) {
 }
 
 std::span<const Situation> situations() {
-  static const std::vector<Situation> kAll = [] {
+  static const std::vector<Situation> everything = [] {
     std::vector<Situation> all;
     for (const auto some : {between_situations(), inside_situations()}) {
       all.insert(all.end(), some.begin(), some.end());
     }
     return all;
   }();
-  return kAll;
+  return everything;
 }
 
 }  // namespace heddle::stale

@@ -155,6 +155,10 @@ Finding true_failure(Scene& scene) {
 Finding own_errors(Scene& scene) {
   const Pair& pair = scene.connect(scene.any_role());
   scene.leak_here();
+  const bool must_clean_up = scene.stack().claims() == Isolation::kIsolated;
+  if (scene.kind().through_stack && must_clean_up && !scene.left().empty()) {
+    return {Verdict::kLost, "what a failure of the stack's own has left behind"};
+  }
   (void)read_one(*pair.victim);
   const bool there = scene.left_is_there();
   return {there ? Verdict::kHealthy : Verdict::kLost,

@@ -61,8 +61,8 @@ Finding handshake_in_servername(Scene& scene) {
 }
 
 int scene_index() {
-  static const int kIndex = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
-  return kIndex;
+  static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return index;
 }
 
 int switch_in_verify(int verified, X509_STORE_CTX* store) {
@@ -102,7 +102,7 @@ Finding read_before_get_error(Scene& scene) {
   const int error = SSL_get_error(pair.client(), rc);
   ERR_clear_error();
   return expect_waiting({error == SSL_ERROR_WANT_READ ? Answer::kWaiting : Answer::kTlsFailed, 0,
-                         "SSL_get_error() returned " + std::to_string(error)});
+                         "SSL_get_error returned " + std::to_string(error)});
 }
 
 // The application's own call fails, and it is switched away from before it reads the reason.

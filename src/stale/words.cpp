@@ -45,6 +45,7 @@ std::vector<Part> switch_points() {
       {"alert-write", "inside OpenSSL, while the alert of a failed handshake is written"},
       {"sni-callback", "inside OpenSSL, in the server's SNI callback"},
       {"verify-callback", "inside OpenSSL, in the client's verify callback, where a mark is set"},
+      // tidy: a name.
       {"before-get-error", "between a call and its SSL_get_error()"},
       {"before-reading", "between a failed EVP call and the reading of its error"},
   };

@@ -1,5 +1,6 @@
 // What a Stream promises, under schedules and faults.
 #include <array>
+#include <cstring>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -86,6 +87,23 @@ TEST_P(StreamSim, FullDuplexSurvivesFragmentsRefusalsAndSpuriousWakes) {
       ASSERT_TRUE(fibers.spawn("server writes", [&] { send(*server_, 'A'); }));
       ASSERT_TRUE(fibers.spawn("server reads", [&] { receive(*server_, 'a'); }));
     });
+  });
+}
+
+TEST_P(StreamSim, PeekWaitsForDataAndLeavesIt) {
+  pipe_.set_faults(kRough);
+  world_.run([&] {
+    handshake();
+    together([&] { client_->write(bytes("seen twice"), kNever).value(); },
+             [&] {
+               std::array<std::byte, 4> seen{};
+               const std::size_t count = server_->peek(seen, kNever).value();
+               ASSERT_GT(count, 0u);
+               EXPECT_EQ(server_->peek({}, kNever).value(), 0u);
+               const std::string text = test::read_text(*server_, 10, kNever);
+               EXPECT_EQ(text, "seen twice");
+               EXPECT_EQ(std::memcmp(seen.data(), text.data(), count), 0);
+             });
   });
 }
 

@@ -1,0 +1,229 @@
+// What the guard found in all processes of a command: see guard_summary.h.
+#include "cli/guard_summary.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+namespace heddle::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+struct Counts {
+  std::uint64_t times = 0;
+  std::uint64_t spurious = 0;
+  std::uint64_t saved = 0;
+  std::uint64_t failed = 0;
+};
+
+// A place in one process. Its counts only grow, and what comes last may be lost with the process.
+struct Instance {
+  std::string title;
+  std::string entry;
+  std::string left;
+  std::string program;
+  std::int64_t process = 0;
+  bool cleared = false;
+  Counts counts;
+};
+
+// The same place in all processes.
+struct Place {
+  Instance example;
+  Counts counts;
+  std::set<std::int64_t> processes;
+};
+
+// Other users' processes may have written it, and it goes to a terminal.
+std::string text_of(const Json& object, const char* name) {
+  std::string text = object.value(name, "");
+  for (char& character : text) {
+    const auto byte = static_cast<unsigned char>(character);
+    if (byte < 0x20 || byte >= 0x7f) character = '?';
+  }
+  return text;
+}
+
+class Tally {
+ public:
+  // Throws Json::exception if a member is of another type than it should be.
+  void add(const Json& event) {
+    const std::string kind = text_of(event, "event");
+    const Key key(event.value("pid", std::int64_t{0}), event.value("place", 0));
+    if (kind == "dirty") {
+      // A process number may come again, or go on with another program.
+      current_[key] = instances_.size();
+      instances_.push_back(instance_of(event));
+    } else if (kind == "exit") {
+      ++processes_;
+      const std::string program = text_of(event, "program");
+      const std::string openssl = text_of(event, "openssl");
+      (event.value("saw_calls", false) ? watched_ : unwatched_).insert(program);
+      if (!openssl.empty()) with_openssl_.insert(program);
+    } else if (const auto found = current_.find(key); found != current_.end()) {
+      update(instances_[found->second].counts, event);
+    }
+  }
+
+  [[nodiscard]] std::vector<Place> places() const {
+    std::vector<Place> result;
+    std::map<std::string, std::size_t> known;
+    for (const Instance& instance : instances_) {
+      const auto [found, is_new] =
+          known.try_emplace(instance.title + instance.entry, result.size());
+      if (is_new) result.push_back({.example = instance, .counts = {}, .processes = {}});
+      Place& place = result[found->second];
+      place.counts.times += instance.counts.times;
+      place.counts.spurious += instance.counts.spurious;
+      place.counts.saved += instance.counts.saved;
+      place.counts.failed += instance.counts.failed;
+      place.processes.insert(instance.process);
+    }
+    return result;
+  }
+
+  [[nodiscard]] std::string nothing_found() const {
+    if (!watched_.empty()) {
+      return fmt::format("no TLS call was made with a stale error in the queue (watched: {})",
+                         joined(watched_));
+    }
+    if (processes_ == 0) {
+      return "the guard was not loaded anywhere, or the command was killed before it could tell";
+    }
+    if (!with_openssl_.empty()) {
+      return fmt::format(
+          "no TLS call was seen, though OpenSSL was loaded in {}: it made none, or "
+          "found the functions with dlsym(), or calls through BIOs",
+          joined(with_openssl_));
+    }
+    return fmt::format(
+        "no TLS call was seen, and no libssl was loaded in {}: OpenSSL is linked "
+        "statically there, or another library is used, or no TLS",
+        joined(unwatched_));
+  }
+
+ private:
+  using Key = std::pair<std::int64_t, int>;  // The process, and its number of the place.
+
+  static std::string joined(const std::set<std::string>& names) {
+    std::string text;
+    for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+    return text;
+  }
+
+  static std::string describe_spot(const Json& spot) {
+    if (!spot.contains("module")) return text_of(spot, "address");
+    std::string text = text_of(spot, "module") + "+" + text_of(spot, "offset");
+    const std::string function = text_of(spot, "function");
+    return function.empty() ? text : text + " (" + function + ")";
+  }
+
+  static std::string describe_entry(const Json& entry) {
+    return fmt::format("error:{}:{}::{}, pushed by {}() at {}:{}", text_of(entry, "code"),
+                       text_of(entry, "library"), text_of(entry, "reason"),
+                       text_of(entry, "function"), text_of(entry, "file"), entry.value("line", 0));
+  }
+
+  static std::string describe_left(const Json& left) {
+    if (!left.is_object()) return "code before the first TLS call of its thread";
+    const std::string call =
+        text_of(left, "call") + " called from " + describe_spot(left.value("site", Json::object()));
+    return text_of(left, "when") == "by" ? call : "code that ran during or after " + call;
+  }
+
+  static Instance instance_of(const Json& event) {
+    const Json frames = event.value("backtrace", Json::array());
+    const Json entries = event.value("entries", Json::array());
+    Instance instance;
+    instance.title = text_of(event, "call") + " called from " +
+                     (frames.empty() ? "?" : describe_spot(frames.front()));
+    instance.entry = entries.empty() ? "" : describe_entry(entries.front());
+    instance.left = describe_left(event.value("left", Json()));
+    instance.program = text_of(event, "program");
+    instance.process = event.value("pid", std::int64_t{0});
+    instance.cleared = event.value("cleared", false);
+    instance.counts.times = 1;
+    return instance;
+  }
+
+  static void update(Counts& counts, const Json& event) {
+    const std::string outcome = text_of(event, "outcome");
+    const auto raise = [&](const char* name, std::uint64_t& count) {
+      count = std::max(count, event.value(name, std::uint64_t{outcome == name ? 1U : 0U}));
+    };
+    raise("times", counts.times);
+    raise("spurious", counts.spurious);
+    raise("saved", counts.saved);
+    raise("failed", counts.failed);
+  }
+
+  std::vector<Instance> instances_;
+  std::map<Key, std::size_t> current_;
+  std::set<std::string> watched_;
+  std::set<std::string> unwatched_;
+  std::set<std::string> with_openssl_;
+  std::size_t processes_ = 0;
+};
+
+std::string consequences(const Counts& counts) {
+  std::string text;
+  const auto add = [&text](std::uint64_t count, std::string_view what) {
+    if (count > 0) text += fmt::format("; {} times {}", count, what);
+  };
+  add(counts.spurious, "a healthy connection was called dead");
+  add(counts.saved, "a healthy connection was saved from being called dead");
+  add(counts.failed, "a true failure may have been mistaken for the entry");
+  return text.empty() ? "; no harm was seen" : text;
+}
+
+std::string describe(std::size_t number, const Place& place) {
+  const Instance& example = place.example;
+  return fmt::format(
+      "  {}. {}, in {} ({} process{})\n"
+      "     {} calls{}\n"
+      "     the entry: {}\n"
+      "     left by:   {}\n",
+      number, example.title, example.program, place.processes.size(),
+      place.processes.size() == 1 ? "" : "es", place.counts.times, consequences(place.counts),
+      example.entry, example.left);
+}
+
+constexpr std::string_view kAdvice =
+    "  What to do: where the entry is left, read or clear the errors of a failed call\n"
+    "  (ERR_clear_error()); before each TLS call whose result goes to SSL_get_error, clear what\n"
+    "  others left. Until then, `heddle guard --cure` does the latter.\n";  // tidy: advice, no
+                                                                            // call.
+
+}  // namespace
+
+GuardSummary summarize(const std::string& path) {
+  Tally tally;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const Json event = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!event.is_object()) continue;
+    try {
+      tally.add(event);
+    } catch (const Json::exception&) {
+      continue;  // Not of our making.
+    }
+  }
+  const std::vector<Place> places = tally.places();
+  if (places.empty()) return {.text = "heddle guard: " + tally.nothing_found() + "\n"};
+  std::string text = fmt::format(
+      "heddle guard: {} place{} where TLS calls met stale errors in OpenSSL's queue{}\n",
+      places.size(), places.size() == 1 ? "" : "s",
+      places.front().example.cleared ? "; they were cleared" : "");
+  for (std::size_t i = 0; i < places.size(); ++i) text += describe(i + 1, places[i]);
+  return {.places = places.size(), .text = text + std::string(kAdvice)};
+}
+
+}  // namespace heddle::cli

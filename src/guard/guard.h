@@ -1,0 +1,30 @@
+// What happens around a watched call. The clean path is inline, in intercept.cpp's functions.
+#pragma once
+
+#include <cstdint>
+
+#include "guard/library.h"
+#include "guard/report.h"
+
+namespace heddle::guard {
+
+// NOLINTNEXTLINE(bugprone-dynamic-static-initializers): it is constinit.
+extern constinit thread_local Trail trail;
+
+// A call that was entered with entries in the queue.
+struct Visit {
+  Place* place = nullptr;
+  bool cleared = false;
+};
+
+Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site);
+void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Call call,
+                 std::int64_t returned);
+
+// After a call that was entered with an empty queue: notes if it left something.
+void leave_clean(const Library& library, const SSL* ssl, const void* site);
+
+// Says that a program called a function that its OpenSSL does not have.
+void complain_of_missing(Call call);
+
+}  // namespace heddle::guard

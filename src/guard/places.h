@@ -1,0 +1,50 @@
+// What was found, once per place: the call, where it is in the program, and who pushed the oldest
+// entry. Lock-free, and per process: after a fork the child begins with none.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "guard/calls.h"
+#include "guard/queue.h"
+
+namespace heddle::guard {
+
+struct Place {
+  // Written once, before `ready`.
+  std::atomic<std::uint64_t> key{0};
+  std::atomic<bool> ready{false};
+  pid_t process = 0;
+  unsigned number = 0;  // From 1 on, in each process.
+  Call call = Call::kRead;
+  const void* site = nullptr;
+  unsigned long code = 0;
+  int line = 0;
+  std::array<char, 96> file{};
+  std::array<char, 64> function{};
+
+  std::atomic<std::uint64_t> times{0};
+  // Of these: OpenSSL only wanted to be called again, but SSL_get_error() calls the connection
+  // dead;
+  std::atomic<std::uint64_t> spurious{0};
+  // would have said so without the cure;
+  std::atomic<std::uint64_t> saved{0};
+  // or it failed for a reason of its own, which the stale entry may hide.
+  std::atomic<std::uint64_t> failed{0};
+};
+
+// The place of this call, new or known; null if there are too many.
+Place* place_of(Call call, const void* site, const Entry& oldest);
+
+// Calls `visit(place, data)` for each place of this process.
+using PlaceVisitor = void (*)(const Place&, void*);
+void for_each_place(PlaceVisitor visit, void* data);
+
+// How many calls found no room in the table.
+std::uint64_t calls_without_place();
+
+}  // namespace heddle::guard

@@ -1,0 +1,35 @@
+// Reads the thread's error queue without changing it: entries and marks stay as they are.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "guard/library.h"
+#include "guard/text.h"
+
+namespace heddle::guard {
+
+inline constexpr std::size_t kEntriesMax = 16;  // ERR_NUM_ERRORS
+
+struct Entry {
+  unsigned long code = 0;  // As OpenSSL packs library and reason.
+  const char* file = "";
+  int line = 0;
+  const char* function = "";
+  const char* data = "";
+};
+
+// Oldest first. The strings belong to OpenSSL and are good until the queue changes.
+struct Entries {
+  std::array<Entry, kEntriesMax> entries{};
+  std::size_t count = 0;
+  bool complete = true;  // False: there may be more between the first and the last.
+};
+
+Entries read_queue(const Library& library);
+
+// What OpenSSL calls the library that pushed `code`, and the reason; "" if it has no name for it.
+const char* library_text(const Library& library, unsigned long code);
+const char* reason_text(const Library& library, unsigned long code);
+
+}  // namespace heddle::guard

@@ -1,0 +1,50 @@
+// Puts findings into words, as text for people and as JSON lines.
+#pragma once
+
+#include "guard/library.h"
+#include "guard/places.h"
+#include "guard/queue.h"
+
+namespace heddle::guard {
+
+// The last call of this thread that found an empty queue: what lies there now came during or after.
+struct Trail {
+  Call call = Call::kRead;
+  const SSL* ssl = nullptr;
+  const void* site = nullptr;  // Null: there was no such call.
+  bool left_entries = false;   // True: the queue was no longer empty when that call returned.
+};
+
+// A call that is about to be made although the queue is not empty.
+struct Finding {
+  const Library& library;
+  const Place& place;
+  const SSL* ssl;
+  const Entries& entries;
+  const Trail& trail;
+};
+
+void report_dirty(const Finding& finding);
+
+enum class Outcome : std::uint8_t {
+  kSpurious,  // It looks dead to the program, and is not.
+  kSaved,     // It would have, had the queue not been cleared before.
+  kFailed,    // It failed for a reason of its own.
+};
+
+struct Result {
+  Outcome outcome;
+  std::int64_t returned;
+  int wanted;  // SSL_want()
+  int seen;    // What SSL_get_error() tells the program.
+};
+
+void report_outcome(const Place& place, const SSL* ssl, const Result& result);
+
+// Only to JSON: how often so far. Else what a killed process had counted would be lost.
+void report_count(const Place& place);
+
+// At the end of a process.
+void report_exit(bool is_first_process);
+
+}  // namespace heddle::guard

@@ -1,0 +1,103 @@
+// What the environment asks of the guard: see settings.h.
+#include "guard/settings.h"
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <string_view>
+
+#include <limits.h>
+#include <unistd.h>
+
+#include "guard/sink.h"
+#include "guard/text.h"
+
+namespace heddle::guard {
+namespace {
+
+struct Settings {
+  std::atomic<bool> read{false};
+  Mode mode = Mode::kOff;
+  Format format = Format::kText;
+  std::array<char, PATH_MAX> log{};
+  std::array<char, PATH_MAX> tally{};
+};
+
+constinit Settings settings{};
+
+// The guard neither sets nor unsets variables, and reads them before the program starts.
+std::string_view variable(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+  return value == nullptr ? std::string_view() : std::string_view(value);
+}
+
+// Made absolute at once: the program may change its directory. "" if it does not fit.
+void keep_path(std::array<char, PATH_MAX>& room, std::string_view path) {
+  room.fill(0);
+  Text text({room.data(), room.size() - 1});
+  if (path.empty()) return;
+  if (path.front() != '/') {
+    std::array<char, PATH_MAX> folder{};
+    if (getcwd(folder.data(), folder.size()) == nullptr) return;
+    text << folder.data() << "/";
+  }
+  text << path;
+  if (text.view().size() == room.size() - 1) room.fill(0);
+}
+
+Mode parse_mode(std::string_view value) {
+  if (value == "detect") return Mode::kDetect;
+  return value == "cure" ? Mode::kCure : Mode::kOff;
+}
+
+// Other libraries' constructors may call before ours: then this comes first.
+const Settings& get() {
+  if (settings.read.load(std::memory_order_acquire)) return settings;
+  settings.mode = parse_mode(variable("HEDDLE_GUARD"));
+  settings.format = variable("HEDDLE_GUARD_FORMAT") == "json" ? Format::kJson : Format::kText;
+  keep_path(settings.log, variable("HEDDLE_GUARD_LOG"));
+  keep_path(settings.tally, variable("HEDDLE_GUARD_TALLY"));
+  settings.read.store(true, std::memory_order_release);
+  return settings;
+}
+
+void complain(const char* name, std::string_view value, const char* known) {
+  std::array<char, 512> room{};
+  Text text(room);
+  text << name << "=";
+  text.printable(value) << " means nothing here; known are " << known;
+  write_note(text.view());
+}
+
+}  // namespace
+
+Mode mode() {
+  return get().mode;
+}
+
+Format log_format() {
+  return get().format;
+}
+
+const char* log_path() {
+  const char* path = get().log.data();
+  return *path == 0 ? nullptr : path;
+}
+
+const char* tally_path() {
+  const char* path = get().tally.data();
+  return *path == 0 ? nullptr : path;
+}
+
+void check_settings() {
+  const std::string_view wanted = variable("HEDDLE_GUARD");
+  if (!wanted.empty() && wanted != "off" && mode() == Mode::kOff) {
+    complain("HEDDLE_GUARD", wanted, "off, detect, cure");
+  }
+  const std::string_view format = variable("HEDDLE_GUARD_FORMAT");
+  if (!format.empty() && format != "text" && format != "json") {
+    complain("HEDDLE_GUARD_FORMAT", format, "text, json");
+  }
+}
+
+}  // namespace heddle::guard
