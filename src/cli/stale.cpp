@@ -76,6 +76,7 @@ class Output {
     FILE* const stream = file_ ? file_.get() : stdout;
     const bool written = std::fwrite(text.data(), 1, text.size(), stream) == text.size();
     if (!written || std::fflush(stream) != 0) return fail_to_write(path_, errno);
+    // Some file systems notice a full disk only now.
     if (file_ && std::fclose(file_.release()) != 0) return fail_to_write(path_, errno);
     return kExitOk;
   }
@@ -146,7 +147,8 @@ stale::Report run_all(const StaleOptions& options, std::span<const stale::Scenar
   stale::Report report{.openssl = stale::openssl_version(), .seed = options.seed};
   Progress progress;
   for (const auto& stack : make_stacks(options)) {
-    progress.begin(fmt::format("{}: {} scenarios", stack->name(), scenarios.size()));
+    progress.begin(fmt::format("{}: {} scenario{}", stack->name(), scenarios.size(),
+                               scenarios.size() == 1 ? "" : "s"));
     for (std::size_t index = 0; index < scenarios.size(); ++index) {
       progress.update(static_cast<double>(index) / static_cast<double>(scenarios.size()),
                       scenarios[index].id());

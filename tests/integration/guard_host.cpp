@@ -196,8 +196,8 @@ constexpr std::uintptr_t kOwnFrame = 1;
 
 // As in a greenlet: what is above the live frames belongs to somebody else. Makes its own saved
 // frame pointer and return address lead astray for the time of the call.
-[[gnu::noinline, gnu::optimize("no-omit-frame-pointer")]] bool read_below_garbage(
-    SSL* ssl, std::uintptr_t base, std::uintptr_t return_address) {
+[[gnu::noinline]] bool read_below_garbage(SSL* ssl, std::uintptr_t base,
+                                          std::uintptr_t return_address) {
   auto* frame = static_cast<volatile std::uintptr_t*>(__builtin_frame_address(0));
   if (base == kOwnFrame) base = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   const std::uintptr_t kept_base = frame[0];

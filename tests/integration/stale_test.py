@@ -308,11 +308,43 @@ class OutputTest(unittest.TestCase):
 
     def test_full_standard_output_is_a_failure(self) -> None:
         with open('/dev/full', 'w', encoding='ascii') as full:
-            done = subprocess.run([PROGRAM, 'stale', '--list'], stdin=subprocess.DEVNULL,
-                                  stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT,
-                                  check=False)
+            command = [PROGRAM, 'stale', '--list', '--scenario', ONE]  # Less than a buffer.
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False)
         self.assertEqual(1, done.returncode)
         self.assertEqual('heddle stale: standard output: No space left on device\n', done.stderr)
+
+
+class UnexpectedTest(unittest.TestCase):
+    """Under a configuration of OpenSSL's with which no handshake can succeed."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.config = pathlib.Path(folder.name, 'openssl.cnf')
+        self.config.write_text('openssl_conf = init\n[init]\nssl_conf = ssl\n'
+                               '[ssl]\nsystem_default = all\n[all]\nMaxProtocol = TLSv1.1\n')
+
+    def stale(self, *arguments: str) -> subprocess.CompletedProcess:
+        return stale('--scenario', ONE, '--policy', 'isolated', *arguments,
+                     OPENSSL_CONF=str(self.config))
+
+    def test_table_says_so_and_the_status_is_1(self) -> None:
+        done = self.stale()
+        self.assertEqual(1, done.returncode, done.stdout)
+        self.assertIn(f'\n[!] {ONE} [isolated]: broken', done.stdout)
+        self.assertIn('\nNot as expected: 1 cell. ', done.stdout)
+        self.assertNotIn('Not as expected', done.stderr)
+
+    def test_other_formats_say_it_in_one_line_as_well(self) -> None:
+        for form in ('json', 'junit', 'html'):
+            done = self.stale('--format', form)
+            self.assertEqual(1, done.returncode, done.stdout)
+            self.assertRegex(done.stderr, r'(?m)^heddle stale: Not as expected: 1 cell\. .*\n\Z')
+        self.assertFalse(json.loads(self.stale('--format', 'json').stdout)['as_expected'])
+        root = xml.etree.ElementTree.fromstring(self.stale('--format', 'junit').stdout.encode())
+        self.assertEqual('1', root.get('failures'))
+        self.assertEqual('broken', root.find('testsuite/testcase/failure').get('type'))
 
 
 class UsageTest(unittest.TestCase):

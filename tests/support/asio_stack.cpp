@@ -149,7 +149,6 @@ class AsioStack final : public stale::Stack {
       // Would otherwise leave through whatever resumed the coroutine, which may be OpenSSL.
       failure_ = std::current_exception();
     }
-    running_ = nullptr;
   }
 
   // Runs all handlers that are ready now. They may make others ready, so poll() might never return.

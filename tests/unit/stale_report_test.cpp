@@ -6,7 +6,10 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <openssl/objects.h>
+#include <openssl/opensslv.h>
 
+#include "heddle/error_queue.h"
 #include "heddle/stale.h"
 
 #include "stale/report.h"
@@ -164,6 +167,19 @@ TEST(MarkupTest, FinishClosesWhatIsOpen) {
   EXPECT_EQ("<!-- first --><a><b></b></a>\n", out.finish());
 }
 
+TEST(OpensslFactsTest, FindingThemLeavesTheCallersQueueAlone) {
+  ThreadErrorQueue queue;
+  queue.clear();
+  (void)OBJ_txt2obj("no such object", /*no_name=*/1);
+  const std::size_t before = queue.entries().size();
+  const OpensslFacts facts = openssl_facts();
+  EXPECT_EQ(OPENSSL_VERSION_NUMBER < 0x40000000L, facts.queue_first);
+  EXPECT_EQ(OPENSSL_VERSION_TEXT, facts.built_with);
+  EXPECT_NE(0u, before);
+  EXPECT_EQ(before, queue.entries().size());
+  queue.clear();
+}
+
 // --- Table
 // ----------------------------------------------------------------------------------------
 
@@ -247,7 +263,7 @@ TEST(StaleJsonTest, HoldsEveryFieldOfACell) {
   EXPECT_EQ("0480006C", first["entry"]["code"]);
   EXPECT_EQ("get_name", first["entry"]["function"]);
   EXPECT_EQ(763, first["entry"]["line"]);
-  EXPECT_EQ(report.cells[0].entry->message(), first["entry"]["message"]);
+  EXPECT_EQ(report.cells[0].entry->message(), first["entry"]["message"].get<std::string>());
   EXPECT_EQ("neighbour", first["left_by"]["fiber"]);
   EXPECT_EQ("PEM_read_bio_X509", first["left_by"]["operation"]);
   EXPECT_EQ(42, first["left_by"]["line"]);
