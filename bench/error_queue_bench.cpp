@@ -49,14 +49,14 @@ void BM_FindQueue(benchmark::State& state) {
 }
 BENCHMARK(BM_FindQueue);
 
-void BM_TakeAndPut(benchmark::State& state) {
+void BM_SetAsideAndBringBack(benchmark::State& state) {
   ThreadErrorQueue queue;
   for (std::int64_t i = 0; i < state.range(0); ++i) test::leave_entry(test::Leak::kOther);
-  for (auto _ : state) queue.put(queue.take());
+  for (auto _ : state) queue.bring_back(queue.set_aside());
   state.SetItemsProcessed(state.iterations());
   queue.clear();
 }
-BENCHMARK(BM_TakeAndPut)->ArgName("entries")->Arg(1)->Arg(16);
+BENCHMARK(BM_SetAsideAndBringBack)->ArgName("entries")->Arg(1)->Arg(16);
 
 void BM_ClearNothing(benchmark::State& state) {
   for (auto _ : state) ERR_clear_error();

@@ -49,8 +49,7 @@ struct StaleOptions {
   bool openssl = false;
 };
 
-// --- Where it goes
-// --------------------------------------------------------------------------------
+// --- Where it goes ------------------------------------------------------------------------------
 
 int fail_to_write(const std::string& where, int sys_errno) {
   if (where.empty() && sys_errno == EPIPE) return kExitOk;  // As in `stale | head`.
@@ -103,8 +102,7 @@ std::string as_text(const stale::Report& report, const StaleOptions& options) {
                          options.verbose ? stale::Examples::kAll : stale::Examples::kFew);
 }
 
-// --- What to run
-// ----------------------------------------------------------------------------------
+// --- What to run --------------------------------------------------------------------------------
 
 bool matches_one(const stale::Scenario& scenario, std::span<const stale::Scenario> some) {
   return std::any_of(some.begin(), some.end(),
@@ -164,8 +162,7 @@ void say_what_failed(const stale::Report& report, const StaleOptions& options) {
   print_error(kCommand, stale::conclusion(report));
 }
 
-// --- Without a report
-// -----------------------------------------------------------------------------
+// --- Without a report ---------------------------------------------------------------------------
 
 // How many scenarios show the bug on this OpenSSL if nothing is done about it.
 std::size_t expected_failures(std::uint64_t seed) {
@@ -219,8 +216,7 @@ int run_stale(const StaleOptions& options) {
   return kExitFailure;
 }
 
-// --- The command line
-// -----------------------------------------------------------------------------
+// --- The command line ---------------------------------------------------------------------------
 
 // An option that takes one of a few words; `value` may be a list of them.
 template <typename Value>

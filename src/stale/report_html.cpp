@@ -87,8 +87,7 @@ std::string mark_class(const Cell& cell) {
   return fmt::format("mark {}{}", name_of(cell.verdict), cell.as_expected() ? "" : " unexpected");
 }
 
-// --- Above the matrix
-// -----------------------------------------------------------------------------
+// --- Above the matrix ---------------------------------------------------------------------------
 
 void add_header(Markup& out, const Report& report) {
   out.open("header");
@@ -154,8 +153,7 @@ void add_legend(Markup& out) {
   out.line_break();
 }
 
-// --- The matrix
-// -----------------------------------------------------------------------------------
+// --- The matrix ---------------------------------------------------------------------------------
 
 void add_term(Markup& out, std::string_view term, std::string_view description) {
   out.leaf("dt", {}, term);
@@ -269,8 +267,7 @@ void add_matrix(Markup& out, const Report& report, const Matrix& matrix) {
   out.line_break();
 }
 
-// --- Below it
-// -------------------------------------------------------------------------------------
+// --- Below it -----------------------------------------------------------------------------------
 
 void add_names(Markup& out, std::string_view title, const std::vector<Part>& parts) {
   out.leaf("h2", {}, title);

@@ -85,8 +85,7 @@ std::string explained(const Cell& cell, bool colour) {
   return fmt::format("{} {}", mark(&cell, colour), wrapped(cell.explain(), 4, 4));
 }
 
-// --- Legends
-// --------------------------------------------------------------------------------------
+// --- Legends ------------------------------------------------------------------------------------
 
 std::string legend_of_marks(bool colour) {
   std::string text;
@@ -119,8 +118,7 @@ std::string legend_of_columns(const Matrix& matrix) {
   return text;
 }
 
-// --- Blocks
-// ---------------------------------------------------------------------------------------
+// --- Blocks -------------------------------------------------------------------------------------
 
 std::string heading(const Block& block, bool colour) {
   const std::string name = printable(block.stack);
