@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "heddle/deadline.h"
+#include "heddle/error.h"
 
 namespace heddle {
 
@@ -25,16 +27,23 @@ struct IoResult {
 //
 // Fibers:   one fiber may wait for reading while another waits for writing. Only
 //   wait() parks: the TLS engine calls try_read() and try_write() from inside
-//   OpenSSL, where another fiber must not run.
+//   OpenSSL, where another fiber must not run. Parking there aborts.
 // Threads:  belongs to the thread of its runtime.
+// Errors:   what any of them throws comes out of the call of Stream that needed it, never
+//   through OpenSSL's frames, and the connection is over. An errno that is not enough can be
+//   completed by failure().
 class Transport {
  public:
   virtual ~Transport() = default;
 
   // Moves what it can at once: kBytes; kWouldBlock, after which wait() is worth
   // calling; kEnd, from try_read() only, at the end of the stream; or kFailed.
-  virtual IoResult try_read(std::span<std::byte> into) noexcept = 0;
-  virtual IoResult try_write(std::span<const std::byte> from) noexcept = 0;
+  // After kWouldBlock a write is repeated with the same bytes, and maybe more behind them.
+  virtual IoResult try_read(std::span<std::byte> into) = 0;
+  virtual IoResult try_write(std::span<const std::byte> from) = 0;
+
+  // What the last kFailed was, for a transport that knows more than its errno. Asked at once.
+  virtual std::optional<Error> failure() const { return std::nullopt; }
 
   // Parks the calling fiber until a retry is worthwhile. Wake-ups may be
   // spurious, so call it in a loop around the operation that would block.

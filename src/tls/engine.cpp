@@ -1,9 +1,13 @@
 // Reading OpenSSL's verdict on a call.
 #include "tls/engine.h"
 
+#include <new>
+#include <utility>
+
 #include <openssl/err.h>
 #include <openssl/sslerr.h>
 
+#include "base/interruption.h"
 #include "openssl/error.h"
 
 namespace heddle::tls {
@@ -25,11 +29,49 @@ Errc code_of(unsigned long openssl_code) {
   }
 }
 
+// Where an SSL object keeps a pointer to its engine.
+int engine_index() {
+  static const int index = [] {
+    const int made = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+    if (made < 0) throw std::bad_alloc();
+    return made;
+  }();
+  return index;
+}
+
 }  // namespace
 
-Engine::Engine(openssl::SslPtr ssl, Transport& transport) : link_(transport), ssl_(std::move(ssl)) {
-  BIO* const owned_by_ssl = make_bio(link_).release();
+Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
+    : state_(state), ssl_(std::move(ssl)) {
+  if (SSL_set_ex_data(ssl_.get(), engine_index(), this) != 1) throw std::bad_alloc();
+  BIO* const owned_by_ssl = bio.release();
   SSL_set_bio(ssl_.get(), owned_by_ssl, owned_by_ssl);
+}
+
+Engine* Engine::of(const SSL* ssl) noexcept {
+  return static_cast<Engine*>(SSL_get_ex_data(ssl, engine_index()));
+}
+
+Result<void> Engine::await_turn_slow(const char* name, Deadline deadline) {
+  while (in_call_) {
+    fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
+    if (scheduler == nullptr || scheduler->running() == nullptr ||
+        scheduler->running() == caller_) {
+      return Error{.code = Errc::kInvalid,
+                   .operation = "use of a TLS connection inside a callback of its own"};
+    }
+    const Wake wake = turns_.wait(deadline);
+    if (wake != Wake::kReady) return interruption(wake, name);
+  }
+  return {};
+}
+
+void Engine::keep_exception() noexcept {
+  if (!state_.thrown) state_.thrown = std::current_exception();
+}
+
+void Engine::rethrow() {
+  std::rethrow_exception(std::exchange(state_.thrown, nullptr));
 }
 
 Step Engine::classify(const char* name, int rc) const {
@@ -62,9 +104,13 @@ Error Engine::tls_error(const char* name) const {
 // An end of the transport in the middle of TLS is a truncation, whatever OpenSSL
 // calls it. errno is the word of a BIO that is not ours.
 Error Engine::transport_error(const char* name, int saved_errno) const {
-  if (link_.at_end()) return {.code = Errc::kTruncated, .operation = name};
-  const int failed = link_.failed_errno() != 0 ? link_.failed_errno() : saved_errno;
-  return {.code = Errc::kDisconnected, .sys_errno = failed, .operation = name};
+  if (state_.at_end) return {.code = Errc::kTruncated, .operation = name};
+  if (!state_.failure) {
+    return {.code = Errc::kDisconnected, .sys_errno = saved_errno, .operation = name};
+  }
+  Error error = *state_.failure;
+  if (*error.operation == '\0') error.operation = name;
+  return error;
 }
 
 }  // namespace heddle::tls

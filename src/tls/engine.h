@@ -3,12 +3,16 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <exception>
 #include <utility>
 
 #include "heddle/error.h"
 #include "heddle/error_queue.h"
 #include "heddle/isolation.h"
+#include "heddle/result.h"
+#include "heddle/wait_queue.h"
 
+#include "base/assert.h"
 #include "fiber/scheduler.h"
 #include "openssl/handles.h"
 #include "tls/link.h"
@@ -27,32 +31,71 @@ struct Step {
 // queue, as the runtime's Isolation says.
 class Engine {
  public:
-  // `transport` must outlive the engine.
-  Engine(openssl::SslPtr ssl, Transport& transport);
-  Engine(const Engine&) = delete;  // The BIO points into the engine.
+  // `ssl` reads and writes `bio`, which tells of itself in `state`; that must outlive the engine.
+  Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state);
+  Engine(const Engine&) = delete;  // Callbacks find the engine by its SSL.
   Engine& operator=(const Engine&) = delete;
   ~Engine() = default;
 
+  // The engine of an SSL object, or null if it is not one of ours.
+  static Engine* of(const SSL* ssl) noexcept;
+
   // Calls `op(ssl)`, which returns what the OpenSSL function returned, and says
   // what to do next. Does not park, but callbacks that OpenSSL calls may.
+  // Precondition: no fiber is inside a call, see await_turn().
   template <typename Op>
   Step call(const char* name, Op&& op) {
-    QueueScope queue;
+    const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
+    const Turn turn(*this, scheduler);
+    const QueueScope queue(scheduler);
     errno = 0;
     const int rc = op(ssl_.get());
     // Most calls succeed, and what they leave in the queue ends with the scope.
     return rc > 0 ? Step{Step::Kind::kDone} : classify(name, rc);
   }
 
+  // Parks while another fiber is inside a call, that is to say has parked in one of its callbacks.
+  // OpenSSL's objects take one at a time. Fails with kInvalid if that fiber is the caller, from
+  // such a callback, or if there is no fiber to park; with kTimedOut and kCancelled.
+  Result<void> await_turn(const char* name, Deadline deadline) {
+    return in_call_ ? await_turn_slow(name, deadline) : Result<void>();
+  }
+
+  // For what a callback throws: kept until OpenSSL has returned. The first one counts.
+  void keep_exception() noexcept;
+  bool has_exception() const noexcept { return state_.thrown != nullptr; }
+  // Precondition: has_exception().
+  [[noreturn]] void rethrow();
+
   SSL* ssl() const noexcept { return ssl_.get(); }
-  Link& link() noexcept { return link_; }
-  const Link& link() const noexcept { return link_; }
 
  private:
+  // Turn is a fiber's stay inside OpenSSL.
+  class Turn {
+   public:
+    Turn(Engine& engine, const fiber::Scheduler* scheduler) noexcept : engine_(engine) {
+      HEDDLE_ASSERT(!engine.in_call_);
+      engine_.in_call_ = true;
+      engine_.caller_ = scheduler != nullptr ? scheduler->running() : nullptr;
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn() {
+      engine_.in_call_ = false;
+      if (!engine_.turns_.empty()) [[unlikely]]
+        engine_.turns_.wake_one();
+    }
+
+   private:
+    Engine& engine_;
+  };
+
   // QueueScope is what the isolation policy does around one call.
   class QueueScope {
    public:
-    QueueScope() noexcept {
+    explicit QueueScope(const fiber::Scheduler* scheduler) noexcept
+        : isolation_(scheduler != nullptr ? scheduler->isolation() : Isolation::kIsolated),
+          thread_(scheduler != nullptr ? scheduler->error_queue() : ThreadErrorQueue()) {
       if (isolation_ == Isolation::kShared || thread_.empty()) return;
       if (isolation_ == Isolation::kIsolated) {
         saved_ = thread_.set_aside();
@@ -71,20 +114,21 @@ class Engine {
     }
 
    private:
-    fiber::Scheduler* const scheduler_ = fiber::Scheduler::current_or_null();
-    const Isolation isolation_ =
-        scheduler_ != nullptr ? scheduler_->isolation() : Isolation::kIsolated;
-    ThreadErrorQueue thread_ =
-        scheduler_ != nullptr ? scheduler_->error_queue() : ThreadErrorQueue();
+    const Isolation isolation_;
+    ThreadErrorQueue thread_;
     ErrorQueue saved_;
   };
 
+  Result<void> await_turn_slow(const char* name, Deadline deadline);
   Step classify(const char* name, int rc) const;
   Error tls_error(const char* name) const;
   Error transport_error(const char* name, int saved_errno) const;
 
-  Link link_;
-  openssl::SslPtr ssl_;  // After link_: freed first, as its BIO points there.
+  BioState& state_;
+  openssl::SslPtr ssl_;
+  bool in_call_ = false;
+  const fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
+  WaitQueue turns_;
 };
 
 }  // namespace heddle::tls

@@ -92,14 +92,32 @@ IoResult Link::read(std::span<std::byte> into) noexcept {
   return {IoResult::Kind::kBytes, count};
 }
 
+// Asks the transport. It is somebody else's code: what it throws waits in state_ until OpenSSL
+// has returned.
+template <typename Try>
+IoResult Link::attempt(const char* what, Try attempt) noexcept {
+  const fiber::NoParkScope no_park(what);
+  IoResult io{IoResult::Kind::kFailed};
+  try {
+    io = attempt();
+    if (io.kind != IoResult::Kind::kFailed) return io;
+    state_.failure = transport_.failure();
+  } catch (...) {  // tidy: thrown again by Engine::rethrow().
+    if (!state_.thrown) state_.thrown = std::current_exception();
+  }
+  if (!state_.failure) {
+    state_.failure = Error{.code = Errc::kDisconnected, .sys_errno = io.sys_errno};
+  }
+  return io;
+}
+
 IoResult Link::fill() noexcept {
-  if (at_end_) return {IoResult::Kind::kEnd};
+  if (state_.at_end) return {IoResult::Kind::kEnd};
   const std::span<std::byte> buffer = buffers().claim_input(*this);
-  const fiber::NoParkScope no_park("a transport's try_read() called by OpenSSL");
-  const IoResult io = transport_.try_read(buffer);
+  const IoResult io = attempt("a transport's try_read() called by OpenSSL",
+                              [&] { return transport_.try_read(buffer); });
   if (io.kind == IoResult::Kind::kBytes) input_ = buffer.first(io.bytes);
-  if (io.kind == IoResult::Kind::kEnd) at_end_ = true;
-  if (io.kind == IoResult::Kind::kFailed) failed_errno_ = io.sys_errno;
+  if (io.kind == IoResult::Kind::kEnd) state_.at_end = true;
   return io;
 }
 
@@ -125,14 +143,12 @@ std::size_t Link::output_bytes() const noexcept {
 }
 
 IoResult Link::send(std::span<const std::byte>& from) noexcept {
-  const fiber::NoParkScope no_park("a transport's try_write()");
   IoResult io{IoResult::Kind::kBytes};
   while (!from.empty() && io.kind == IoResult::Kind::kBytes) {
-    io = transport_.try_write(from);
+    io = attempt("a transport's try_write()", [&] { return transport_.try_write(from); });
     if (io.kind == IoResult::Kind::kBytes) from = from.subspan(io.bytes);
   }
   if (io.kind == IoResult::Kind::kFailed) {
-    failed_errno_ = io.sys_errno;
     output_broken_ = true;
     from = {};  // Nobody will ever take the rest.
   }
@@ -205,7 +221,7 @@ long bio_ctrl(BIO* bio, int command, long /*number*/, void* /*pointer*/) {
     case BIO_CTRL_FLUSH:
       return 1;  // What is collected is sent when OpenSSL has returned.
     case BIO_CTRL_EOF:
-      return link_of(bio).at_end() ? 1 : 0;  // Tells a cut connection from a failed read.
+      return link_of(bio).state().at_end ? 1 : 0;  // Tells a cut connection from a failed read.
     default:
       return 0;
   }

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstddef>
+#include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "heddle/error.h"
 #include "heddle/transport.h"
 
 #include "openssl/handles.h"
@@ -14,6 +17,13 @@
 namespace heddle::tls {
 
 class ThreadBuffers;
+
+// BioState is what a BIO of ours knows of a failure and has no words for in OpenSSL's.
+struct BioState {
+  bool at_end = false;           // The end has been read: there is nothing more to come.
+  std::optional<Error> failure;  // Of the transport, and OpenSSL was told that there is one.
+  std::exception_ptr thrown;  // By a transport or a callback: OpenSSL's frames are no way for it.
+};
 
 // Link lets OpenSSL read and write without ever waiting.
 //
@@ -34,16 +44,13 @@ class Link {
 
   Transport& transport() const noexcept { return transport_; }
 
-  // The transport's end has been read: there is nothing more to come.
-  bool at_end() const noexcept { return at_end_; }
-  // errno of the transport failure that OpenSSL was told of, or 0.
-  int failed_errno() const noexcept { return failed_errno_; }
+  BioState& state() noexcept { return state_; }
 
   // Bytes that OpenSSL has written and the transport has not taken.
   std::size_t output_bytes() const noexcept;
 
   // Offers them to the transport. kWouldBlock: some are left. kBytes: none is.
-  // kFailed, once: they are dropped, and so is what OpenSSL writes from then on.
+  // kFailed, once: they are dropped, and so is what OpenSSL writes from then on; state() says why.
   IoResult flush() noexcept;
 
   // Reads ahead, unless bytes are left over. kWouldBlock: there are none.
@@ -59,12 +66,13 @@ class Link {
   ThreadBuffers& buffers() const;
   IoResult fill() noexcept;
   IoResult send(std::span<const std::byte>& from) noexcept;
+  template <typename Try>
+  IoResult attempt(const char* what, Try attempt) noexcept;
 
   Transport& transport_;
   // The thread's, from the first use on. Shared, since a link may outlive the thread.
   mutable std::shared_ptr<ThreadBuffers> buffers_;
-  bool at_end_ = false;
-  int failed_errno_ = 0;
+  BioState state_;
   bool output_broken_ = false;         // The transport failed to write: output is dropped.
   std::span<std::byte> input_;         // Read and not asked for yet, wherever it lies.
   std::vector<std::byte> kept_input_;  // Where it lies when the shared buffer was needed.

@@ -24,11 +24,19 @@ Stream::Impl::Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState>
                    Transport& transport, std::unique_ptr<Transport> owned)
     : owned_transport_(std::move(owned)),
       context_(std::move(context)),
-      engine_(std::move(ssl), transport) {}
+      link_(transport),
+      engine_(std::move(ssl), tls::make_bio(link_), link_.state()) {}
 
 Error Stream::Impl::fail(const Error& error) {
   failure_ = error;
   return error;
+}
+
+// Whatever threw left OpenSSL with half a truth.
+void Stream::Impl::rethrow() {
+  fail({.code = Errc::kDisconnected, .operation = "an exception of a transport or a callback"});
+  (void)link_.flush();
+  engine_.rethrow();
 }
 
 Error Stream::Impl::fail_writing(const Error& error) {
@@ -46,26 +54,26 @@ Wake Stream::Impl::wait(Interest interest, Deadline deadline) {
   Direction& first = interest == Interest::kWrite ? writable_ : readable_;
   if (first.waiting) return first.others.wait(deadline);
   Direction& second = interest == Interest::kReadOrWrite ? writable_ : first;
-  first.waiting = second.waiting = true;
-  const Wake wake = engine_.link().transport().wait(interest, deadline);
-  first.waiting = second.waiting = false;
-  first.others.wake_all();
-  second.others.wake_all();
-  return wake;
+  const Waiting here(first, second);
+  return link_.transport().wait(interest, deadline);
 }
 
 // Offers the output to the transport without waiting for it.
 Result<void> Stream::Impl::offer_output(const char* name) {
-  const IoResult io = engine_.link().flush();
+  const IoResult io = link_.flush();
   if (io.kind != IoResult::Kind::kFailed) return {};
-  return fail_writing({.code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = name});
+  if (engine_.has_exception()) [[unlikely]]
+    rethrow();
+  Error error = *link_.state().failure;
+  if (*error.operation == '\0') error.operation = name;
+  return fail_writing(error);
 }
 
 Result<void> Stream::Impl::drain_output(const char* name, Deadline deadline,
                                         std::size_t until_bytes) {
-  while (engine_.link().output_bytes() > until_bytes) {
+  while (link_.output_bytes() > until_bytes) {
     if (const auto offered = offer_output(name); !offered) return offered;
-    if (engine_.link().output_bytes() <= until_bytes) break;
+    if (link_.output_bytes() <= until_bytes) break;
     const Wake wake = wait(Interest::kWrite, deadline);
     if (wake != Wake::kReady) return interruption(wake, name);
   }
@@ -77,19 +85,22 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
                                  OnWriteFailure on_write_failure, Op op) {
   for (;;) {
     if (failure_) return *failure_;
-    if (engine_.link().output_bytes() > kOutputBytesMax) [[unlikely]] {
+    if (link_.output_bytes() > kOutputBytesMax) [[unlikely]] {
       const auto room = drain_output(name, deadline, kOutputBytesMax);
       if (!room && on_write_failure == OnWriteFailure::kFail) return room.error();
       if (!room && room.error().code != Errc::kDisconnected) return room.error();
     }
+    if (const auto turn = engine_.await_turn(name, deadline); !turn) return turn.error();
     const tls::Step step = engine_.call(name, op);
+    if (engine_.has_exception()) [[unlikely]]
+      rethrow();
     switch (step.kind) {
       case tls::Step::Kind::kDone:
         return true;
       case tls::Step::Kind::kEnd:
         return false;
       case tls::Step::Kind::kFailed:
-        (void)engine_.link().flush();  // The alert that says why. The failure stands anyway.
+        (void)link_.flush();  // The alert that says why. The failure stands anyway.
         return fail(step.error);
       case tls::Step::Kind::kWantRead:
       case tls::Step::Kind::kWantWrite:
@@ -98,7 +109,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
     // What OpenSSL wants is not what we asked of it: a read may have to write.
     const Result<void> offered = offer_output(name);
     if (!offered && on_write_failure == OnWriteFailure::kFail) return offered.error();
-    const bool pending = engine_.link().output_bytes() > 0;
+    const bool pending = link_.output_bytes() > 0;
     const Interest interest = step.kind == tls::Step::Kind::kWantWrite ? Interest::kWrite
                               : pending                                ? Interest::kReadOrWrite
                                                                        : Interest::kRead;
@@ -110,7 +121,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
 // A server has nothing to do before the client speaks, and OpenSSL would take 40 KiB
 // to find that out: many may connect and never speak.
 Result<void> Stream::Impl::await_client(const char* name, Deadline deadline) {
-  while (engine_.link().prefetch().kind == IoResult::Kind::kWouldBlock) {
+  while (link_.prefetch().kind == IoResult::Kind::kWouldBlock) {
     const Wake wake = wait(Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, name);
   }
@@ -202,7 +213,7 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
 Result<void> Stream::Impl::close(Deadline deadline) {
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
-  return finish_and_drain(engine_.link().transport(), deadline);
+  return finish_and_drain(link_.transport(), deadline);
 }
 
 Result<std::unique_ptr<Stream>> Stream::create(const Context& context,
@@ -266,7 +277,7 @@ Result<void> Stream::close(Deadline deadline) {
 }
 
 Transport& Stream::transport() noexcept {
-  return impl_->engine().link().transport();
+  return impl_->transport();
 }
 
 SSL* Stream::native_handle() const noexcept {

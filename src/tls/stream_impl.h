@@ -36,6 +36,7 @@ class Stream::Impl {
   Result<void> close(Deadline deadline);
 
   tls::Engine& engine() noexcept { return engine_; }
+  Transport& transport() const noexcept { return link_.transport(); }
 
  private:
   // Repeats `op` until OpenSSL is done with it, parking whenever it wants the
@@ -59,6 +60,7 @@ class Stream::Impl {
   Wake wait(Interest interest, Deadline deadline);
 
   Error fail(const Error& error);
+  [[noreturn]] void rethrow();
   Error fail_writing(const Error& error);
 
   // One way of the transport, for which one fiber waits at a time.
@@ -67,9 +69,29 @@ class Stream::Impl {
     WaitQueue others;
   };
 
+  // Waiting is a fiber's wait for both of its directions, which may be the same one.
+  class Waiting {
+   public:
+    Waiting(Direction& first, Direction& second) : first_(first), second_(second) {
+      first_.waiting = second_.waiting = true;
+    }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    ~Waiting() {
+      first_.waiting = second_.waiting = false;
+      first_.others.wake_all();
+      second_.others.wake_all();
+    }
+
+   private:
+    Direction& first_;
+    Direction& second_;
+  };
+
   std::unique_ptr<Transport> owned_transport_;  // Before engine_, which uses it.
   std::shared_ptr<const tls::ContextState> context_;
-  tls::Engine engine_;
+  tls::Link link_;
+  tls::Engine engine_;                  // After link_: freed first, as its BIO points there.
   std::optional<Error> failure_;        // Of the connection: final for all calls.
   std::optional<Error> write_failure_;  // The peer may have part of a write: no more of them.
   bool write_ended_ = false;            // close_notify is sent, or never will be.

@@ -75,7 +75,7 @@ class ErrorIsolationSim : public testing::TestWithParam<std::tuple<Isolation, st
   Context client_context_ = test::client_context();
   sim::World world_{std::get<1>(GetParam()), isolation()};
   sim::Pipe pipe_{world_};
-  std::unique_ptr<tls::Engine> server_;
+  std::unique_ptr<test::RawEngine> server_;
   std::unique_ptr<Stream> client_;
 };
 

@@ -101,8 +101,8 @@ openssl::BioPtr make_direct_bio(Transport& transport, WhenBlocked when_blocked) 
   return bio;
 }
 
-std::unique_ptr<tls::Engine> make_raw_engine(const Context& context, Transport& transport,
-                                             WhenBlocked when_blocked) {
+std::unique_ptr<RawEngine> make_raw_engine(const Context& context, Transport& transport,
+                                           WhenBlocked when_blocked) {
   openssl::SslPtr ssl(SSL_new(context.native_handle()));
   HEDDLE_ASSERT(ssl);
   if (context.role() == Role::kServer) {
@@ -110,10 +110,7 @@ std::unique_ptr<tls::Engine> make_raw_engine(const Context& context, Transport& 
   } else {
     SSL_set_connect_state(ssl.get());
   }
-  auto engine = std::make_unique<tls::Engine>(std::move(ssl), transport);
-  BIO* const owned_by_ssl = make_direct_bio(transport, when_blocked).release();
-  SSL_set_bio(engine->ssl(), owned_by_ssl, owned_by_ssl);
-  return engine;
+  return std::make_unique<RawEngine>(std::move(ssl), make_direct_bio(transport, when_blocked));
 }
 
 void leave_entry(Leak leak) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "heddle/tls/context.h"
 #include "heddle/transport.h"
 
 #include "openssl/handles.h"
 #include "tls/engine.h"
+#include "tls/link.h"
 
 namespace heddle::test {
 
@@ -20,9 +22,16 @@ enum class WhenBlocked : bool {
 
 openssl::BioPtr make_direct_bio(Transport& transport, WhenBlocked when_blocked);
 
+// An engine whose BIO is of no kind that it knows.
+class RawEngine : private tls::BioState, public tls::Engine {
+ public:
+  RawEngine(openssl::SslPtr ssl, openssl::BioPtr bio)
+      : tls::Engine(std::move(ssl), std::move(bio), static_cast<tls::BioState&>(*this)) {}
+};
+
 // An engine whose SSL reads and writes `transport` by a direct BIO.
-std::unique_ptr<tls::Engine> make_raw_engine(const Context& context, Transport& transport,
-                                             WhenBlocked when_blocked);
+std::unique_ptr<RawEngine> make_raw_engine(const Context& context, Transport& transport,
+                                           WhenBlocked when_blocked);
 
 // Repeats `op` as OpenSSL asks, waiting outside of it.
 template <typename Op>
