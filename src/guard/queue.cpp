@@ -6,7 +6,9 @@
 namespace heddle::guard {
 namespace {
 
-// struct err_state_st of OpenSSL 3.0 to 3.6. Copied, because the headers of 4.0 do not have it, and
+constexpr int kFlagClear = 0x02;  // ERR_FLAG_CLEAR.
+
+// struct err_state_st of OpenSSL 3.0 to 3.6. Copied, as its flag is, because the headers of 4.0 do not have it, and
 // the OpenSSL that is watched need not be the one that this is compiled with.
 struct State {
   std::array<int, kEntriesMax> flags;
@@ -23,6 +25,7 @@ struct State {
 };
 #if OPENSSL_VERSION_MAJOR == 3 && !defined(OPENSSL_NO_DEPRECATED_3_0)
 static_assert(sizeof(State) == sizeof(err_state_st));
+static_assert(kFlagClear == ERR_FLAG_CLEAR);
 #endif
 
 const char* or_empty(const char* text) {
@@ -41,7 +44,7 @@ Entries read_state(const State& state) {
   while (slot != top) {
     slot = (slot + 1) % kEntriesMax;
     // Such entries are dead: OpenSSL skips them. A successful RSA decryption leaves one.
-    if ((state.flags[slot] & ERR_FLAG_CLEAR) != 0) continue;
+    if ((state.flags[slot] & kFlagClear) != 0) continue;
     found.entries[found.count++] = {.code = state.codes[slot],
                                     .file = or_empty(state.file[slot]),
                                     .line = state.line[slot],

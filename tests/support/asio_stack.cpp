@@ -180,7 +180,7 @@ class AsioConnection final : public stale::Connection {
     const std::string host(endpoint.server_name);
     SSL_set_tlsext_host_name(native_handle(), host.c_str());
     // Not by Asio's host_name_verification, which is lost when others set a verify callback.
-    SSL_set1_host(native_handle(), host.c_str());
+    X509_VERIFY_PARAM_set1_host(SSL_get0_param(native_handle()), host.data(), host.size());
   }
 
   Outcome handshake() override {

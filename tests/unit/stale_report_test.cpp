@@ -265,7 +265,7 @@ TEST(StaleJsonTest, HoldsEveryFieldOfACell) {
   EXPECT_EQ("neighbour", first["left_by"]["fiber"]);
   EXPECT_EQ("PEM_read_bio_X509", first["left_by"]["operation"]);
   EXPECT_EQ(42, first["left_by"]["line"]);
-  EXPECT_EQ(report.cells[0].explain(), first["explanation"]);
+  EXPECT_EQ(report.cells[0].explain(), first["explanation"].get<std::string>());
 }
 
 TEST(StaleJsonTest, TotalsAreOfEachStack) {
