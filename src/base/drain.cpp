@@ -19,8 +19,8 @@ Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
       case IoResult::Kind::kEnd:
         return {};
       case IoResult::Kind::kFailed:
-        return Error{
-            .code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = kOperation};
+        return transport.failure().value_or(Error{
+            .code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = kOperation});
       case IoResult::Kind::kBytes:
         total += io.bytes;
         continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <utility>
@@ -18,6 +19,9 @@
 #include "tls/link.h"
 
 namespace heddle::tls {
+
+// As much as one SSL_write_ex() takes: four records, sent by one system call.
+inline constexpr std::size_t kWriteBytesMax = std::size_t{64} * 1024;
 
 // Step is the outcome of one OpenSSL call: over, or to be called again.
 struct Step {
@@ -60,6 +64,9 @@ class Engine {
   Result<void> await_turn(const char* name, Deadline deadline) {
     return in_call_ ? await_turn_slow(name, deadline) : Result<void>();
   }
+
+  // Whether a fiber is inside a call. Another one that cannot wait must come back later.
+  bool busy() const noexcept { return in_call_; }
 
   // For what a callback throws: kept until OpenSSL has returned. The first one counts.
   void keep_exception() noexcept;

@@ -25,16 +25,35 @@ class ThreadBuffers {
     return buffers;
   }
 
-  // Hands the read buffer to `link`; what the last owner has left there moves out.
-  std::span<std::byte> claim_input(Link& link) {
-    if (input_owner_ != nullptr && input_owner_ != &link && !input_owner_->input_.empty()) {
-      Link& owner = *input_owner_;
-      owner.kept_input_.assign(owner.input_.begin(), owner.input_.end());
-      owner.input_ = owner.kept_input_;
+  // Loan is the time in which a transport reads into a buffer for `link`: the shared one, out of
+  // which the last owner's bytes have moved. A transport that is made of TLS itself reads another
+  // link meanwhile; the shared buffer is taken then, and that link gets memory of its own.
+  class Loan {
+   public:
+    Loan(ThreadBuffers& lender, Link& link)
+        : lender_(lender),
+          is_shared_(!lender.input_lent_),
+          buffer_(is_shared_ ? lender.claim_input(link) : own_buffer(link)) {
+      lender.input_lent_ = true;
     }
-    input_owner_ = &link;
-    return input_;
-  }
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+    ~Loan() {
+      if (is_shared_) lender_.input_lent_ = false;
+    }
+
+    std::span<std::byte> buffer() const noexcept { return buffer_; }
+
+   private:
+    static std::span<std::byte> own_buffer(Link& link) {
+      link.kept_input_.resize(kRecordBytes);
+      return link.kept_input_;
+    }
+
+    ThreadBuffers& lender_;
+    const bool is_shared_;
+    const std::span<std::byte> buffer_;
+  };
 
   // Room for `bytes` more of `link`'s output, or nothing.
   std::byte* claim_output(Link& link, std::size_t bytes) noexcept {
@@ -62,7 +81,18 @@ class ThreadBuffers {
   std::span<std::byte> gather() noexcept { return gather_; }
 
  private:
+  std::span<std::byte> claim_input(Link& link) {
+    if (input_owner_ != nullptr && input_owner_ != &link && !input_owner_->input_.empty()) {
+      Link& owner = *input_owner_;
+      owner.kept_input_.assign(owner.input_.begin(), owner.input_.end());
+      owner.input_ = owner.kept_input_;
+    }
+    input_owner_ = &link;
+    return input_;
+  }
+
   Link* input_owner_ = nullptr;
+  bool input_lent_ = false;
   Link* output_owner_ = nullptr;
   std::size_t output_used_ = 0;
   std::array<std::byte, kBytes> input_;
@@ -113,10 +143,14 @@ IoResult Link::attempt(const char* what, Try attempt) noexcept {
 
 IoResult Link::fill() noexcept {
   if (state_.at_end) return {IoResult::Kind::kEnd};
-  const std::span<std::byte> buffer = buffers().claim_input(*this);
-  const IoResult io = attempt("a transport's try_read() called by OpenSSL",
-                              [&] { return transport_.try_read(buffer); });
-  if (io.kind == IoResult::Kind::kBytes) input_ = buffer.first(io.bytes);
+  ThreadBuffers& shared = buffers();
+  const IoResult io = attempt("a transport's try_read() called by OpenSSL", [&] {
+    const ThreadBuffers::Loan loan(shared, *this);
+    const IoResult read = transport_.try_read(loan.buffer());
+    if (read.kind == IoResult::Kind::kBytes) input_ = loan.buffer().first(read.bytes);
+    return read;
+  });
+  if (input_.empty() && kept_input_.capacity() != 0) kept_input_ = {};
   if (io.kind == IoResult::Kind::kEnd) state_.at_end = true;
   return io;
 }

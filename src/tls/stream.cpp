@@ -11,12 +11,14 @@
 namespace heddle {
 namespace {
 
-// As much as one SSL_write_ex() takes: four records, sent by one system call.
-constexpr std::size_t kWriteBytesMax = std::size_t{64} * 1024;
+using tls::kWriteBytesMax;
 
 // Output that the transport does not take, beyond which reading stops: a peer that
 // asks for answers (KeyUpdate) and does not read them must not fill our memory.
 constexpr std::size_t kOutputBytesMax = std::size_t{256} * 1024;
+
+constexpr Error kAnException{.code = Errc::kDisconnected,
+                             .operation = "an exception of a transport or a callback"};
 
 }  // namespace
 
@@ -34,7 +36,7 @@ Error Stream::Impl::fail(const Error& error) {
 
 // Whatever threw left OpenSSL with half a truth.
 void Stream::Impl::rethrow() {
-  fail({.code = Errc::kDisconnected, .operation = "an exception of a transport or a callback"});
+  fail(kAnException);
   (void)link_.flush();
   engine_.rethrow();
 }
@@ -55,7 +57,12 @@ Wake Stream::Impl::wait(Interest interest, Deadline deadline) {
   if (first.waiting) return first.others.wait(deadline);
   Direction& second = interest == Interest::kReadOrWrite ? writable_ : first;
   const Waiting here(first, second);
-  return link_.transport().wait(interest, deadline);
+  try {
+    return link_.transport().wait(interest, deadline);
+  } catch (...) {  // tidy: thrown on, and the connection is over.
+    if (!failure_) fail(kAnException);
+    throw;
+  }
 }
 
 // Offers the output to the transport without waiting for it.
@@ -82,7 +89,7 @@ Result<void> Stream::Impl::drain_output(const char* name, Deadline deadline,
 
 template <typename Op>
 Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
-                                 OnWriteFailure on_write_failure, Op op) {
+                                 OnWriteFailure on_write_failure, Op op, Until until) {
   for (;;) {
     if (failure_) return *failure_;
     if (link_.output_bytes() > kOutputBytesMax) [[unlikely]] {
@@ -109,6 +116,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
     // What OpenSSL wants is not what we asked of it: a read may have to write.
     const Result<void> offered = offer_output(name);
     if (!offered && on_write_failure == OnWriteFailure::kFail) return offered.error();
+    if (until == Until::kDoneOrWritable && writable()) return true;
     const bool pending = link_.output_bytes() > 0;
     const Interest interest = step.kind == tls::Step::Kind::kWantWrite ? Interest::kWrite
                               : pending                                ? Interest::kReadOrWrite
@@ -143,6 +151,42 @@ Result<void> Stream::Impl::handshake(Deadline deadline) {
   return {};
 }
 
+bool Stream::Impl::writable() const noexcept {
+  const SSL* const ssl = engine_.ssl();
+  return !engine_.busy() && SSL_in_init(ssl) == 0 &&
+         SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE && link_.output_bytes() == 0;
+}
+
+Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
+  if (interest != Interest::kRead && writable()) return true;
+  // A KeyUpdate that the peer has asked for goes out with the next handshake message, so to say:
+  // SSL_do_handshake() alone does not know of it.
+  const auto begin_key_update = [](SSL* ssl) {
+    const int type = SSL_get_key_update_type(ssl);
+    if (type != SSL_KEY_UPDATE_NONE && SSL_in_init(ssl) == 0) (void)SSL_key_update(ssl, type);
+  };
+  if (interest == Interest::kWrite) {
+    const auto shaken = drive("SSL_do_handshake", deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
+      begin_key_update(ssl);
+      return SSL_do_handshake(ssl);
+    });
+    if (!shaken) return shaken;
+    if (!*shaken) return fail_writing({.code = Errc::kDisconnected, .operation = "SSL_write"});
+    if (const auto sent = drain_output("SSL_write", deadline); !sent) return sent.error();
+    return true;
+  }
+  const auto peek = [&](SSL* ssl) {
+    std::byte byte{};
+    std::size_t count = 0;
+    if (interest == Interest::kReadOrWrite) begin_key_update(ssl);
+    return SSL_peek_ex(ssl, &byte, sizeof(byte), &count);
+  };
+  const auto until = interest == Interest::kRead ? Until::kDone : Until::kDoneOrWritable;
+  const auto open = drive("SSL_peek", deadline, OnWriteFailure::kGoOn, peek, until);
+  fiber::breathe();
+  return open;
+}
+
 Result<std::size_t> Stream::Impl::read(std::span<std::byte> into, Deadline deadline) {
   return read_with(SSL_read_ex, "SSL_read", into, deadline);
 }
@@ -172,9 +216,12 @@ Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pie
   tls::Pieces rest(pieces);
   while (!rest.empty()) {
     std::size_t count = 0;
-    // Gathered again at each try: other fibers use the buffer while this one waits.
+    // Gathered again at each try: other fibers use the buffer while this one waits. So they do
+    // while a callback of the handshake waits, after which SSL_write_ex() goes on with the bytes.
     const Result<bool> open = drive(kName, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
-      const auto chunk = rest.front(kWriteBytesMax, tls::gather_buffer());
+      const bool shaking = SSL_in_init(ssl) != 0;
+      const auto chunk =
+          rest.front(kWriteBytesMax, shaking ? std::span<std::byte>() : tls::gather_buffer());
       return SSL_write_ex(ssl, chunk.data(), chunk.size(), &count);
     });
     if (!open) return failure_ ? *failure_ : fail_writing(open.error());
@@ -213,6 +260,7 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
 Result<void> Stream::Impl::close(Deadline deadline) {
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
+  if (failure_) (void)drain_output("close", deadline);  // An alert that had to wait.
   return finish_and_drain(link_.transport(), deadline);
 }
 

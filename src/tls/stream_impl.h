@@ -35,6 +35,24 @@ class Stream::Impl {
   Result<void> shutdown_write(Deadline deadline);
   Result<void> close(Deadline deadline);
 
+  // What StreamTransport is made of. These three never park, and no callback runs in the first two,
+  // which do no more than take what is decrypted and encrypt what is given: the rest is left to
+  // await(). Encrypted bytes stay in the link until flush() has sent them.
+  IoResult take(std::span<std::byte> into);
+  IoResult encrypt(std::span<const std::byte> from);
+  IoResult flush();
+
+  // Parks until take() has bytes (kRead), encrypt() would take some and flush() has nothing left
+  // (kWrite), or either. Returns false at the peer's end. An interruption leaves all as it was.
+  Result<bool> await(Interest interest, Deadline deadline);
+
+  // Sends close_notify and the transport's end as far as that is possible without waiting. Returns
+  // whether it is done; if not, to be repeated after await(kWrite).
+  bool try_end();
+
+  const std::optional<Error>& failure() const noexcept { return failure_; }
+  const std::optional<Error>& write_failure() const noexcept { return write_failure_; }
+
   tls::Engine& engine() noexcept { return engine_; }
   Transport& transport() const noexcept { return link_.transport(); }
 
@@ -46,8 +64,10 @@ class Stream::Impl {
   // When the transport fails to take output, a reader goes on: the peer may have
   // sent its answer before it went away.
   enum class OnWriteFailure : bool { kFail, kGoOn };
+  enum class Until : bool { kDone, kDoneOrWritable };
   template <typename Op>
-  Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure, Op op);
+  Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure, Op op,
+                     Until until = Until::kDone);
 
   using ReadFunction = int (*)(SSL* ssl, void* into, std::size_t size, std::size_t* count);
   Result<std::size_t> read_with(ReadFunction function, const char* name, std::span<std::byte> into,
@@ -58,6 +78,9 @@ class Stream::Impl {
   // Parks until at most `until_bytes` of output are left.
   Result<void> drain_output(const char* name, Deadline deadline, std::size_t until_bytes = 0);
   Wake wait(Interest interest, Deadline deadline);
+
+  // Whether a write would have nothing to do before it.
+  bool writable() const noexcept;
 
   Error fail(const Error& error);
   [[noreturn]] void rethrow();

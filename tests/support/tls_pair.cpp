@@ -4,6 +4,8 @@
 #include <map>
 #include <string>
 
+#include "heddle/fiber.h"
+
 #include "base/assert.h"
 
 namespace heddle::test {
@@ -37,6 +39,12 @@ std::unique_ptr<Stream> server(const Context& context, Transport& transport) {
 
 std::span<const std::byte> bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
+}
+
+void together(std::initializer_list<std::function<void()>> entries) {
+  scope([&](Scope& fibers) {
+    for (const auto& entry : entries) (void)fibers.spawn("side", entry).value();
+  });
 }
 
 std::string read_text(Stream& stream, std::size_t count, Deadline deadline) {

@@ -2,6 +2,9 @@
 // run time so that no certificate can expire under the tests.
 #pragma once
 
+#include <functional>
+#include <initializer_list>
+
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/stream.h"
@@ -21,6 +24,9 @@ std::unique_ptr<Stream> client(const Context& context, Transport& transport);
 std::unique_ptr<Stream> server(const Context& context, Transport& transport);
 
 std::span<const std::byte> bytes(std::string_view text);
+
+// Runs each entry in a fiber of its own, and returns when all have ended.
+void together(std::initializer_list<std::function<void()>> entries);
 
 // Reads exactly `count` bytes. Throws what read() fails with.
 std::string read_text(Stream& stream, std::size_t count, Deadline deadline);

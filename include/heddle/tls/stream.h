@@ -106,6 +106,7 @@ class Stream {
   SSL* native_handle() const noexcept;
 
  private:
+  friend class StreamTransport;
   class Impl;
   explicit Stream(std::unique_ptr<Impl> impl);
 
