@@ -2,6 +2,7 @@
 #pragma once
 
 #include "heddle/address.h"
+#include "heddle/callback_transport.h"
 #include "heddle/deadline.h"
 #include "heddle/error.h"
 #include "heddle/fiber.h"
@@ -16,5 +17,6 @@
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/stream.h"
+#include "heddle/tls/stream_transport.h"
 #include "heddle/transport.h"
 #include "heddle/wait_queue.h"

@@ -1,0 +1,138 @@
+// Two functions that wait, made to look like a transport that can say "not now".
+#include "heddle/callback_transport.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "heddle/fiber.h"
+
+#include "base/assert.h"
+#include "fiber/no_park.h"
+#include "fiber/scheduler.h"
+
+namespace heddle {
+namespace {
+
+constexpr std::size_t kInputBytes = std::size_t{16} * 1024;    // About a record.
+constexpr std::size_t kOutputBytes = std::size_t{128} * 1024;  // Several.
+
+constexpr Error kThrew{.code = Errc::kDisconnected,
+                       .operation = "an exception of a transport's function"};
+
+// Whether `error` says no more than that the wait for it was to end.
+bool is_interruption(const Error& error, Deadline deadline) {
+  const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
+  const bool in_fiber = scheduler != nullptr && scheduler->running() != nullptr;
+  if (error.code == Errc::kCancelled) return in_fiber && this_fiber::cancelled();
+  if (error.code != Errc::kTimedOut || deadline.is_never()) return false;
+  return scheduler == nullptr || scheduler->now() >= deadline.time();
+}
+
+Wake interruption_of(const Error& error) {
+  return error.code == Errc::kTimedOut ? Wake::kTimedOut : Wake::kCancelled;
+}
+
+}  // namespace
+
+CallbackTransport::CallbackTransport(Functions functions) : functions_(std::move(functions)) {
+  HEDDLE_ASSERT(functions_.read && functions_.write);
+}
+
+CallbackTransport::~CallbackTransport() = default;
+
+IoResult CallbackTransport::fail(const Error& error) {
+  failure_ = error;
+  return {IoResult::Kind::kFailed, 0, error.sys_errno};
+}
+
+IoResult CallbackTransport::try_read(std::span<std::byte> into) {
+  if (unread_.empty()) {
+    if (read_failure_) return fail(*read_failure_);
+    return {at_end_ ? IoResult::Kind::kEnd : IoResult::Kind::kWouldBlock};
+  }
+  const std::size_t count = std::min(into.size(), unread_.size());
+  std::copy_n(unread_.begin(), count, into.begin());
+  unread_ = unread_.subspan(count);
+  return {IoResult::Kind::kBytes, count};
+}
+
+IoResult CallbackTransport::try_write(std::span<const std::byte> from) {
+  if (write_failure_) return fail(*write_failure_);
+  if (output_.empty()) {
+    const auto staged = from.first(std::min(from.size(), kOutputBytes));
+    output_.assign(staged.begin(), staged.end());
+  }
+  if (writing_ || written_ == 0) return {IoResult::Kind::kWouldBlock};
+  // After an interruption the rest is given again.
+  output_ = {};
+  return {IoResult::Kind::kBytes, std::exchange(written_, 0)};
+}
+
+// One function at a time: what waits to be written goes first, as the peer may need it in order to
+// send what is to be read.
+Wake CallbackTransport::wait(Interest interest, Deadline deadline) {
+  const bool owes = written_ < output_.size() && !write_failure_;
+  if (interest == Interest::kRead || (interest == Interest::kReadOrWrite && !owes)) {
+    return read_more(deadline);
+  }
+  return write_all(deadline);
+}
+
+Wake CallbackTransport::read_more(Deadline deadline) {
+  if (!unread_.empty() || at_end_ || read_failure_) return Wake::kReady;
+  input_.resize(kInputBytes);
+  try {
+    const Result<std::size_t> got = functions_.read(input_, deadline);
+    if (got) {
+      HEDDLE_ASSERT(*got <= input_.size());
+      unread_ = std::span(input_).first(*got);
+      at_end_ = *got == 0;
+      return Wake::kReady;
+    }
+    if (is_interruption(got.error(), deadline)) return interruption_of(got.error());
+    read_failure_ = got.error();
+  } catch (...) {  // tidy: thrown on; the functions are not to be called again.
+    read_failure_ = write_failure_ = kThrew;
+    throw;
+  }
+  return Wake::kReady;
+}
+
+Wake CallbackTransport::write_all(Deadline deadline) {
+  HEDDLE_ASSERT(!writing_);
+  struct Writing {
+    explicit Writing(bool& flag) : flag_(flag) { flag_ = true; }
+    Writing(const Writing&) = delete;
+    Writing& operator=(const Writing&) = delete;
+    ~Writing() { flag_ = false; }
+    bool& flag_;
+  } const writing(writing_);
+  try {
+    while (written_ < output_.size() && !write_failure_) {
+      const auto rest = std::span<const std::byte>(output_).subspan(written_);
+      const Result<std::size_t> took = functions_.write(rest, deadline);
+      if (took && *took > 0) {
+        HEDDLE_ASSERT(*took <= rest.size());
+        written_ += *took;
+      } else if (took) {
+        write_failure_ = Error{.code = Errc::kInvalid,
+                               .operation = "a transport's write function that writes nothing"};
+      } else if (is_interruption(took.error(), deadline)) {
+        return interruption_of(took.error());
+      } else {
+        write_failure_ = took.error();
+      }
+    }
+  } catch (...) {  // tidy: thrown on; the functions are not to be called again.
+    read_failure_ = write_failure_ = kThrew;
+    throw;
+  }
+  return Wake::kReady;
+}
+
+void CallbackTransport::shutdown_write() noexcept {
+  const fiber::NoParkScope no_park("a transport's shutdown_write function");
+  if (functions_.shutdown_write && !write_failure_) functions_.shutdown_write();
+}
+
+}  // namespace heddle
