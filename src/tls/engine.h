@@ -89,8 +89,9 @@ class Engine {
     Turn& operator=(const Turn&) = delete;
     ~Turn() {
       engine_.in_call_ = false;
+      // All: whoever is first need not make a call, if the connection has failed meanwhile.
       if (!engine_.turns_.empty()) [[unlikely]]
-        engine_.turns_.wake_one();
+        engine_.turns_.wake_all();
     }
 
    private:

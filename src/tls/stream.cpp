@@ -98,6 +98,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
       if (!room && room.error().code != Errc::kDisconnected) return room.error();
     }
     if (const auto turn = engine_.await_turn(name, deadline); !turn) return turn.error();
+    if (failure_) return *failure_;  // Which the fiber that was inside has found out.
     const tls::Step step = engine_.call(name, op);
     if (engine_.has_exception()) [[unlikely]]
       rethrow();
