@@ -16,6 +16,7 @@
 #include "heddle/sync.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/http_connect.h"
 #include "heddle/tls/stream.h"
 #include "heddle/tls/stream_transport.h"
 #include "heddle/transport.h"

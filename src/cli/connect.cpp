@@ -25,6 +25,7 @@
 #include "cli/endpoint.h"
 #include "cli/peer_report.h"
 #include "cli/process.h"
+#include "cli/proxy.h"
 #include "cli/stdio_threads.h"
 
 namespace heddle::cli {
@@ -40,6 +41,8 @@ constexpr auto kLinger = std::chrono::milliseconds(500);
 
 struct ConnectOptions {
   std::string target;
+  std::string proxy;
+  std::string proxy_ca_path;
   std::string ca_path;
   std::string server_name;
   std::string cert_path;
@@ -174,6 +177,13 @@ int pipe(Runtime& runtime, Stream& stream, const ConnectOptions& options) {
 
 // --- The connection ------------------------------------------------------------------------------
 
+// Where TLS to the target may begin.
+struct Route {
+  std::unique_ptr<Transport> transport;  // Null: what failed has been printed.
+  std::string where{};                   // It leads, in words.
+  int status = kExitOk;                  // Or of the failure.
+};
+
 Result<std::unique_ptr<Socket>> dial(Runtime& runtime, const Endpoint& endpoint,
                                      Deadline deadline) {
   if (endpoint.unix_path.empty()) return connect(runtime, endpoint.host, endpoint.port, deadline);
@@ -182,19 +192,50 @@ Result<std::unique_ptr<Socket>> dial(Runtime& runtime, const Endpoint& endpoint,
   return connect(runtime, *address, deadline);
 }
 
+Route reach_directly(Runtime& runtime, const Endpoint& endpoint, const ConnectOptions& options,
+                     Deadline deadline) {
+  Result<std::unique_ptr<Socket>> socket = dial(runtime, endpoint, deadline);
+  if (!socket) {
+    return {.transport = nullptr,
+            .status = fail(options.target, socket.error(), advice_on_connecting(socket.error()))};
+  }
+  const Result<Address> address = (*socket)->peer_address();
+  return {.transport = *std::move(socket),
+          .where = address ? address->to_string() : options.target};
+}
+
+Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& endpoint,
+                          const ConnectOptions& options, Deadline deadline) {
+  const std::string name = "proxy " + proxy.endpoint.to_string();
+  const std::string& ca_path = options.proxy_ca_path;
+  Result<Context> context =
+      Context::create(Role::kClient, ca_path.empty() ? Trust::kSystem : Trust::kNothing);
+  if (!context) return {.transport = nullptr, .status = fail("TLS", context.error())};
+  const auto loaded = ca_path.empty() ? Result<void>() : context->load_verify_locations(ca_path);
+  if (!loaded) {
+    return {.transport = nullptr, .status = fail("--proxy-cafile " + ca_path, loaded.error())};
+  }
+  Result<std::unique_ptr<Transport>> tunnel =
+      open_tunnel(runtime, proxy, *context, endpoint, deadline);
+  if (!tunnel) {
+    return {.transport = nullptr, .status = fail(name, tunnel.error())};
+  }
+  return {.transport = *std::move(tunnel), .where = options.target + " through " + name};
+}
+
 std::string server_name(const Endpoint& endpoint, const ConnectOptions& options) {
   return options.server_name.empty() ? endpoint.host : options.server_name;
 }
 
 int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
-         const ConnectOptions& options) {
+         const std::optional<Proxy>& proxy, const ConnectOptions& options) {
   const std::chrono::duration<double> timeout(options.timeout_seconds);
   const Deadline deadline = this_fiber::after(std::chrono::duration_cast<Duration>(timeout));
-  Result<std::unique_ptr<Socket>> socket = dial(runtime, endpoint, deadline);
-  if (!socket) return fail(options.target, socket.error(), advice_on_connecting(socket.error()));
-  const Result<Address> address = (*socket)->peer_address();
-  const Result<std::unique_ptr<Stream>> stream =
-      Stream::create(context, *std::move(socket), {.server_name = server_name(endpoint, options)});
+  Route route = proxy ? reach_through_proxy(runtime, *proxy, endpoint, options, deadline)
+                      : reach_directly(runtime, endpoint, options, deadline);
+  if (route.transport == nullptr) return route.status;
+  const Result<std::unique_ptr<Stream>> stream = Stream::create(
+      context, std::move(route.transport), {.server_name = server_name(endpoint, options)});
   if (!stream) return fail(options.target, stream.error());
   const Result<void> shaken = (*stream)->handshake(deadline);
   if (!shaken) {
@@ -202,8 +243,7 @@ int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
     return fail(options.target, shaken.error(), advice_on_handshake(shaken.error()));
   }
   if (!options.quiet) {
-    const std::string where = address ? address->to_string() : options.target;
-    print_session(**stream, where, options.insecure ? Verified::kNo : Verified::kYes);
+    print_session(**stream, route.where, options.insecure ? Verified::kNo : Verified::kYes);
   }
   return pipe(runtime, **stream, options);
 }
@@ -213,6 +253,12 @@ int run_connect(const ConnectOptions& options) {
   if (!endpoint) {
     print_error(kCommand,
                 options.target + ": this is no address; give HOST:PORT, [IPV6]:PORT or unix:PATH");
+    return kExitUsage;
+  }
+  const std::optional<Proxy> proxy = parse_proxy(options.proxy);
+  if (!options.proxy.empty() && (!proxy || endpoint->host.empty())) {
+    print_error(kCommand, "--proxy " + options.proxy +
+                              ": give https://[USER:PASSWORD@]HOST:PORT, and a HOST:PORT to reach");
     return kExitUsage;
   }
   if (server_name(*endpoint, options).empty() && !options.insecure) {
@@ -229,8 +275,8 @@ int run_connect(const ConnectOptions& options) {
   Result<std::unique_ptr<Runtime>> runtime = Runtime::create();
   if (!runtime) return fail("runtime", runtime.error());
   int status = kExitFailure;
-  const auto started =
-      (*runtime)->spawn("connect", [&] { status = talk(**runtime, *context, *endpoint, options); });
+  const auto started = (*runtime)->spawn(
+      "connect", [&] { status = talk(**runtime, *context, *endpoint, proxy, options); });
   if (!started) return fail("fiber", started.error());
   (*runtime)->run();
   return status;
@@ -247,6 +293,14 @@ void add_connect(CLI::App& app, std::function<int()>& action) {
       "given; then the answer is waited for, either way.\n\n" +
       app.get_footer());
   command.add_option("target", options->target, "HOST:PORT, [IPV6]:PORT or unix:PATH")->required();
+  command
+      .add_option("--proxy", options->proxy,
+                  "Connect through this HTTPS proxy: https://[USER:PASSWORD@]HOST:PORT")
+      ->option_text("URL");
+  command
+      .add_option("--proxy-cafile", options->proxy_ca_path,
+                  "Trust this CA file or folder for the proxy, and no other")
+      ->needs("--proxy");
   command.add_option("--cafile", options->ca_path, "Trust this CA file or folder, and no other");
   command.add_option("--servername", options->server_name,
                      "The name to ask for and to verify (default: HOST)");

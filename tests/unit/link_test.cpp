@@ -65,6 +65,8 @@ TEST(LinkTest, LinkReadInsideAnothersTransportGetsABufferOfItsOwn) {
   above.on_read = [&](std::span<std::byte> into) {
     const IoResult io = give("upper bytes", into);
     EXPECT_EQ(take(lower, 5), "lower");
+    Link another(below);
+    EXPECT_EQ(take(another, 3), "low");
     return io;
   };
   EXPECT_EQ(take(upper, 5), "upper");

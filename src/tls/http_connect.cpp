@@ -1,0 +1,150 @@
+// CONNECT, and no more of HTTP than its answer's head.
+#include "heddle/tls/http_connect.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
+
+#include <openssl/evp.h>
+
+namespace heddle {
+namespace {
+
+constexpr std::size_t kHeadBytesMax = std::size_t{16} * 1024;  // All heads, interim ones too.
+constexpr const char* kNoHttp = "CONNECT: the answer is no HTTP";
+
+Error refusal(int status) {
+  struct Known {
+    int status;
+    Errc code;
+    const char* operation;
+  };
+  static constexpr std::array kKnown = {
+      Known{400, Errc::kProtocol, "CONNECT: the proxy answers 400, bad request"},
+      Known{401, Errc::kInvalid, "CONNECT: the proxy answers 401, unauthorized"},
+      Known{403, Errc::kInvalid, "CONNECT: the proxy answers 403, forbidden"},
+      Known{404, Errc::kUnreachable, "CONNECT: the proxy answers 404, not found"},
+      Known{405, Errc::kProtocol, "CONNECT: the proxy answers 405, method not allowed"},
+      Known{407, Errc::kInvalid, "CONNECT: the proxy answers 407, it wants credentials"},
+      Known{429, Errc::kProtocol, "CONNECT: the proxy answers 429, too many requests"},
+      Known{500, Errc::kProtocol, "CONNECT: the proxy answers 500, internal error"},
+      Known{501, Errc::kProtocol, "CONNECT: the proxy answers 501, not implemented"},
+      Known{502, Errc::kUnreachable, "CONNECT: the proxy answers 502, bad gateway"},
+      Known{503, Errc::kUnreachable, "CONNECT: the proxy answers 503, unavailable"},
+      Known{504, Errc::kUnreachable, "CONNECT: the proxy answers 504, gateway timeout"},
+  };
+  const auto* const found =
+      std::find_if(kKnown.begin(), kKnown.end(), [&](auto& each) { return each.status == status; });
+  if (found != kKnown.end()) return {.code = found->code, .operation = found->operation};
+  const char* const operation = status >= 500   ? "CONNECT: the proxy answers with another 5xx"
+                                : status >= 400 ? "CONNECT: the proxy answers with another 4xx"
+                                : status >= 300 ? "CONNECT: the proxy answers with a redirection"
+                                                : "CONNECT: the proxy answers with 101";
+  return {.code = Errc::kProtocol, .operation = operation};
+}
+
+// What may stand in a host without ending it, or the line.
+bool is_host(std::string_view host) {
+  return !host.empty() && host.size() <= 255 && std::all_of(host.begin(), host.end(), [](char c) {
+    const bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    return is_letter || (c >= '0' && c <= '9') || std::string_view("-._:%").find(c) != SIZE_MAX;
+  });
+}
+
+std::string base64(std::string_view text) {
+  std::string encoded((text.size() + 2) / 3 * 4 + 1, '\0');  // And a terminator.
+  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()),
+                                   static_cast<int>(text.size()));
+  encoded.resize(static_cast<std::size_t>(size));
+  return encoded;
+}
+
+std::string head_of(const HttpConnectRequest& request) {
+  const bool is_v6 = request.host.find(':') != std::string::npos;
+  const std::string authority =
+      (is_v6 ? '[' + request.host + ']' : request.host) + ':' + std::to_string(request.port);
+  std::string head = "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n";
+  if (!request.credentials.empty()) {
+    head += "Proxy-Authorization: Basic " + base64(request.credentials) + "\r\n";
+  }
+  return head + "\r\n";
+}
+
+// HeadEnd looks for the empty line, byte by byte: a line may end without a carriage return (RFC
+// 9112, 2.2).
+class HeadEnd {
+ public:
+  // Returns whether `c` is the head's last byte.
+  bool pass(char c) {
+    if (c == '\r') return false;
+    const bool ends = c == '\n' && line_is_empty_;
+    line_is_empty_ = c == '\n';
+    return ends;
+  }
+
+ private:
+  bool line_is_empty_ = false;  // But the status line: that is never empty.
+};
+
+// Reads one head and not a byte of what follows. `head` grows by it.
+Result<void> read_head(Stream& proxy, std::string& head, Deadline deadline) {
+  HeadEnd end;
+  std::array<char, 2048> seen{};
+  while (head.size() < kHeadBytesMax) {
+    const auto got = proxy.peek(std::as_writable_bytes(std::span(seen)), deadline);
+    if (!got) return got.error();
+    if (*got == 0) {
+      return Error{.code = Errc::kDisconnected,
+                   .operation = "CONNECT: the proxy closed the connection"};
+    }
+    const auto last = std::find_if(seen.begin(), seen.begin() + static_cast<std::ptrdiff_t>(*got),
+                                   [&](char c) { return end.pass(c); });
+    const bool is_whole = last != seen.begin() + static_cast<std::ptrdiff_t>(*got);
+    auto wanted = std::as_writable_bytes(std::span(seen))
+                      .first(static_cast<std::size_t>(last - seen.begin()) + (is_whole ? 1 : 0));
+    head.append(seen.data(), wanted.size());
+    while (!wanted.empty()) {
+      const auto taken = proxy.read(wanted, deadline);  // At once: they have been seen.
+      if (!taken) return taken.error();
+      wanted = wanted.subspan(*taken);
+    }
+    if (is_whole) return {};
+  }
+  return Error{.code = Errc::kProtocol, .operation = "CONNECT: the answer's head is too long"};
+}
+
+// The status of an answer whose head begins at `head`, or 0.
+int status_of(std::string_view head) {
+  constexpr std::string_view kVersion = "HTTP/1.";
+  constexpr std::size_t kDigits = 9;  // "HTTP/1.1 200"
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (head.size() <= kDigits + 3 || head.substr(0, kVersion.size()) != kVersion) return 0;
+  const bool well_formed = is_digit(head[7]) && head[8] == ' ' && is_digit(head[9]) &&
+                           is_digit(head[10]) && is_digit(head[11]) && !is_digit(head[12]);
+  if (!well_formed) return 0;
+  return (head[9] - '0') * 100 + (head[10] - '0') * 10 + (head[11] - '0');
+}
+
+}  // namespace
+
+Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request, Deadline deadline) {
+  if (!is_host(request.host) || request.port == 0 || request.credentials.size() > 4096) {
+    return Error{.code = Errc::kInvalid, .operation = "CONNECT: a host, port or credentials"};
+  }
+  const std::string ours = head_of(request);
+  const auto sent = proxy.write(std::as_bytes(std::span(ours)), deadline);
+  if (!sent) return sent.error();
+  std::string head;
+  for (;;) {
+    const std::size_t begins = head.size();
+    if (const auto read = read_head(proxy, head, deadline); !read) return read.error();
+    const int status = status_of(std::string_view(head).substr(begins));
+    if (status / 100 == 2) return {};
+    if (status < 100) return Error{.code = Errc::kProtocol, .operation = kNoHttp};
+    if (status / 100 > 1 || status == 101) return refusal(status);
+  }
+}
+
+}  // namespace heddle
