@@ -52,9 +52,9 @@ class Socket final : public Transport {
   Result<void> write(std::span<const std::byte> from, Deadline deadline);
 
   // Ends the connection without losing what was written: sends FIN, reads and
-  // drops what the peer still sends until its FIN, `deadline`, or a mebibyte. Fails with
-  // kTimedOut or kCancelled when the peer's FIN has not come; the socket may be destroyed in
-  // either case. Parks.
+  // drops what the peer still sends until its FIN or `deadline` (if there is none: a mebibyte).
+  // Fails with kTimedOut or kCancelled when the peer's FIN has not come; the socket may be
+  // destroyed in either case. Parks.
   Result<void> close(Deadline deadline);
 
   Result<Address> local_address() const;

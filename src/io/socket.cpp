@@ -8,8 +8,8 @@
 
 #include <cerrno>
 
-#include "base/drain.h"
 #include "base/interruption.h"
+#include "fiber/drain.h"
 #include "io/sockets.h"
 
 namespace heddle {

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/drain.h"
 #include "base/interruption.h"
 #include "fiber/breathe.h"
+#include "fiber/drain.h"
 #include "tls/names.h"
 #include "tls/stream_impl.h"
 

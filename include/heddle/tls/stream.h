@@ -80,9 +80,9 @@ class Stream {
 
   // Ends the connection without losing what was written: sends close_notify and
   // the transport's end, then reads and drops what the peer still sends until its
-  // end, `deadline` or a mebibyte. Fails with kTimedOut if a mute peer did not
+  // end or `deadline` (if there is none: a mebibyte). Fails with kTimedOut if the peer did not
   // end in time; all was sent then, and the stream may be destroyed. Also after a failure, when
-  // it only makes sure that no alert in flight is lost to a reset.
+  // it only makes sure that no alert is lost, neither to a reset nor to a transport that was full.
   Result<void> close(Deadline deadline);
 
   // Decrypted bytes that read() will return without asking the transport.

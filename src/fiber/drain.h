@@ -10,8 +10,8 @@ namespace heddle {
 // Ends the writing side, then reads and drops what the peer still sends until its
 // end. Closing a TCP socket with unread data, or data arriving after the close,
 // would send a reset, and a reset makes the peer's kernel drop what it has
-// received but not read. Gives up at `deadline`, or after a mebibyte: no peer may hold a
-// connection by sending for ever.
+// received but not read. Gives up at `deadline` or, if there is none, after a mebibyte: no peer
+// may hold a connection by sending for ever.
 Result<void> finish_and_drain(Transport& transport, Deadline deadline);
 
 }  // namespace heddle

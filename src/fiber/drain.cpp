@@ -1,0 +1,55 @@
+// The lingering close.
+#include "fiber/drain.h"
+
+#include <array>
+
+#include "heddle/fiber.h"
+
+#include "base/interruption.h"
+#include "fiber/breathe.h"
+#include "fiber/scheduler.h"
+
+namespace heddle {
+namespace {
+
+constexpr const char* kOperation = "wait for the peer to close";
+
+// For a peer that sends so fast that nobody has to wait for it.
+Result<void> go_on(Deadline deadline) {
+  fiber::breathe();
+  const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
+  if (scheduler == nullptr || scheduler->running() == nullptr) return {};
+  if (this_fiber::cancelled()) return interruption(Wake::kCancelled, kOperation);
+  if (scheduler->now() >= deadline.time()) return interruption(Wake::kTimedOut, kOperation);
+  return {};
+}
+
+}  // namespace
+
+Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
+  constexpr std::size_t kBytesMax = std::size_t{1} << 20;
+  transport.shutdown_write();
+  std::array<std::byte, 2048> dropped;
+  std::size_t total = 0;
+  while (!deadline.is_never() || total < kBytesMax) {
+    const IoResult io = transport.try_read(dropped);
+    switch (io.kind) {
+      case IoResult::Kind::kEnd:
+        return {};
+      case IoResult::Kind::kFailed:
+        return transport.failure().value_or(
+            Error{.code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = kOperation});
+      case IoResult::Kind::kBytes:
+        total += io.bytes;
+        if (const auto going = go_on(deadline); !going) return going;
+        continue;
+      case IoResult::Kind::kWouldBlock:
+        break;
+    }
+    const Wake wake = transport.wait(Interest::kRead, deadline);
+    if (wake != Wake::kReady) return interruption(wake, kOperation);
+  }
+  return Error{.code = Errc::kDisconnected, .operation = "the peer sends on after our end"};
+}
+
+}  // namespace heddle
