@@ -400,6 +400,66 @@ TEST_P(TlsInTlsSim, InnerCallbacksMayPark) {
   EXPECT_EQ(parked, 6) << "two tickets at each of three levels";
 }
 
+// A fiber is parked in a callback of the inner connection: nobody else enters that, though bytes
+// are there to be taken, and the end waits for its turn.
+TEST_P(TlsInTlsSim, InnerConnectionInMidCallRefuses) {
+  struct Gate {
+    bool parks = false;
+    bool parked = false;
+    WaitQueue queue;
+  } gate;
+  SSL_CTX_set_app_data(client_context_.native_handle(), &gate);
+  SSL_CTX_set_info_callback(client_context_.native_handle(), [](const SSL* ssl, int, int) {
+    Gate& here = *static_cast<Gate*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+    if (!std::exchange(here.parks, false)) return;
+    here.parked = true;
+    (void)here.queue.wait(kNever);
+  });
+  world_.run([&] {
+    handshake(1);
+    StreamTransport transport(client_->top());
+    std::array<std::byte, 10> buffer{};
+    ASSERT_EQ(SSL_key_update(server_->top().native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
+    server_->top().write(bytes("input"), kNever).value();
+    while (client_->top().pending() == 0) {
+      ASSERT_EQ(transport.wait(Interest::kRead, kNever), Wake::kReady);
+    }
+    gate.parks = true;  // In the answer to the new keys.
+    scope([&](Scope& fibers) {
+      auto writer = fibers.spawn("writer", [&] {
+        while (transport.try_write(bytes("output")).kind != IoResult::Kind::kBytes) {
+          ASSERT_EQ(transport.wait(Interest::kWrite, kNever), Wake::kReady);
+        }
+      });
+      while (!gate.parked) ASSERT_TRUE(this_fiber::yield());
+      EXPECT_EQ(transport.try_read(buffer).kind, IoResult::Kind::kWouldBlock);
+      EXPECT_EQ(transport.try_write(bytes("x")).kind, IoResult::Kind::kWouldBlock);
+      gate.queue.wake_all();
+      ASSERT_TRUE(writer->join());
+      EXPECT_EQ(transport.try_read(buffer).bytes, 5u);
+    });
+    // The same with the end.
+    ASSERT_EQ(SSL_key_update(client_->top().native_handle(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    gate.parked = false;
+    gate.parks = true;
+    scope([&](Scope& fibers) {
+      auto writer = fibers.spawn("writer", [&] { (void)transport.wait(Interest::kWrite, kNever); });
+      while (!gate.parked) ASSERT_TRUE(this_fiber::yield());
+      transport.shutdown_write();
+      gate.queue.wake_all();
+    });
+    test::together({[&] {
+                      while (transport.try_read(buffer).kind != IoResult::Kind::kEnd) {
+                        ASSERT_EQ(transport.wait(Interest::kRead, kNever), Wake::kReady);
+                      }
+                    },
+                    [&] {
+                      EXPECT_EQ(test::read_text(server_->top(), 99, kNever), "output");
+                      EXPECT_TRUE(server_->top().close(kNever));
+                    }});
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, TlsInTlsSim, testing::Range<std::uint64_t>(1, 65));
 
 }  // namespace
