@@ -45,7 +45,8 @@ class Transport {
   // What the last kFailed was, for a transport that knows more than its errno. Asked at once.
   virtual std::optional<Error> failure() const { return std::nullopt; }
 
-  // Parks the calling fiber until a retry is worthwhile. Wake-ups may be
+  // Parks the calling fiber until a retry is worthwhile, and not at all if it has become so since
+  // the refusal: in between, another fiber may have run. Wake-ups may be
   // spurious, so call it in a loop around the operation that would block.
   virtual Wake wait(Interest interest, Deadline deadline) = 0;
 

@@ -390,6 +390,11 @@ TEST_P(TlsInTlsSim, InnerCallbacksMayPark) {
     (void)this_fiber::sleep_until(this_fiber::after(seconds(1)));
     return 0;
   });
+  for (const Context* context : {&client_context_, &server_context_}) {
+    SSL_CTX_set_info_callback(context->native_handle(), [](const SSL*, int, int) {
+      (void)this_fiber::sleep_until(this_fiber::after(milliseconds(1)));
+    });
+  }
   world_.run([&] {
     handshake(3);
     test::together({[&] { server_->top().write(bytes("hello"), kNever).value(); },

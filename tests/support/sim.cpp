@@ -67,8 +67,19 @@ Wake Pipe::End::wait(Interest interest, Deadline deadline) {
     const Wake wake = world.scheduler().park(std::min(later, deadline));
     return wake == Wake::kTimedOut && later < deadline ? Wake::kReady : wake;
   }
+  if (has_become_ready(interest)) return Wake::kReady;
   // Woken by whatever happens to the pipe: spurious wake-ups are in the contract.
   return waiters_.wait(deadline);
+}
+
+// Between the refusal and the wait a callback of OpenSSL's may have parked: what came meanwhile
+// has woken nobody.
+bool Pipe::End::has_become_ready(Interest interest) {
+  const std::size_t capacity =
+      side_ == 0 ? pipe_.faults_.capacity_of_a : pipe_.faults_.capacity_of_b;
+  const bool can_read = !other().sent_.empty() || other().ended_ || pipe_.cut();
+  const bool can_write = sent_.size() < capacity || ended_ || other().vanished_ || pipe_.cut();
+  return (interest != Interest::kWrite && can_read) || (interest != Interest::kRead && can_write);
 }
 
 void Pipe::End::shutdown_write() noexcept {

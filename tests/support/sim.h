@@ -115,6 +115,7 @@ class Pipe {
 
     End& other() { return side_ == 0 ? pipe_.b_ : pipe_.a_; }
     IoResult refuse(Interest what, bool by_fault) noexcept;
+    bool has_become_ready(Interest interest);
     void vanish();
 
     Pipe& pipe_;
