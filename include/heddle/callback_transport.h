@@ -60,6 +60,7 @@ class CallbackTransport final : public Transport {
   IoResult fail(const Error& error);
   Wake read_more(Deadline deadline);
   Wake write_all(Deadline deadline);
+  Wake write_some(Deadline deadline);
 
   Functions functions_;
   std::optional<Error> failure_;  // The last one that was told.

@@ -100,33 +100,33 @@ Wake CallbackTransport::read_more(Deadline deadline) {
 
 Wake CallbackTransport::write_all(Deadline deadline) {
   HEDDLE_ASSERT(!writing_);
-  struct Writing {
-    explicit Writing(bool& flag) : flag_(flag) { flag_ = true; }
-    Writing(const Writing&) = delete;
-    Writing& operator=(const Writing&) = delete;
-    ~Writing() { flag_ = false; }
-    bool& flag_;
-  } const writing(writing_);
+  writing_ = true;
+  Wake wake = Wake::kReady;
   try {
-    while (written_ < output_.size() && !write_failure_) {
-      const auto rest = std::span<const std::byte>(output_).subspan(written_);
-      const Result<std::size_t> took = functions_.write(rest, deadline);
-      if (took && *took > 0) {
-        HEDDLE_ASSERT(*took <= rest.size());
-        written_ += *took;
-      } else if (took) {
-        write_failure_ = Error{.code = Errc::kInvalid,
-                               .operation = "a transport's write function that writes nothing"};
-      } else if (is_interruption(took.error(), deadline)) {
-        return interruption_of(took.error());
-      } else {
-        write_failure_ = took.error();
-      }
+    while (wake == Wake::kReady && written_ < output_.size() && !write_failure_) {
+      wake = write_some(deadline);
     }
   } catch (...) {  // tidy: thrown on; the functions are not to be called again.
+    writing_ = false;
     read_failure_ = write_failure_ = kThrew;
     throw;
   }
+  writing_ = false;
+  return wake;
+}
+
+Wake CallbackTransport::write_some(Deadline deadline) {
+  const auto rest = std::span<const std::byte>(output_).subspan(written_);
+  const Result<std::size_t> took = functions_.write(rest, deadline);
+  if (took && *took > 0) {
+    HEDDLE_ASSERT(*took <= rest.size());
+    written_ += *took;
+    return Wake::kReady;
+  }
+  if (!took && is_interruption(took.error(), deadline)) return interruption_of(took.error());
+  write_failure_ = took ? Error{.code = Errc::kInvalid,
+                                .operation = "a transport's write function that writes nothing"}
+                        : took.error();
   return Wake::kReady;
 }
 

@@ -99,12 +99,11 @@ Result<void> read_head(Stream& proxy, std::string& head, Deadline deadline) {
       return Error{.code = Errc::kDisconnected,
                    .operation = "CONNECT: the proxy closed the connection"};
     }
-    const auto last = std::find_if(seen.begin(), seen.begin() + static_cast<std::ptrdiff_t>(*got),
-                                   [&](char c) { return end.pass(c); });
-    const bool is_whole = last != seen.begin() + static_cast<std::ptrdiff_t>(*got);
-    auto wanted = std::as_writable_bytes(std::span(seen))
-                      .first(static_cast<std::size_t>(last - seen.begin()) + (is_whole ? 1 : 0));
-    head.append(seen.data(), wanted.size());
+    std::size_t count = 0;
+    bool is_whole = false;
+    while (count < *got && !is_whole) is_whole = end.pass(seen.at(count++));
+    head.append(seen.data(), count);
+    auto wanted = std::as_writable_bytes(std::span(seen)).first(count);
     while (!wanted.empty()) {
       const auto taken = proxy.read(wanted, deadline);  // At once: they have been seen.
       if (!taken) return taken.error();
