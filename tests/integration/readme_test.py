@@ -22,6 +22,11 @@ class ReadmeServer(unittest.TestCase):
             '  // NOLINT(google-build-using-namespace): as in the README.', '')
         self.assertIn(code.strip(), (ROOT / 'README.md').read_text())
 
+    def test_readme_shows_the_transports_that_are_compiled(self):
+        source = (ROOT / 'tests/integration/readme_transports.cpp').read_text()
+        code = source.split('// --- As in the README. ---\n')[1]
+        self.assertIn(code.strip(), (ROOT / 'README.md').read_text())
+
     def test_it_echoes(self):
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(
