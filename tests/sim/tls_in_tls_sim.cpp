@@ -260,8 +260,8 @@ TEST_P(TlsInTlsSim, InnerPeerThatIsNotTrustedFailsTheOuterCallWithTheReason) {
 }
 
 TEST_P(TlsInTlsSim, CutAndBrokenInnerConnectionsAreToldApart) {
-  for (const auto& [cut, expected] :
-       {std::pair{true, Errc::kTruncated}, std::pair{false, Errc::kProtocol}}) {
+  for (const bool cut : {true, false}) {
+    const Errc expected = cut ? Errc::kTruncated : Errc::kProtocol;
     sim::Pipe pipe(world_);
     world_.run([&] {
       Tower client(client_context_, pipe.a(), 2);
