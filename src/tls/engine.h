@@ -61,6 +61,9 @@ class Engine {
     return in_call_ ? await_turn_slow(name, deadline) : Result<void>();
   }
 
+  // For whoever may not park: fails as await_turn() does in a callback, whoever is inside.
+  Result<void> try_turn() const { return in_call_ ? refuse_turn() : Result<void>(); }
+
   // For what a callback throws: kept until OpenSSL has returned. The first one counts.
   void keep_exception() noexcept;
   bool has_exception() const noexcept { return state_.thrown != nullptr; }
@@ -119,6 +122,7 @@ class Engine {
     ErrorQueue saved_;
   };
 
+  Result<void> refuse_turn() const;
   Result<void> await_turn_slow(const char* name, Deadline deadline);
   Step classify(const char* name, int rc) const;
   Error tls_error(const char* name) const;
