@@ -23,7 +23,6 @@ Result<void> MemoryBio::write(std::span<const std::byte> from) {
 }
 
 std::span<std::byte> MemoryBio::prepare(std::size_t bytes) {
-  HEDDLE_ASSERT(!ended_);
   reserve(bytes);
   prepared_ = bytes;
   return {storage_.get() + end_, bytes};
@@ -77,9 +76,18 @@ void MemoryBio::consume(std::size_t bytes) noexcept {
 }
 
 MemoryBio MemoryBio::take() noexcept {
-  prepared_ = 0;
-  return {std::move(storage_), std::exchange(capacity_, 0), std::exchange(begin_, 0),
-          std::exchange(end_, 0)};
+  MemoryBio taken(std::move(*this));
+  ended_ = std::exchange(taken.ended_, false);
+  return taken;
+}
+
+void MemoryBio::swap(MemoryBio& other) noexcept {
+  std::swap(storage_, other.storage_);
+  std::swap(capacity_, other.capacity_);
+  std::swap(begin_, other.begin_);
+  std::swap(end_, other.end_);
+  std::swap(prepared_, other.prepared_);
+  std::swap(ended_, other.ended_);
 }
 
 void MemoryBio::release_if_empty() noexcept {

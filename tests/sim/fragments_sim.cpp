@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <random>
 #include <string>
@@ -57,22 +58,24 @@ class Speaker {
     end_.open(context, server_name);
   }
 
-  // Does one call of the act that is due. Returns false if it is for the peer to do something.
-  bool step() {
-    if (done() || error_) return false;
-    if (wants_ == Kind::kWantRead && end_.incoming.pending() == 0 && !end_.incoming.eof()) {
-      return false;
-    }
+  // Whether it is not for the peer to do something first.
+  bool can_step() const {
+    if (over()) return false;
+    return wants_ != Kind::kWantRead || end_.incoming.pending() != 0 || end_.incoming.eof();
+  }
+
+  // Does one call of the act that is due.
+  void step() {
     const Result<Progress> progress = call();
     if (!progress) {
       error_ = progress.error();
-      return true;
+      return;
     }
     wants_ = progress->kind;
     EXPECT_NE(wants_, Kind::kWantWrite) << "so much is not written here";
     if (wants_ == Kind::kWantRead) {
       EXPECT_EQ(end_.incoming.pending(), 0U) << "it did not need to wait";
-      return false;
+      return;
     }
     const Act& act = acts_[at_];
     moved_ += progress->bytes;
@@ -80,10 +83,10 @@ class Speaker {
       ++at_;
       moved_ = 0;
     }
-    return true;
   }
 
   bool done() const { return at_ == acts_.size(); }
+  bool over() const { return done() || error_; }
   const std::optional<Error>& error() const { return error_; }
   std::string_view text() const { return text_; }
   const std::string& received() const { return received_; }
@@ -124,7 +127,7 @@ class Speaker {
   }
 
   Result<Progress> read(std::size_t most) {
-    std::array<std::byte, 8'000> some{};
+    std::array<std::byte, 8'000> some;  // NOLINT: zeroing takes longer than reading.
     const Result<Progress> progress =
         end_.tls->read(std::span(some).first(std::min(most, some.size())));
     if (progress) received_.append(reinterpret_cast<const char*>(some.data()), progress->bytes);
@@ -166,10 +169,6 @@ struct Conversation {
                 {Act::Verb::kReadToEnd},
                 {Act::Verb::kShutdown}}) {}
 
-  bool over() const {
-    return (client.done() || client.error()) && (server.done() || server.error());
-  }
-
   Speaker client;
   Speaker server;
 };
@@ -178,9 +177,10 @@ struct Conversation {
 class Network {
  public:
   explicit Network(std::uint64_t seed) : random_(seed) {
-    // From one byte at a time to everything at once, each scale as often.
-    std::uniform_real_distribution<double> scale(0, 17);
-    piece_bytes_max_ = static_cast<std::size_t>(std::exp2(scale(random_)));
+    // From one byte at a time to everything at once, and the small ones not so often: they are
+    // slow.
+    std::uniform_real_distribution<double> part(0, 1);
+    piece_bytes_max_ = static_cast<std::size_t>(std::exp2(17 * std::sqrt(part(random_))));
   }
 
   std::size_t below(std::size_t n) { return random_() % n; }
@@ -188,40 +188,47 @@ class Network {
 
   // Damages the byte at this place of what the client (server) sends.
   void corrupt(bool of_client, std::size_t place) {
-    corrupt_of_client_ = of_client;
-    corrupt_at_ = place;
+    (of_client ? of_client_ : of_server_).corrupt_at = place;
   }
 
+  // Until both sides are done or have failed. What can happen next does so in any order.
   void run(Conversation& talk) {
-    std::size_t stalled = 0;
-    while (!talk.over()) {
-      const bool moved = below(2) == 0 ? turn(talk.client, talk.server, sent_by_client_, true)
-                                       : turn(talk.server, talk.client, sent_by_server_, false);
-      stalled = moved ? 0 : stalled + 1;
-      // Both wait, and nothing is on its way: for good, which either side is told.
-      if (stalled < 100) continue;
+    while (!talk.client.over() || !talk.server.over()) {
+      std::array<std::function<void()>, 4> moves;
+      std::size_t count = 0;
+      if (talk.client.can_step()) moves[count++] = [&] { talk.client.step(); };
+      if (talk.server.can_step()) moves[count++] = [&] { talk.server.step(); };
+      if (talk.client.end().outgoing.pending() > 0) {
+        moves[count++] = [&] { carry(talk.client.end(), talk.server.end(), of_client_); };
+      }
+      if (talk.server.end().outgoing.pending() > 0) {
+        moves[count++] = [&] { carry(talk.server.end(), talk.client.end(), of_server_); };
+      }
+      if (count > 0) {
+        moves[below(count)]();
+        continue;
+      }
+      // Both wait, and nothing is on its way: for good, of which each is told.
+      ended_ = true;
       talk.client.end().incoming.write_eof();
       talk.server.end().incoming.write_eof();
     }
   }
 
  private:
-  // One side does a step, or a piece of what it has sent arrives.
-  bool turn(Speaker& from, Speaker& to, std::size_t& sent, bool of_client) {
-    if (below(2) == 0) return from.step();
-    MemoryBio& out = from.end().outgoing;
-    if (out.pending() == 0) return false;
-    const std::size_t count = 1 + below(std::min(piece_bytes_max_, out.pending()));
-    if (to.end().incoming.eof()) {
-      out.consume(out.pending());
-      return false;
-    }
-    deliver(out, to.end().incoming, count,
-            of_client == corrupt_of_client_ && corrupt_at_ - sent < count
-                ? std::optional(corrupt_at_ - sent)
-                : std::nullopt);
-    sent += count;
-    return true;
+  struct Direction {
+    std::size_t sent = 0;
+    std::size_t corrupt_at = SIZE_MAX;
+  };
+
+  // Brings a piece of what one end has sent to the other.
+  void carry(test::End& from, test::End& to, Direction& way) {
+    if (ended_) return from.outgoing.consume(from.outgoing.pending());
+    const std::size_t count = 1 + below(std::min(piece_bytes_max_, from.outgoing.pending()));
+    std::optional<std::size_t> corrupt;
+    if (way.corrupt_at - way.sent < count) corrupt = way.corrupt_at - way.sent;
+    deliver(from.outgoing, to.incoming, count, corrupt);
+    way.sent += count;
   }
 
   // By one of the ways that bytes can go from one MemoryBio to another.
@@ -253,10 +260,9 @@ class Network {
 
   std::mt19937_64 random_;
   std::size_t piece_bytes_max_;
-  std::size_t sent_by_client_ = 0;
-  std::size_t sent_by_server_ = 0;
-  bool corrupt_of_client_ = false;
-  std::size_t corrupt_at_ = SIZE_MAX;
+  Direction of_client_;
+  Direction of_server_;
+  bool ended_ = false;
 };
 
 // Each parameter is the first of as many seeds.
@@ -283,9 +289,9 @@ class FragmentsSim : public testing::TestWithParam<std::uint64_t> {
     ASSERT_EQ(SSL_set_session(ssl, contexts.session.get()), 1);
   }
 
-  // Up to 100 KB each way, at 200 pieces or so: a text of many pieces is a short one.
+  // Up to 100 KB each way: a text of many pieces is a short one.
   static Sizes sizes(Network& network) {
-    const std::size_t most = std::min(kTextBytesMax / 2, 100 * network.piece_bytes_max());
+    const std::size_t most = std::min(kTextBytesMax / 2, 30 * network.piece_bytes_max());
     const auto size = [&] { return network.below(8) == 0 ? 0 : network.below(most + 1); };
     return {
         .question = size(), .answer = size(), .second_question = size(), .second_answer = size()};

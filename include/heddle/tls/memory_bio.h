@@ -34,17 +34,23 @@ class MemoryBio {
   MemoryBio() = default;
   MemoryBio(const MemoryBio&) = delete;
   MemoryBio& operator=(const MemoryBio&) = delete;
+  // Takes everything, the end included, and leaves `other` new. An SslObject goes on using the
+  // object that it was given.
+  MemoryBio(MemoryBio&& other) noexcept { swap(other); }
+  MemoryBio& operator=(MemoryBio&& other) noexcept {
+    MemoryBio(std::move(other)).swap(*this);
+    return *this;
+  }
   ~MemoryBio() = default;
 
   // Appends a copy of `from`. Fails with kInvalid after write_eof().
   Result<void> write(std::span<const std::byte> from);
 
   // Returns room for `bytes` at the end, uninitialised, to be filled and then committed.
-  // Precondition: no write_eof().
   std::span<std::byte> prepare(std::size_t bytes);
 
   // Appends the first `bytes` of what prepare() returned last; 0 gives the room back.
-  // Precondition: no more than that, and no write_eof().
+  // Precondition: no more than that, and none after write_eof().
   void commit(std::size_t bytes) noexcept;
 
   // Says that nothing will be appended any more. Idempotent.
@@ -69,10 +75,7 @@ class MemoryBio {
   bool eof() const noexcept { return ended_ && pending() == 0; }
 
  private:
-  MemoryBio(std::unique_ptr<std::byte[]> storage, std::size_t capacity, std::size_t begin,
-            std::size_t end) noexcept
-      : storage_(std::move(storage)), capacity_(capacity), begin_(begin), end_(end) {}
-
+  void swap(MemoryBio& other) noexcept;
   void reserve(std::size_t bytes);
   void release_if_empty() noexcept;
 
