@@ -35,8 +35,8 @@ Result<std::shared_ptr<ContextState>> state_of(openssl::SslCtxPtr ctx, Role role
   const int index = state_index(role);
   auto* state = static_cast<ContextState*>(SSL_CTX_get_ex_data(ctx.get(), index));
   if (state == nullptr) {
-    auto made = std::make_unique<ContextState>(ContextState{
-        .role = role, .check_hostname = role == Role::kClient, .ctx = ctx.get()});
+    auto made = std::make_unique<ContextState>(
+        ContextState{.role = role, .check_hostname = role == Role::kClient, .ctx = ctx.get()});
     if (SSL_CTX_set_ex_data(ctx.get(), index, made.get()) != 1) {
       return openssl::error_from_queue(Errc::kExhausted, "SSL_CTX_set_ex_data");
     }

@@ -90,10 +90,10 @@ int main(int argc, char** argv) try {
   // Repeats a step until it is done, and moves bytes in between: all there is to know.
   const auto complete = [&](auto step) {
     for (;;) {
-      const Result<Progress> progress = step();
+      Result<Progress> progress = step();
       if (!progress) send_some(fd, outgoing);  // The alert that tells the server why.
-      const Progress::Kind kind = Result(progress).value().kind;
-      if (kind == Progress::Kind::kDone || kind == Progress::Kind::kEnd) return progress->bytes;
+      const auto [kind, bytes] = std::move(progress).value();
+      if (kind == Progress::Kind::kDone || kind == Progress::Kind::kEnd) return bytes;
       exchange(fd, incoming, outgoing);
     }
   };

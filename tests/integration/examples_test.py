@@ -205,6 +205,14 @@ class PollClient(unittest.TestCase):
         return subprocess.run([POLL_CLIENT, host, str(port), path, ca or WORLD.certificate],
                               capture_output=True, timeout=PATIENCE)
 
+    def test_the_readme_shows_it(self):
+        root = pathlib.Path(__file__).resolve().parents[2]
+        readme = (root / 'README.md').read_text()
+        source = iter((root / 'tests/examples/poll_client.cpp').read_text().splitlines())
+        code = re.search(r'poll_client\.cpp.*?```cpp\n(.*?)```', readme, re.DOTALL)[1]
+        for line in filter(None, code.splitlines()):
+            self.assertIn(line, source)  # Behind the one before.
+
     def test_it_fetches_from_heddle_serve(self):
         with Server(WORLD) as server:
             for name in ('small', 'big'):

@@ -55,6 +55,8 @@ TEST_P(SslObjectEndTest, HalfCloseLetsThePeerFinish) {
 }
 
 TEST_P(SslObjectEndTest, WhatComesBehindCloseNotifyIsLeftForTheUser) {
+  SSL_CTX_set_read_ahead(client_context_.native_handle(), 1);  // Whatever the SSL_CTX says.
+  open();
   handshake();
   EXPECT_EQ(server_.tls->shutdown()->kind, Kind::kWantRead);
   EXPECT_TRUE(server_.outgoing.write(bytes("plain text again")));
