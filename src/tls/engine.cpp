@@ -41,9 +41,9 @@ int engine_index() {
 
 // What the engine and those above it rely on, whoever configured the SSL_CTX.
 void set_modes(SSL* ssl) noexcept {
-  // A write that is repeated may come from another address: small pieces are gathered anew.
-  SSL_set_mode(ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
-  // A write is done when all of it is. A fiber parks; ASYNC jobs are another way to.
+  // Wanting to read means that there is nothing to read, not that a ticket was read.
+  SSL_set_mode(ssl, SSL_MODE_AUTO_RETRY);
+  // A write is done when all of it is. A callback may park a fiber, but not inside an ASYNC job.
   SSL_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ASYNC);
   // The links read ahead. OpenSSL must not take what comes behind the peer's close_notify.
   SSL_set_read_ahead(ssl, 0);

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include <gtest/gtest.h>
+#include <openssl/async.h>
 #include <openssl/ssl.h>
 
 #include "heddle/fiber.h"
@@ -174,6 +175,35 @@ void call_from_handshake(const SslObject& object, const Callback& callback) {
     }
   });
   SSL_set_msg_callback_arg(ssl, const_cast<Callback*>(&callback));
+}
+
+TEST_P(SslObjectTest, ModesOfTheSslCtxDoNotMatter) {
+  for (Context* context : {&server_context_, &client_context_}) {
+    SSL_CTX* const ctx = context->native_handle();
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ASYNC);
+    SSL_CTX_set_read_ahead(ctx, 1);
+  }
+  open();
+  bool called = false;
+  const Callback callback = [&] {
+    called = true;
+    EXPECT_EQ(ASYNC_get_current_job(), nullptr);
+  };
+  call_from_handshake(*client_.tls, callback);
+  (void)client_.tls->handshake().value();
+  exchange();
+  (void)server_.tls->handshake().value();
+  exchange();
+  (void)client_.tls->handshake().value();
+  exchange();
+  (void)server_.tls->handshake().value();
+  const std::string large(100'000, 'x');
+  EXPECT_EQ(server_.write(large)->bytes, large.size());
+  exchange();
+  EXPECT_EQ(client_.read_one()->kind, Kind::kDone) << "tickets come before data";
+  EXPECT_EQ(client_.read().size(), large.size() - 1);
+  EXPECT_TRUE(called);
 }
 
 TEST_P(SslObjectTest, CallbackThatUsesItsOwnObjectIsRefusedWithoutHarm) {
