@@ -3,6 +3,7 @@
 #include <string>
 
 #include <gtest/gtest.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "heddle/tls/ssl_object.h"
@@ -114,6 +115,9 @@ TEST_P(SslObjectEndTest, EndWithoutCloseNotifyIsTruncatedAndStaysSo) {
   EXPECT_FALSE(client_.incoming.eof());
   std::array<std::byte, 10> some{};
   EXPECT_EQ(client_.tls->read(some)->bytes, 10U) << "what came whole is data";
+  const Result<Progress> cut = client_.tls->read(some);
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(ERR_GET_REASON(cut.error().openssl_code), SSL_R_UNEXPECTED_EOF_WHILE_READING);
   for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(client_.tls->read(some).error().code, Errc::kTruncated);
     EXPECT_EQ(client_.write("x").error().code, Errc::kTruncated);
@@ -138,6 +142,14 @@ TEST_P(SslObjectEndTest, EndInTheHandshakeIsTruncated) {
   move(client_.outgoing, server_.incoming, 20);
   server_.incoming.write_eof();
   EXPECT_EQ(server_.tls->handshake().error().code, Errc::kTruncated);
+}
+
+TEST_P(SslObjectEndTest, CloseNotifyInTheHandshakeIsADisconnection) {
+  constexpr std::string_view kCloseNotify("\x15\x03\x03\0\x02\x01\0", 7);
+  EXPECT_EQ(client_.tls->handshake()->kind, Kind::kWantRead);
+  EXPECT_TRUE(client_.incoming.write(bytes(kCloseNotify)));
+  EXPECT_EQ(client_.tls->handshake().error().code, Errc::kDisconnected);
+  EXPECT_EQ(client_.write("x").error().code, Errc::kDisconnected);
 }
 
 TEST_P(SslObjectEndTest, JunkIsRefusedWithAnAlertAndStaysRefused) {
