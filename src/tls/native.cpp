@@ -75,7 +75,7 @@ Result<std::unique_ptr<Stream>> Stream::Impl::adopt(NakedConnection connection,
   HEDDLE_ASSERT(connection.ssl != nullptr);
   const ErrorQueueScope scope(Leftovers::kDrop);
   SSL* const ssl = connection.ssl.get();
-  if (SSL_version(ssl) >> 8 != SSL3_VERSION_MAJOR) {
+  if (SSL_version(ssl) >> 8 != TLS1_VERSION_MAJOR) {
     return Error{.code = Errc::kInvalid, .operation = "adopt an SSL that is not TLS"};
   }
   SSL_CTX* const ctx = SSL_get_SSL_CTX(ssl);

@@ -43,7 +43,8 @@ struct Progress {
 // another. Threads:  any, one at a time, MemoryBios included. Fibers:   likewise: a callback that
 // uses its own SslObject, or parks in it while another fiber
 //   does, gets kInvalid there. That has no effect on the connection.
-// Lifetime: the MemoryBios must outlive it. The Context may go first.
+// Lifetime: the MemoryBios must outlive it. The Context may go first. No call may be going on when
+//   it is destroyed: not from a callback of its own.
 // Errors:   kTruncated when `incoming` ends without close_notify (RFC 8446, 6.1), kUntrusted,
 //   kProtocol, as with Stream; kDisconnected for a handshake that the peer ends, or an `outgoing`
 //   that the user has ended; kExhausted when there is no memory for `outgoing`. Those are final:
