@@ -75,18 +75,32 @@ Result<Context> Context::create(Role role) {
 Result<Context> Context::create(Role role, Trust trust) {
   // SSL_CTX_new() can succeed and leave entries, under a bad openssl.cnf for one.
   const ErrorQueueScope scope(Leftovers::kDrop);
-  auto state = std::make_shared<tls::ContextState>();
-  state->role = role;
-  state->check_hostname = role == Role::kClient;
-  state->ctx.reset(SSL_CTX_new(role == Role::kClient ? TLS_client_method() : TLS_server_method()));
-  if (!state->ctx) return error_from_queue(Errc::kExhausted, "SSL_CTX_new");
-  set_defaults(state->ctx.get(), role);
-  Context context(std::move(state));
+  openssl::SslCtxPtr ctx(
+      SSL_CTX_new(role == Role::kClient ? TLS_client_method() : TLS_server_method()));
+  if (!ctx) return error_from_queue(Errc::kExhausted, "SSL_CTX_new");
+  set_defaults(ctx.get(), role);
+  auto state = tls::state_of(std::move(ctx), role);
+  if (!state) return state.error();
+  Context context(*std::move(state));
   if (trust == Trust::kSystem) {
     const Result<void> loaded = context.load_default_certs();
     if (!loaded) return loaded.error();
   }
   return context;
+}
+
+Result<Context> Context::adopt(Role role, SSL_CTX* ctx) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  const SSL_METHOD* const method = SSL_CTX_get_ssl_method(ctx);
+  // Neither DTLS nor QUIC, nor the method of the other role, which fails at the handshake only.
+  if (method != TLS_method() &&
+      method != (role == Role::kClient ? TLS_client_method() : TLS_server_method())) {
+    return Error{.code = Errc::kInvalid, .operation = "adopt an SSL_CTX: not TLS in this role"};
+  }
+  if (SSL_CTX_up_ref(ctx) != 1) return error_from_queue(Errc::kInternal, "SSL_CTX_up_ref");
+  auto state = tls::state_of(openssl::SslCtxPtr(ctx), role);
+  if (!state) return state.error();
+  return Context(*std::move(state));
 }
 
 Result<void> Context::load_cert_chain(const std::filesystem::path& chain,
@@ -275,7 +289,7 @@ Role Context::role() const {
 }
 
 SSL_CTX* Context::native_handle() const noexcept {
-  return state_->ctx.get();
+  return state_->ctx;
 }
 
 }  // namespace heddle

@@ -1,19 +1,28 @@
 // What a Context holds beside the SSL_CTX.
 #pragma once
 
+#include <memory>
 #include <string>
 
+#include "heddle/result.h"
 #include "heddle/tls/context.h"
 
 #include "openssl/handles.h"
 
 namespace heddle::tls {
 
+// ContextState belongs to the SSL_CTX, which frees it last of all: OpenSSL calls back with it as
+// long as there is a connection, also one that other code has taken over, and whoever's the
+// SSL_CTX is. A Context holds a reference to the SSL_CTX.
 struct ContextState {
   Role role = Role::kClient;
   bool check_hostname = false;
-  std::string alpn;  // In wire form.
-  openssl::SslCtxPtr ctx;
+  std::string alpn;        // In wire form.
+  SSL_CTX* ctx = nullptr;  // Owns this.
 };
+
+// Returns the state of `ctx` for connections in `role`; it gets one if it has none. The pointer
+// keeps `ctx` alive. Fails with kExhausted. Callers hold an ErrorQueueScope.
+Result<std::shared_ptr<ContextState>> state_of(openssl::SslCtxPtr ctx, Role role);
 
 }  // namespace heddle::tls

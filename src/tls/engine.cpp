@@ -39,11 +39,22 @@ int engine_index() {
   return index;
 }
 
+// What the engine and those above it rely on, whoever configured the SSL_CTX.
+void set_modes(SSL* ssl) noexcept {
+  // Wanting to read means that there is nothing to read, not that a ticket was read.
+  SSL_set_mode(ssl, SSL_MODE_AUTO_RETRY);
+  // A write is done when all of it is. A callback may park a fiber, but not inside an ASYNC job.
+  SSL_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ASYNC);
+  // The links read ahead. OpenSSL must not take what comes behind the peer's close_notify.
+  SSL_set_read_ahead(ssl, 0);
+}
+
 }  // namespace
 
 Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
     : state_(state), ssl_(std::move(ssl)) {
   if (SSL_set_ex_data(ssl_.get(), engine_index(), this) != 1) throw std::bad_alloc();
+  set_modes(ssl_.get());
   BIO* const owned_by_ssl = bio.release();
   SSL_set_bio(ssl_.get(), owned_by_ssl, owned_by_ssl);
 }
@@ -52,13 +63,17 @@ Engine* Engine::of(const SSL* ssl) noexcept {
   return static_cast<Engine*>(SSL_get_ex_data(ssl, engine_index()));
 }
 
+Result<void> Engine::refuse_turn() const {
+  return Error{.code = Errc::kInvalid,
+               .operation = "use of a TLS connection inside a callback of its own"};
+}
+
 Result<void> Engine::await_turn_slow(const char* name, Deadline deadline) {
   while (in_call_) {
     fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
     if (scheduler == nullptr || scheduler->running() == nullptr ||
         scheduler->running() == caller_) {
-      return Error{.code = Errc::kInvalid,
-                   .operation = "use of a TLS connection inside a callback of its own"};
+      return refuse_turn();
     }
     const Wake wake = turns_.wait(deadline);
     if (wake != Wake::kReady) return interruption(wake, name);

@@ -67,6 +67,8 @@ class Engine {
 
   // Whether a fiber is inside a call. Another one that cannot wait must come back later.
   bool busy() const noexcept { return in_call_; }
+  // For whoever may not park: fails as await_turn() does in a callback, whoever is inside.
+  Result<void> try_turn() const { return in_call_ ? refuse_turn() : Result<void>(); }
 
   // For what a callback throws: kept until OpenSSL has returned. The first one counts.
   void keep_exception() noexcept;
@@ -127,6 +129,7 @@ class Engine {
     ErrorQueue saved_;
   };
 
+  Result<void> refuse_turn() const;
   Result<void> await_turn_slow(const char* name, Deadline deadline);
   Step classify(const char* name, int rc) const;
   Error tls_error(const char* name) const;

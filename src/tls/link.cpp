@@ -171,6 +171,12 @@ void Link::write(std::span<const std::byte> from) {
   kept_output_.insert(kept_output_.end(), from.begin(), from.end());
 }
 
+void Link::carry_over(std::vector<std::byte> unread, std::vector<std::byte> unsent) noexcept {
+  kept_input_ = std::move(unread);
+  input_ = kept_input_;
+  kept_output_ = std::move(unsent);
+}
+
 std::size_t Link::output_bytes() const noexcept {
   return kept_output_.size() - kept_output_sent_ +
          (buffers_ ? buffers_->output_of(*this).size() : 0);

@@ -56,6 +56,10 @@ class Link {
   // Reads ahead, unless bytes are left over. kWouldBlock: there are none.
   IoResult prefetch() noexcept;
 
+  // Begins with what another BIO had: bytes of the peer that were not read, and bytes that were
+  // not sent. Precondition: nothing was read or written before.
+  void carry_over(std::vector<std::byte> unread, std::vector<std::byte> unsent) noexcept;
+
   // For the BIO.
   IoResult read(std::span<std::byte> into) noexcept;
   void write(std::span<const std::byte> from);

@@ -5,7 +5,7 @@
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "fiber/drain.h"
-#include "tls/names.h"
+#include "tls/new_ssl.h"
 #include "tls/stream_impl.h"
 
 namespace heddle {
@@ -281,17 +281,10 @@ Result<std::unique_ptr<Stream>> Stream::Impl::create(
     std::shared_ptr<const tls::ContextState> context, Transport& transport,
     std::unique_ptr<Transport> owned, const StreamOptions& options) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  openssl::SslPtr ssl(SSL_new(context->ctx.get()));
-  if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
-  const Result<void> named = tls::set_peer_name(ssl.get(), *context, options.server_name);
-  if (!named) return named.error();
-  if (context->role == Role::kServer) {
-    SSL_set_accept_state(ssl.get());
-  } else {
-    SSL_set_connect_state(ssl.get());
-  }
+  auto ssl = tls::new_ssl(*context, options);
+  if (!ssl) return ssl.error();
   return std::unique_ptr<Stream>(new Stream(
-      std::make_unique<Impl>(std::move(ssl), std::move(context), transport, std::move(owned))));
+      std::make_unique<Impl>(*std::move(ssl), std::move(context), transport, std::move(owned))));
 }
 
 Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

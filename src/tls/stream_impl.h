@@ -25,6 +25,9 @@ class Stream::Impl {
                                                 std::unique_ptr<Transport> owned,
                                                 const StreamOptions& options);
 
+  static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection, Transport& transport,
+                                               std::unique_ptr<Transport> owned);
+
   Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context, Transport& transport,
        std::unique_ptr<Transport> owned);
 

@@ -52,6 +52,13 @@ class Context {
   static Result<Context> create(Role role);
   static Result<Context> create(Role role, Trust trust);
 
+  // Makes a Context of an SSL_CTX that other code has made and configured, for connections in
+  // `role`. Takes a reference of its own and changes nothing by itself: the settings, and what the
+  // functions below change, are those of the SSL_CTX, for all its users. As with create(), a client
+  // asks for a `server_name`; set_check_hostname(false) if the SSL_CTX checks otherwise. Fails with
+  // kInvalid if it was not made with TLS_method() or the TLS method of `role`.
+  static Result<Context> adopt(Role role, SSL_CTX* ctx);
+
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   Context(Context&&) noexcept;
@@ -108,9 +115,11 @@ class Context {
 
  private:
   friend class Stream;
+  friend class SslObject;
+  friend struct NakedConnection;
   explicit Context(std::shared_ptr<tls::ContextState> state);
 
-  std::shared_ptr<tls::ContextState> state_;  // Streams share it.
+  std::shared_ptr<tls::ContextState> state_;  // Of the SSL_CTX, and keeps that alive.
 };
 
 }  // namespace heddle

@@ -18,6 +18,8 @@ using SSL = struct ssl_st;
 
 namespace heddle {
 
+struct NakedConnection;  // heddle/tls/native.h
+
 struct StreamOptions {
   // Clients: the host name or IP address that is asked for (SNI, RFC 6066, names
   // only) and that the certificate must be for. Required unless the context has
@@ -48,6 +50,16 @@ class Stream {
                                                 const StreamOptions& options = {});
   static Result<std::unique_ptr<Stream>> create(const Context& context, Transport& transport,
                                                 const StreamOptions& options = {});
+
+  // Goes on with a connection that other code began: `connection.ssl`, at any point of its life
+  // between two calls, and `connection.network` if it is half of a BIO pair, else null. Takes both,
+  // also when it fails. Its BIOs are replaced; bytes that were still in memory in them (a BIO pair,
+  // a memory BIO) come first, in both directions; what a socket BIO has not read is for the
+  // transport. Precondition: it is a client or a server (SSL_set_connect_state(3)), and no
+  // SSL_write() waits to be repeated. Fails with kInvalid for DTLS or QUIC.
+  static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection,
+                                               std::unique_ptr<Transport> transport);
+  static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection, Transport& transport);
 
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;

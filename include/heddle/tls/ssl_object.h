@@ -1,0 +1,113 @@
+// SslObject: a TLS connection without I/O, for other people's event loops.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "heddle/result.h"
+#include "heddle/tls/certificate.h"
+#include "heddle/tls/context.h"
+#include "heddle/tls/memory_bio.h"
+#include "heddle/tls/stream.h"
+
+namespace heddle {
+
+// Progress is how far a call of SslObject came.
+struct Progress {
+  enum class Kind : std::uint8_t {
+    kDone,       // It is done.
+    kEnd,        // The peer has sent close_notify: there is nothing more to read, for good.
+    kWantRead,   // It needs bytes from the peer: `incoming` is empty. Fill it and call again.
+    kWantWrite,  // `outgoing` is too full. Send what is in it and call again.
+  };
+
+  Kind kind;
+  std::size_t bytes = 0;  // When kDone: read, or taken to be written.
+};
+
+// SslObject is one TLS connection that reads what the peer has sent from one MemoryBio and
+// writes what the peer is to get into another. Who moves the bytes, and when, is the user's
+// business: poll(), libuv, a queue, a test. CPython's ssl.SSLObject. The whole of its use:
+//
+//   call a function; send what is in `outgoing`, whatever the call said; if it wants to read,
+//   receive into `incoming` (write_eof() at the end of the connection) and call it again.
+//
+// Nothing here parks, waits or needs a runtime or a fiber; it works inside fibers as well.
+//
+// Calls:    a call that wanted something has taken and returned nothing: repeat it, or make
+// another. Threads:  any, one at a time, MemoryBios included. Fibers:   likewise: a callback that
+// uses its own SslObject, or parks in it while another fiber
+//   does, gets kInvalid there. That has no effect on the connection.
+// Lifetime: the MemoryBios must outlive it. The Context may go first. No call may be going on when
+//   it is destroyed: not from a callback of its own.
+// Errors:   kTruncated when `incoming` ends without close_notify (RFC 8446, 6.1), kUntrusted,
+//   kProtocol, as with Stream; kDisconnected for a handshake that the peer ends, or an `outgoing`
+//   that the user has ended; kExhausted when there is no memory for `outgoing`. Those are final:
+//   later calls return the same error. After one, `outgoing` may hold an alert for the peer.
+// The thread's OpenSSL error queue is after each call as it was before.
+class SslObject {
+ public:
+  // More than this in `outgoing` makes calls return kWantWrite: a peer that asks for answers
+  // (KeyUpdate) and does not take them must not fill our memory.
+  static constexpr std::size_t kOutgoingBytesMax = std::size_t{256} * 1024;
+
+  // Makes a connection and begins nothing. Fails as Stream::create() does.
+  static Result<std::unique_ptr<SslObject>> create(const Context& context, MemoryBio& incoming,
+                                                   MemoryBio& outgoing,
+                                                   const StreamOptions& options = {});
+
+  SslObject(const SslObject&) = delete;
+  SslObject& operator=(const SslObject&) = delete;
+  ~SslObject();
+
+  // Completes the handshake. read() and write() do it implicitly.
+  Result<Progress> handshake();
+
+  // Reads at least one byte and at most `into.size()`; none at once if `into` is empty. While
+  // it returns kDone, there may be more: kWantRead says that there is not.
+  Result<Progress> read(std::span<std::byte> into);
+
+  // As read(), and leaves the bytes to be read again.
+  Result<Progress> peek(std::span<std::byte> into);
+
+  // Takes all of `from` and puts its records into `outgoing`, which grows by as much: pass large
+  // data in pieces, and stop at kWantWrite. kWantRead: the handshake must go on first. After
+  // our close_notify it fails with kDisconnected.
+  Result<Progress> write(std::span<const std::byte> from);
+
+  // Ends the connection. The first call puts close_notify into `outgoing`: there is nothing more to
+  // write. kWantRead: the peer's has not come. One may leave it at that, call again when bytes have
+  // come, or go on reading with read() until kEnd. kDone: it has come, and what lies in
+  // `incoming` behind it is not TLS. Fails with kInvalid if there is data to read before it, and
+  // loses none: read() it first. Before the
+  // handshake there is nothing to end: kDone. In the middle of it, that is completed first.
+  Result<Progress> shutdown();
+
+  // Decrypted bytes that read() will return without looking at `incoming`.
+  std::size_t pending() const noexcept;
+
+  // What was negotiated: as with Stream, empty before the handshake is done.
+  std::string_view version() const;
+  std::string_view cipher() const;
+  std::string group() const;
+  std::string_view alpn() const;
+  bool session_reused() const;
+  std::string_view server_name() const;
+  std::vector<Certificate> peer_certificates() const;
+
+  // For what has no call here. Stays owned by the object. Never make I/O calls with it.
+  SSL* native_handle() const noexcept;
+
+ private:
+  class Impl;
+  explicit SslObject(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace heddle
