@@ -41,6 +41,7 @@ using SslPtr = Handle<SSL, SSL_free>;
 using SslCtxPtr = Handle<SSL_CTX, SSL_CTX_free>;
 using BioPtr = Handle<BIO, BIO_vfree>;
 using BioMethodPtr = Handle<BIO_METHOD, BIO_meth_free>;
+using SessionPtr = Handle<SSL_SESSION, SSL_SESSION_free>;
 using X509Ptr = Handle<X509, X509_free>;
 using X509NamePtr = Handle<X509_NAME, X509_NAME_free>;
 using X509ExtensionPtr = Handle<X509_EXTENSION, X509_EXTENSION_free>;

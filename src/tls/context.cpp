@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
+#include "tls/callback_state.h"
 #include "tls/context_state.h"
 #include "tls/pem.h"
 
@@ -80,6 +81,7 @@ Result<Context> Context::create(Role role, Trust trust) {
   state->check_hostname = role == Role::kClient;
   state->ctx.reset(SSL_CTX_new(role == Role::kClient ? TLS_client_method() : TLS_server_method()));
   if (!state->ctx) return error_from_queue(Errc::kExhausted, "SSL_CTX_new");
+  tls::CallbackState::attach(state->ctx.get());
   set_defaults(state->ctx.get(), role);
   Context context(std::move(state));
   if (trust == Trust::kSystem) {

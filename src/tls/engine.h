@@ -4,8 +4,10 @@
 #include <cerrno>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <utility>
 
+#include "heddle/deadline.h"
 #include "heddle/error.h"
 #include "heddle/error_queue.h"
 #include "heddle/isolation.h"
@@ -49,6 +51,7 @@ class Engine {
     const Turn turn(*this, scheduler);
     const QueueScope queue(scheduler);
     errno = 0;
+    callback_failure_.reset();
     const int rc = op(ssl_.get());
     // Most calls succeed, and what they leave in the queue ends with the scope.
     return rc > 0 ? Step{Step::Kind::kDone} : classify(name, rc);
@@ -61,9 +64,15 @@ class Engine {
     return in_call_ ? await_turn_slow(name, deadline) : Result<void>();
   }
 
+  // When the call that is being driven gives up, for callbacks.
+  void set_deadline(Deadline deadline) noexcept { deadline_ = deadline; }
+  Deadline deadline() const noexcept { return deadline_; }
+
   // For what a callback throws: kept until OpenSSL has returned. The first one counts.
-  void keep_exception() noexcept;
+  void keep_exception(std::exception_ptr thrown) noexcept;
   bool has_exception() const noexcept { return state_.thrown != nullptr; }
+  // For what a callback fails with: what the call fails with, if OpenSSL fails it.
+  void keep_failure(const Error& error) noexcept;
   // Precondition: has_exception().
   [[noreturn]] void rethrow();
 
@@ -120,12 +129,14 @@ class Engine {
   };
 
   Result<void> await_turn_slow(const char* name, Deadline deadline);
-  Step classify(const char* name, int rc) const;
+  Step classify(const char* name, int rc);
   Error tls_error(const char* name) const;
   Error transport_error(const char* name, int saved_errno) const;
 
   BioState& state_;
   openssl::SslPtr ssl_;
+  Deadline deadline_ = Deadline::never();
+  std::optional<Error> callback_failure_;
   bool in_call_ = false;
   const fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
   WaitQueue turns_;

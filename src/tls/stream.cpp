@@ -5,6 +5,7 @@
 #include "base/drain.h"
 #include "base/interruption.h"
 #include "fiber/breathe.h"
+#include "tls/callback_state.h"
 #include "tls/names.h"
 #include "tls/stream_impl.h"
 
@@ -91,6 +92,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
       if (!room && room.error().code != Errc::kDisconnected) return room.error();
     }
     if (const auto turn = engine_.await_turn(name, deadline); !turn) return turn.error();
+    engine_.set_deadline(deadline);
     const tls::Step step = engine_.call(name, op);
     if (engine_.has_exception()) [[unlikely]]
       rethrow();
@@ -129,6 +131,12 @@ Result<void> Stream::Impl::await_client(const char* name, Deadline deadline) {
 }
 
 Result<void> Stream::Impl::handshake(Deadline deadline) {
+  const Result<void> done = shake_hands(deadline);
+  tls::deliver_removals(context_->ctx.get(), deadline);
+  return done;
+}
+
+Result<void> Stream::Impl::shake_hands(Deadline deadline) {
   constexpr const char* kName = "SSL_do_handshake";
   if (failure_) return *failure_;
   if (context_->role == Role::kServer && SSL_in_before(engine_.ssl()) != 0) {
@@ -213,6 +221,7 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
 Result<void> Stream::Impl::close(Deadline deadline) {
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
+  tls::deliver_removals(context_->ctx.get(), deadline);
   return finish_and_drain(link_.transport(), deadline);
 }
 
@@ -236,6 +245,10 @@ Result<std::unique_ptr<Stream>> Stream::Impl::create(
   if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
   const Result<void> named = tls::set_peer_name(ssl.get(), *context, options.server_name);
   if (!named) return named.error();
+  if (options.session) {
+    const Result<void> offered = tls::offer_session(ssl.get(), *context, *options.session);
+    if (!offered) return offered.error();
+  }
   if (context->role == Role::kServer) {
     SSL_set_accept_state(ssl.get());
   } else {

@@ -46,6 +46,11 @@ bool Stream::session_reused() const {
   return SSL_session_reused(native_handle()) != 0;
 }
 
+std::optional<Session> Stream::session() const {
+  SSL_SESSION* const session = SSL_get_session(native_handle());
+  return session != nullptr ? std::optional<Session>(session) : std::nullopt;
+}
+
 std::string_view Stream::server_name() const {
   const char* const name = SSL_get_servername(native_handle(), TLSEXT_NAMETYPE_host_name);
   return name != nullptr ? name : std::string_view();

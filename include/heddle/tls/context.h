@@ -1,14 +1,18 @@
 // Context: what many TLS connections have in common: keys, trust, versions.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "heddle/result.h"
+#include "heddle/tls/callbacks.h"
+#include "heddle/tls/session.h"
 
 using SSL_CTX = struct ssl_ctx_st;
 
@@ -100,6 +104,21 @@ class Context {
 
   // How many TLS 1.3 tickets a server sends after a handshake (default 2).
   void set_num_tickets(std::size_t count);
+
+  // How long sessions may be resumed (default 2 hours).
+  void set_session_timeout(std::chrono::seconds timeout);
+
+  // Servers: encrypts tickets with the first of `keys`, and accepts those of all. To rotate: put
+  // the new one second everywhere, then first everywhere, and drop the old one after the session
+  // timeout. Any thread may exchange them at any time. Without a call OpenSSL makes a key of its
+  // own for each Context.
+  void set_ticket_keys(std::vector<TicketKey> keys);
+
+  // What the program wants to be asked, or told, while a connection works: heddle/tls/callbacks.h.
+  // An empty function removes one, unless it says otherwise.
+  void on_new_session(NewSessionCallback callback);  // Clients.
+  void set_session_store(SessionStore store);        // Servers. Only `remove` may be empty.
+  void on_ticket_keys(TicketKeysCallback callback);  // Servers. Instead of set_ticket_keys().
 
   Role role() const;
 
