@@ -31,14 +31,21 @@ int state_index() {
   return index;
 }
 
-void free_hello(void* /*parent*/, void* state, CRYPTO_EX_DATA* /*data*/, int /*index*/,
-                long /*number*/, void* /*pointer*/) {
-  delete static_cast<HelloState*>(state);
+void free_connection(void* /*parent*/, void* state, CRYPTO_EX_DATA* /*data*/, int /*index*/,
+                     long /*number*/, void* /*pointer*/) {
+  delete static_cast<ConnectionState*>(state);
 }
 
-int hello_index() {
+// SSL_dup() would have two own it.
+int dup_connection(CRYPTO_EX_DATA* /*to*/, const CRYPTO_EX_DATA* /*from*/, void** state,
+                   int /*index*/, long /*number*/, void* /*pointer*/) {
+  *state = nullptr;
+  return 1;
+}
+
+int connection_index() {
   static const int index = [] {
-    const int made = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, free_hello);
+    const int made = SSL_get_ex_new_index(0, nullptr, nullptr, dup_connection, free_connection);
     if (made < 0) throw std::bad_alloc();
     return made;
   }();
@@ -70,20 +77,21 @@ TicketKeyRing::Keys TicketKeyRing::get() const {
   return keys_;
 }
 
-HelloState* HelloState::of(const SSL* ssl) noexcept {
-  return static_cast<HelloState*>(SSL_get_ex_data(ssl, hello_index()));
+ConnectionState* ConnectionState::of(const SSL* ssl) noexcept {
+  return static_cast<ConnectionState*>(SSL_get_ex_data(ssl, connection_index()));
 }
 
-HelloState& HelloState::attach(SSL* ssl) {
-  auto state = std::make_unique<HelloState>();
+ConnectionState& ConnectionState::attach(SSL* ssl) {
+  if (ConnectionState* const state = of(ssl)) return *state;
+  auto state = std::make_unique<ConnectionState>();
   state->first_context = SSL_get_SSL_CTX(ssl);
-  if (SSL_set_ex_data(ssl, hello_index(), state.get()) != 1) throw std::bad_alloc();
+  if (SSL_set_ex_data(ssl, connection_index(), state.get()) != 1) throw std::bad_alloc();
   return *state.release();  // The SSL owns it now.
 }
 
 CallbackState& CallbackState::of_sessions(const SSL* ssl) noexcept {
-  const HelloState* const hello = HelloState::of(ssl);
-  return hello != nullptr ? of(hello->first_context) : of(ssl);
+  const ConnectionState* const connection = ConnectionState::of(ssl);
+  return connection != nullptr ? of(connection->first_context) : of(ssl);
 }
 
 CallbackState& CallbackState::attach(SSL_CTX* ctx) {

@@ -4,11 +4,13 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "heddle/tls/callbacks.h"
 
+#include "base/unique_fd.h"
 #include "openssl/handles.h"
 
 namespace heddle::tls {
@@ -52,6 +54,18 @@ struct CallbackState {
   // callback has chosen another one since.
   static CallbackState& of_sessions(const SSL* ssl) noexcept;
 
+  ClientHelloCallback client_hello;
+  ServerNameCallback server_name;
+  CertificateCallback certificate;
+  AlpnCallback alpn;
+  std::string alpn_protocols;  // In wire form.
+  OcspRequestCallback ocsp_request;
+  OcspResponseCallback ocsp_response;
+  VerifyCallback verify;
+  KeyLogCallback key_log;
+  UniqueFd key_log_file;
+  PskClientCallback psk_client;
+  PskServerCallback psk_server;
   NewSessionCallback new_session;
   SessionStore store;
   Removals removals;
@@ -59,16 +73,21 @@ struct CallbackState {
   TicketKeyRing ticket_key_ring;
 };
 
-// HelloState is what is remembered of a client's first hello.
-struct HelloState {
+// ConnectionState is what callbacks remember of one connection.
+struct ConnectionState {
   // Null before attach().
-  static HelloState* of(const SSL* ssl) noexcept;
-  // Throws std::bad_alloc.
-  static HelloState& attach(SSL* ssl);
+  static ConnectionState* of(const SSL* ssl) noexcept;
+  // Makes one if there is none. Throws std::bad_alloc.
+  static ConnectionState& attach(SSL* ssl);
 
-  SSL_CTX* first_context;   // That the connection began with. The SSL keeps it, for its sessions.
-  std::string server_name;  // As it was when the context was chosen.
+  SSL_CTX* first_context;                  // The SSL keeps it alive, for its sessions.
+  std::optional<std::string> server_name;  // Of the hello for which the context was chosen.
+  std::string psk_identity;                // Until OpenSSL has copied it.
 };
+
+// The PSK callbacks, and the choice of the ones that `ctx` has for `ssl`: unlike most, they are
+// copied into an SSL when it is made.
+void set_psk_callbacks(SSL* ssl, const SSL_CTX* ctx);
 
 // Hands over what is in `removals`, if the store of `ctx` wants to know. May park.
 void deliver_removals(const SSL_CTX* ctx, Deadline deadline);

@@ -1,8 +1,6 @@
 // What a Context holds beside the SSL_CTX.
 #pragma once
 
-#include <string>
-
 #include "heddle/tls/context.h"
 
 #include "openssl/handles.h"
@@ -12,7 +10,6 @@ namespace heddle::tls {
 struct ContextState {
   Role role = Role::kClient;
   bool check_hostname = false;
-  std::string alpn;  // In wire form.
   openssl::SslCtxPtr ctx;
 };
 

@@ -78,30 +78,40 @@ void CallbackWorld::stand_by() {
   ERR_clear_error();
 }
 
-std::unique_ptr<Conversation> CallbackWorld::talk(const Context& server, const Context& client,
+std::unique_ptr<Conversation> CallbackWorld::open(const Context& server, const Context& client,
                                                   const StreamOptions& options) {
   auto talk = std::make_unique<Conversation>(world_);
   talk->client.stream = Stream::create(client, talk->pipe.a(), options).value();
   talk->server.stream = Stream::create(server, talk->pipe.b()).value();
+  return talk;
+}
+
+std::unique_ptr<Conversation> CallbackWorld::talk(const Context& server, const Context& client,
+                                                  const StreamOptions& options) {
+  auto talk = open(server, client, options);
+  converse(*talk);
+  return talk;
+}
+
+void CallbackWorld::converse(Conversation& talk) {
   scope([&](Scope& fibers) {
     ASSERT_TRUE(fibers.spawn("server", [&] {
-      note(talk->server, [&]() -> Result<void> {
-        Stream& stream = *talk->server.stream;
+      note(talk.server, [&]() -> Result<void> {
+        Stream& stream = *talk.server.stream;
         if (auto done = stream.handshake(kNever); !done) return done;
         if (auto done = hear(stream, "ping"); !done) return done;
         return say(stream, "pong");
       });
-      (void)talk->server.stream->close(world_.after(std::chrono::seconds(1)));
+      (void)talk.server.stream->close(world_.after(std::chrono::seconds(1)));
     }));
-    note(talk->client, [&]() -> Result<void> {
-      Stream& stream = *talk->client.stream;
+    note(talk.client, [&]() -> Result<void> {
+      Stream& stream = *talk.client.stream;
       if (auto done = stream.handshake(kNever); !done) return done;
       if (auto done = say(stream, "ping"); !done) return done;
       return hear(stream, "pong");
     });
-    (void)talk->client.stream->close(world_.after(std::chrono::seconds(1)));
+    (void)talk.client.stream->close(world_.after(std::chrono::seconds(1)));
   });
-  return talk;
 }
 
 }  // namespace heddle::test

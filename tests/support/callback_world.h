@@ -69,7 +69,12 @@ class CallbackWorld {
   void park();
   int parks() const { return parks_; }
 
-  // A client and a server that say "ping" and "pong" and close.
+  // A client and a server.
+  std::unique_ptr<Conversation> open(const Context& server, const Context& client,
+                                     const StreamOptions& options = {.server_name = kServerName});
+  // They say "ping" and "pong" and close.
+  void converse(Conversation& talk);
+  // Both.
   std::unique_ptr<Conversation> talk(const Context& server, const Context& client,
                                      const StreamOptions& options = {.server_name = kServerName});
 

@@ -2,13 +2,20 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "heddle/result.h"
 
 namespace heddle {
+
+namespace tls {
+struct CredentialsData;
+}
 
 // Certificate describes one X.509 certificate. Text is UTF-8 as OpenSSL prints it,
 // with control characters escaped, so it is safe to log.
@@ -40,6 +47,23 @@ enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519 };
 // hold) or kExhausted.
 Result<Identity> make_self_signed(const std::vector<std::string>& names,
                                   KeyType type = KeyType::kEcdsaP256, int days = 365);
+
+// Credentials are a certificate chain and its private key, parsed, ready to be presented. Copies
+// are cheap. Threads: any may use a copy.
+class Credentials {
+ public:
+  // As Context::use_cert_chain().
+  static Result<Credentials> parse(std::string_view chain_pem, std::string_view key_pem,
+                                   std::string_view password = {});
+
+  // For this library's own files.
+  const tls::CredentialsData& data() const noexcept { return *data_; }
+
+ private:
+  explicit Credentials(std::shared_ptr<const tls::CredentialsData> data) : data_(std::move(data)) {}
+
+  std::shared_ptr<const tls::CredentialsData> data_;
+};
 
 // Describes the first certificate in `pem`. Fails with kInvalid.
 Result<Certificate> parse_certificate(std::string_view pem);

@@ -116,9 +116,23 @@ class Context {
 
   // What the program wants to be asked, or told, while a connection works: heddle/tls/callbacks.h.
   // An empty function removes one, unless it says otherwise.
+  void on_client_hello(ClientHelloCallback callback);  // Servers.
+  void on_server_name(ServerNameCallback callback);    // Servers.
+  void on_certificate(CertificateCallback callback);
+  void on_alpn(AlpnCallback callback);                 // Servers. Instead of set_alpn_protocols().
+  void on_ocsp_request(OcspRequestCallback callback);  // Servers.
+  void on_ocsp_response(OcspResponseCallback callback);  // Clients: asks for a response, too.
+  void on_verify(VerifyCallback callback);
+  void on_key_log(KeyLogCallback callback);
+  void on_psk_client(PskClientCallback callback);
+  void on_psk_server(PskServerCallback callback);
   void on_new_session(NewSessionCallback callback);  // Clients.
   void set_session_store(SessionStore store);        // Servers. Only `remove` may be empty.
   void on_ticket_keys(TicketKeysCallback callback);  // Servers. Instead of set_ticket_keys().
+
+  // Appends the key log to a file, which is made for its owner alone (mode 0600). Lines that
+  // cannot be written are lost. Fails with kInvalid if the file cannot be opened.
+  Result<void> set_key_log_file(const std::filesystem::path& file);
 
   Role role() const;
 
@@ -126,6 +140,7 @@ class Context {
   SSL_CTX* native_handle() const noexcept;
 
  private:
+  friend class HelloAnswer;
   friend class Stream;
   explicit Context(std::shared_ptr<tls::ContextState> state);
 
