@@ -32,6 +32,7 @@ std::vector<Certificate> PeerChain::certificates() const {
   const ErrorQueueScope scope(Leftovers::kDrop);
   std::vector<Certificate> all;
   const STACK_OF(X509)* const chain = X509_STORE_CTX_get0_chain(store_);
+  all.reserve(static_cast<std::size_t>(std::max(sk_X509_num(chain), 1)));
   for (int i = 0; i < sk_X509_num(chain); ++i)
     all.push_back(tls::describe(sk_X509_value(chain, i)));
   if (all.empty()) all.push_back(tls::describe(X509_STORE_CTX_get0_cert(store_)));

@@ -109,7 +109,7 @@ unsigned client_key(SSL* ssl, const char* hint, char* identity, unsigned identit
   if (!psk || !*psk) return 0;
   const std::string& name = (*psk)->identity;
   if (name.size() + 1 > identity_room || name.find('\0') != std::string::npos) return 0;
-  std::memcpy(identity, name.c_str(), name.size() + 1);
+  *std::copy(name.begin(), name.end(), identity) = '\0';
   return copy_key(**psk, key, key_room);
 }
 
