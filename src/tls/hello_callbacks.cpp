@@ -135,8 +135,8 @@ HelloAnswer HelloAnswer::refuse(Alert alert) {
 namespace tls {
 namespace {
 
-// SSL_set_SSL_CTX(3) takes certificates, trust, ciphers and the context's callbacks along. The rest
-// was copied into the SSL when it was made.
+// SSL_set_SSL_CTX(3) takes certificates, trust, ciphers, the security level and the context's
+// callbacks along. The rest was copied into the SSL when it was made.
 bool use_context(SSL* ssl, SSL_CTX* ctx) {
   if (SSL_set_SSL_CTX(ssl, ctx) == nullptr) return false;
   SSL_set_verify(ssl, SSL_CTX_get_verify_mode(ctx), SSL_CTX_get_verify_callback(ctx));
@@ -144,7 +144,6 @@ bool use_context(SSL* ssl, SSL_CTX* ctx) {
   constexpr auto kStays = SSL_OP_NO_TICKET;
   SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx) & ~kStays);
   SSL_set_options(ssl, SSL_CTX_get_options(ctx) & ~kStays);
-  SSL_set_security_level(ssl, SSL_CTX_get_security_level(ctx));
   set_psk_callbacks(ssl, ctx);
   return X509_VERIFY_PARAM_set1(SSL_get0_param(ssl), SSL_CTX_get0_param(ctx)) == 1 &&
          SSL_set_min_proto_version(ssl, static_cast<int>(SSL_CTX_get_min_proto_version(ctx))) ==

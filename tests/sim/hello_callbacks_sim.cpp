@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 
 #include "heddle/tls/callbacks.h"
 
@@ -173,6 +174,36 @@ TEST_P(HelloCallbacksSim, ChosenContextBringsItsVerifyModeAlpnAndVersions) {
     talk->expect_well();
     EXPECT_EQ(talk->server.stream->peer_certificates().size(), 1U);
     EXPECT_EQ(talk->server.stream->alpn(), "strict");
+  });
+}
+
+TEST_P(HelloCallbacksSim, ChosenContextBringsItsVerifyParameters) {
+  Context strict = serving("one.test");
+  strict.set_verify_mode(VerifyMode::kRequired);
+  strict.add_trusted_certificates(test::bytes(named("two.test").certificate_pem)).value();
+  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(strict.native_handle()), X509_V_FLAG_CRL_CHECK);
+  server_.on_server_name([&](const ClientHello&) { return HelloAnswer::use(strict); });
+  client_.use_cert_chain(named("two.test").certificate_pem, named("two.test").key_pem).value();
+  world_.run([&] {
+    const auto talk = ask_for("one.test");
+    ASSERT_TRUE(talk->server.error);
+    EXPECT_EQ(talk->server.error->verify_code, X509_V_ERR_UNABLE_TO_GET_CRL);
+  });
+}
+
+TEST_P(HelloCallbacksSim, ChosenContextBringsItsPreSharedKeys) {
+  const Psk key{.identity = "me", .key = std::string(32, 'k')};
+  Context chosen = Context::create(Role::kServer).value();
+  chosen.on_psk_server([&](const Connection&, std::string_view) {
+    world_.park();
+    return std::optional(key);
+  });
+  server_.on_server_name([&](const ClientHello&) { return HelloAnswer::use(chosen); });
+  client_.on_psk_client([&](const Connection&, std::string_view) { return std::optional(key); });
+  world_.run([&] {
+    const auto talk = ask_for("one.test");
+    talk->expect_well();
+    EXPECT_TRUE(talk->client.stream->peer_certificates().empty());
   });
 }
 

@@ -12,6 +12,7 @@
 
 #include "support/numbered_entries.h"
 #include "support/raw_tls.h"
+#include "tls/callback_state.h"
 
 namespace heddle {
 namespace {
@@ -67,6 +68,15 @@ TEST_F(CallbackScopeTest, ErrorWithoutAnEngineBecomesAnEntry) {
   const char* text = nullptr;
   (void)ERR_get_error_all(nullptr, nullptr, nullptr, &text, nullptr);
   EXPECT_STREQ(text, "ask the vault");
+}
+
+// Both would free it.
+TEST_F(CallbackScopeTest, CopyOfAnSslDoesNotShareWhatCallbacksRemember) {
+  tls::ConnectionState::attach(ssl_.get()).psk_identity = "me";
+  const openssl::SslPtr copy(SSL_dup(ssl_.get()));
+  ASSERT_TRUE(copy);
+  EXPECT_EQ(tls::ConnectionState::of(copy.get()), nullptr);
+  EXPECT_EQ(tls::ConnectionState::of(ssl_.get())->psk_identity, "me");
 }
 
 }  // namespace
