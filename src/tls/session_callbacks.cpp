@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -117,7 +118,9 @@ int ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX*
 void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
   CallbackState& state = CallbackState::of(ctx);
   if (state.removals.empty()) return;
-  for (const std::string& id : state.removals.take()) state.store.remove(id, deadline);
+  const std::vector<std::string> ids = state.removals.take();
+  if (!state.store.remove) return;  // The store has been exchanged meanwhile.
+  for (const std::string& id : ids) state.store.remove(id, deadline);
 }
 
 }  // namespace tls

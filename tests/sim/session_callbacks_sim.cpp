@@ -92,6 +92,13 @@ TEST_P(SessionCallbacksSim, ClientGetsSessionsAndResumesWithThem) {
   });
 }
 
+TEST_P(SessionCallbacksSim, ServerSaysHowLongSessionsLast) {
+  Context server = test::server_context();
+  server.set_session_timeout(seconds(1234));
+  world_.run([&] { talk(server)->expect_well(); });
+  EXPECT_EQ(got_.back().ticket_lifetime_hint(), seconds(1234));
+}
+
 TEST_P(SessionCallbacksSim, SerialisedSessionResumesToo) {
   const Context server = test::server_context();
   world_.run([&] {
