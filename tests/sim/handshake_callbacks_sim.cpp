@@ -260,8 +260,9 @@ const Throwing kThrowing[] = {
 };
 
 TEST_P(ThrowingCallbackSim, ComesOutUnharmedAndThePeerGetsAnAlert) {
-  const auto& [throwing, version, seed] = GetParam();
-  test::CallbackWorld world(seed);
+  const Throwing& throwing = std::get<0>(GetParam());
+  const TlsVersion version = std::get<1>(GetParam());
+  test::CallbackWorld world(std::get<2>(GetParam()));
   Context client = test::client_context();
   Context server = test::server_context();
   const std::array<std::string_view, 1> protocols = {"h2"};
