@@ -8,6 +8,7 @@
 #include "heddle/fiber_local.h"
 #include "heddle/isolation.h"
 #include "heddle/listener.h"
+#include "heddle/offload.h"
 #include "heddle/result.h"
 #include "heddle/runtime.h"
 #include "heddle/signals.h"
