@@ -17,6 +17,7 @@
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/private_key.h"
 #include "heddle/tls/session.h"
 #include "heddle/tls/stream.h"
 #include "heddle/transport.h"

@@ -61,6 +61,13 @@ void set_defaults(SSL_CTX* ctx, Role role) {
   }
 }
 
+Result<void> use_credentials(SSL_CTX* ctx, const tls::CredentialsData& data) {
+  if (SSL_CTX_use_cert_and_key(ctx, data.leaf.get(), data.key.get(), data.rest.get(), 1) != 1) {
+    return error_from_queue(Errc::kInvalid, tls::kUseChain);
+  }
+  return {};
+}
+
 }  // namespace
 
 Context::Context(std::shared_ptr<tls::ContextState> state) : state_(std::move(state)) {}
@@ -104,12 +111,14 @@ Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_vie
   const ErrorQueueScope scope(Leftovers::kDrop);
   const auto parsed = Credentials::parse(chain_pem, key_pem, password);
   if (!parsed) return parsed.error();
-  const tls::CredentialsData& data = parsed->data();
-  if (SSL_CTX_use_cert_and_key(native_handle(), data.leaf.get(), data.key.get(), data.rest.get(),
-                               1) != 1) {
-    return error_from_queue(Errc::kInvalid, tls::kUseChain);
-  }
-  return {};
+  return use_credentials(native_handle(), parsed->data());
+}
+
+Result<void> Context::use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  const auto parsed = Credentials::with_signer(chain_pem, std::move(signer));
+  if (!parsed) return parsed.error();
+  return use_credentials(native_handle(), parsed->data());
 }
 
 Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {

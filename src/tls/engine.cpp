@@ -49,7 +49,17 @@ Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
 }
 
 Engine* Engine::of(const SSL* ssl) noexcept {
-  return static_cast<Engine*>(SSL_get_ex_data(ssl, engine_index()));
+  return ssl != nullptr ? static_cast<Engine*>(SSL_get_ex_data(ssl, engine_index())) : nullptr;
+}
+
+Engine* Engine::innermost() noexcept {
+  const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
+  return slot(scheduler != nullptr ? scheduler->running() : nullptr);
+}
+
+Engine*& Engine::slot_of_thread() noexcept {
+  thread_local Engine* engine = nullptr;
+  return engine;
 }
 
 Result<void> Engine::await_turn_slow(const char* name, Deadline deadline) {

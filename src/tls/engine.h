@@ -15,6 +15,7 @@
 #include "heddle/wait_queue.h"
 
 #include "base/assert.h"
+#include "fiber/fiber.h"
 #include "fiber/scheduler.h"
 #include "openssl/handles.h"
 #include "tls/link.h"
@@ -39,8 +40,13 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
   ~Engine() = default;
 
-  // The engine of an SSL object, or null if it is not one of ours.
+  // The engine of an SSL object, or null if it is not one of ours, or is null itself.
   static Engine* of(const SSL* ssl) noexcept;
+
+  // The engine inside whose call the caller is: the fiber, or the thread outside of fibers. The
+  // innermost, if it has parked in one and then called another; null if in none. For functions that
+  // OpenSSL calls without an SSL.
+  static Engine* innermost() noexcept;
 
   // Calls `op(ssl)`, which returns what the OpenSSL function returned, and says
   // what to do next. Does not park, but callbacks that OpenSSL calls may.
@@ -86,10 +92,12 @@ class Engine {
       HEDDLE_ASSERT(!engine.in_call_);
       engine_.in_call_ = true;
       engine_.caller_ = scheduler != nullptr ? scheduler->running() : nullptr;
+      outer_ = std::exchange(slot(engine_.caller_), &engine);
     }
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
     ~Turn() {
+      slot(engine_.caller_) = outer_;
       engine_.in_call_ = false;
       if (!engine_.turns_.empty()) [[unlikely]]
         engine_.turns_.wake_one();
@@ -97,7 +105,14 @@ class Engine {
 
    private:
     Engine& engine_;
+    Engine* outer_;
   };
+
+  // Where the innermost engine of a fiber, or of the thread itself, is noted.
+  static Engine*& slot(fiber::Fiber* fiber) noexcept {
+    return fiber != nullptr ? fiber->engine : slot_of_thread();
+  }
+  static Engine*& slot_of_thread() noexcept;
 
   // QueueScope is what the isolation policy does around one call.
   class QueueScope {
@@ -138,7 +153,7 @@ class Engine {
   Deadline deadline_ = Deadline::never();
   std::optional<Error> callback_failure_;
   bool in_call_ = false;
-  const fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
+  fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
   WaitQueue turns_;
 };
 

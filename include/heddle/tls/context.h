@@ -18,6 +18,8 @@ using SSL_CTX = struct ssl_ctx_st;
 
 namespace heddle {
 
+class Signer;
+
 namespace tls {
 struct ContextState;
 }
@@ -72,6 +74,11 @@ class Context {
   // The same from PEM text in memory.
   Result<void> use_cert_chain(std::string_view chain_pem, std::string_view key_pem,
                               std::string_view password = {});
+
+  // The same for a key that is elsewhere: `signer` makes the signatures (heddle/tls/private_key.h).
+  // For RSA, ECDSA, Ed25519 and Ed448. A suite of TLS 1.2 that decrypts with the key (TLS_RSA_...)
+  // cannot be had. Precondition: `signer` is not null.
+  Result<void> use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer);
 
   // Trusts the CA certificates of a PEM file, or of a folder that c_rehash made.
   Result<void> load_verify_locations(const std::filesystem::path& file_or_folder);
