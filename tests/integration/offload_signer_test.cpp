@@ -29,6 +29,13 @@ using test::bytes;
 
 constexpr Deadline kNever = Deadline::never();
 
+// As in the README.
+void use_key_on_threads(Context& tls, std::string_view chain_pem, std::string_view key_pem) {
+  std::shared_ptr<OffloadPool> pool = OffloadPool::create({.threads = 2}).value();
+  auto signer = make_offload_signer(pool, make_key_signer(key_pem).value());
+  tls.use_cert_chain(chain_pem, signer).value();
+}
+
 // Holds each signature until it is let go, on the thread that makes it.
 class HeldSigner final : public Signer {
  public:
@@ -174,6 +181,17 @@ TEST_F(OffloadSignerTest, WithoutAFiberItSignsOnTheThreadThatAsks) {
   const auto signer = make_offload_signer(pool(), note);
   EXPECT_TRUE(signer->sign(SignatureScheme::kEd25519, bytes("message"), kNever));
   EXPECT_EQ(there, std::this_thread::get_id());
+}
+
+TEST_F(OffloadSignerTest, TheReadmesContextServes) {
+  Context server = Context::create(Role::kServer).value();
+  const Identity& identity = test::identity(KeyType::kRsa2048);
+  use_key_on_threads(server, identity.certificate_pem, identity.key_pem);
+  run([&] {
+    Pair pair(*runtime_, server, client_);
+    pair.shake_hands();
+    pair.round_trip();
+  });
 }
 
 // One context, one key, one pool, several runtimes on threads of their own.
