@@ -41,7 +41,7 @@ namespace heddle::tls {
 namespace {
 
 constexpr const char* kProviderName = "heddle-signer";
-// How make_signer_key() gives key_import() a pointer to what the key is made of.
+// How make_signer_key() gives key_import() a KeyReference.
 constexpr const char* kKeyParam = "heddle-signer-key";
 
 // --- Keys -----------------------------------------------------------------------------------
@@ -49,6 +49,10 @@ constexpr const char* kKeyParam = "heddle-signer-key";
 struct Key {
   openssl::KeyPtr public_key;
   std::shared_ptr<Signer> signer;  // Null in a copy of somebody's public key, made to compare.
+};
+
+struct KeyReference {
+  const Key* key;
 };
 
 struct KeyType {
@@ -93,11 +97,11 @@ template <const KeyType& kType>
 int key_import(void* into, int selection, const OSSL_PARAM params[]) {
   auto& key = *static_cast<Key*>(into);
   if (const OSSL_PARAM* const own = OSSL_PARAM_locate_const(params, kKeyParam)) {
-    const Key* from = nullptr;
+    KeyReference from{};
     if (own->data_size != sizeof from) return 0;
     std::memcpy(&from, own->data, sizeof from);
-    key.public_key = share(from->public_key);
-    key.signer = from->signer;
+    key.public_key = share(from.key->public_key);
+    key.signer = from.key->signer;
     return key.public_key ? 1 : 0;
   }
   const std::string_view names = kType.names;
@@ -122,8 +126,8 @@ int key_export(void* key, int selection, OSSL_CALLBACK* take, void* argument) {
 
 // Required, and consulted only by those who would like to know beforehand.
 const OSSL_PARAM* key_types(int /*selection*/) {
-  static const std::array<OSSL_PARAM, 1> kNone = {{OSSL_PARAM_END}};
-  return kNone.data();
+  static const std::array<OSSL_PARAM, 1> none = {{OSSL_PARAM_END}};
+  return none.data();
 }
 
 int key_get_params(void* key, OSSL_PARAM params[]) {
@@ -131,14 +135,14 @@ int key_get_params(void* key, OSSL_PARAM params[]) {
 }
 
 const OSSL_PARAM* key_gettable_params(void* /*provider*/) {
-  static const std::array<OSSL_PARAM, 7> kParams = {
+  static const std::array<OSSL_PARAM, 7> known = {
       {OSSL_PARAM_int(OSSL_PKEY_PARAM_BITS, nullptr),
        OSSL_PARAM_int(OSSL_PKEY_PARAM_SECURITY_BITS, nullptr),
        OSSL_PARAM_int(OSSL_PKEY_PARAM_MAX_SIZE, nullptr),
        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_DEFAULT_DIGEST, nullptr, 0),
        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_MANDATORY_DIGEST, nullptr, 0),
        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, nullptr, 0), OSSL_PARAM_END}};
-  return kParams.data();
+  return known.data();
 }
 
 template <const KeyType& kType>
@@ -206,11 +210,11 @@ int signing_set_params(void* context, const OSSL_PARAM params[]) {
 }
 
 const OSSL_PARAM* signing_settable_params(void* /*signing*/, void* /*provider*/) {
-  static const std::array<OSSL_PARAM, 4> kParams = {
+  static const std::array<OSSL_PARAM, 4> known = {
       {OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PAD_MODE, nullptr, 0),
        OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, nullptr, 0),
        OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST, nullptr, 0), OSSL_PARAM_END}};
-  return kParams.data();
+  return known.data();
 }
 
 // libssl also calls this to find out which digests the key can be used with.
@@ -299,7 +303,7 @@ OSSL_DISPATCH entry(int id, Function* function) {
 
 template <const KeyType& kType>
 const OSSL_DISPATCH* key_functions() {
-  static const std::array<OSSL_DISPATCH, 13> kFunctions = {
+  static const std::array<OSSL_DISPATCH, 13> entries = {
       entry(OSSL_FUNC_KEYMGMT_NEW, key_new),
       entry(OSSL_FUNC_KEYMGMT_FREE, key_free),
       entry(OSSL_FUNC_KEYMGMT_HAS, key_has),
@@ -312,12 +316,12 @@ const OSSL_DISPATCH* key_functions() {
       entry(OSSL_FUNC_KEYMGMT_GETTABLE_PARAMS, key_gettable_params),
       entry(OSSL_FUNC_KEYMGMT_QUERY_OPERATION_NAME, key_operation_name<kType>),
       {0, nullptr}};
-  return kFunctions.data();
+  return entries.data();
 }
 
 template <const KeyType& kType>
 const OSSL_DISPATCH* signature_functions() {
-  static const std::array<OSSL_DISPATCH, 8> kFunctions = {
+  static const std::array<OSSL_DISPATCH, 8> entries = {
       entry(OSSL_FUNC_SIGNATURE_NEWCTX, signing_new<kType>),
       entry(OSSL_FUNC_SIGNATURE_FREECTX, signing_free),
       entry(OSSL_FUNC_SIGNATURE_DUPCTX, signing_copy),
@@ -326,7 +330,7 @@ const OSSL_DISPATCH* signature_functions() {
       entry(OSSL_FUNC_SIGNATURE_SET_CTX_PARAMS, signing_set_params),
       entry(OSSL_FUNC_SIGNATURE_SETTABLE_CTX_PARAMS, signing_settable_params),
       {0, nullptr}};
-  return kFunctions.data();
+  return entries.data();
 }
 
 OSSL_ALGORITHM algorithm(const char* names, const OSSL_DISPATCH* functions) {
@@ -335,27 +339,27 @@ OSSL_ALGORITHM algorithm(const char* names, const OSSL_DISPATCH* functions) {
 
 const OSSL_ALGORITHM* query(void* /*provider*/, int operation, int* no_cache) {
   *no_cache = 0;
-  static const std::array<OSSL_ALGORITHM, 5> kKeys = {
+  static const std::array<OSSL_ALGORITHM, 5> keys = {
       algorithm(kRsa.names, key_functions<kRsa>()),
       algorithm(kEc.names, key_functions<kEc>()),
       algorithm(kEd25519.names, key_functions<kEd25519>()),
       algorithm(kEd448.names, key_functions<kEd448>()),
       {nullptr, nullptr, nullptr, nullptr}};
-  static const std::array<OSSL_ALGORITHM, 5> kSignatures = {
+  static const std::array<OSSL_ALGORITHM, 5> signatures = {
       algorithm(kRsa.signature, signature_functions<kRsa>()),
       algorithm(kEc.signature, signature_functions<kEc>()),
       algorithm(kEd25519.signature, signature_functions<kEd25519>()),
       algorithm(kEd448.signature, signature_functions<kEd448>()),
       {nullptr, nullptr, nullptr, nullptr}};
-  if (operation == OSSL_OP_KEYMGMT) return kKeys.data();
-  return operation == OSSL_OP_SIGNATURE ? kSignatures.data() : nullptr;
+  if (operation == OSSL_OP_KEYMGMT) return keys.data();
+  return operation == OSSL_OP_SIGNATURE ? signatures.data() : nullptr;
 }
 
 int start_provider(const OSSL_CORE_HANDLE* handle, const OSSL_DISPATCH* /*core*/,
                    const OSSL_DISPATCH** functions, void** provider) {
-  static const std::array<OSSL_DISPATCH, 2> kFunctions = {
+  static const std::array<OSSL_DISPATCH, 2> entries = {
       entry(OSSL_FUNC_PROVIDER_QUERY_OPERATION, query), {0, nullptr}};
-  *functions = kFunctions.data();
+  *functions = entries.data();
   *provider = const_cast<OSSL_CORE_HANDLE*>(handle);  // There is nothing to know; not null.
   return 1;
 }
@@ -400,9 +404,9 @@ Result<openssl::KeyPtr> make_signer_key(EVP_PKEY* public_key, std::shared_ptr<Si
   }
   if (EVP_PKEY_up_ref(public_key) != 1) return Error{.code = Errc::kExhausted};
   const Key from = {openssl::KeyPtr(public_key), std::move(signer)};
-  const Key* pointer = &from;
+  KeyReference reference = {&from};
   const std::array<OSSL_PARAM, 2> params = {
-      OSSL_PARAM_construct_octet_string(kKeyParam, &pointer, sizeof pointer),
+      OSSL_PARAM_construct_octet_string(kKeyParam, &reference, sizeof reference),
       OSSL_PARAM_construct_end()};
   const openssl::KeyContextPtr context(
       EVP_PKEY_CTX_new_from_name(library_context(), type_name(*algorithm), nullptr));

@@ -1,6 +1,7 @@
 // Keys that are elsewhere: signatures that fail, throw, are wrong, are many at once, or come over
 // another TLS connection.
 #include <array>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -136,6 +137,35 @@ TEST_P(PrivateKeySim, TheCallersErrorQueueIsAsItWas) {
       }));
       meeting.client().handshake(kNever).value();
     });
+  });
+}
+
+// The signature function is not told for which connection it is, and here another one has been
+// inside OpenSSL on the same fiber before.
+TEST_P(PrivateKeySim, AnErrorFindsItsConnectionAfterAnotherWithinTheSameCall) {
+  const auto refuse = std::make_shared<CallSigner>(
+      [](auto...) -> Signature { return Error{.code = Errc::kUnreachable, .operation = "HSM"}; });
+  const Context server = server_of(KeyType::kEcdsaP256, refuse);
+  const Context client = test::client_context(KeyType::kEcdsaP256);
+  const Context other_server = test::server_context();
+  const Context other_client = test::client_context();
+  std::function<void()> talk_to_another = [&] {
+    Meeting other(world_, other_server, other_client);
+    other.shake_hands();
+    other.expect_success();
+  };
+  SSL_CTX_set_client_hello_cb(
+      server.native_handle(),
+      [](SSL*, int*, void* talk) {
+        (*static_cast<std::function<void()>*>(talk))();
+        return SSL_CLIENT_HELLO_SUCCESS;
+      },
+      &talk_to_another);
+  world_.run([&] {
+    Meeting meeting(world_, server, client);
+    meeting.shake_hands();
+    ASSERT_FALSE(meeting.server_result);
+    EXPECT_EQ(meeting.server_result.error().code, Errc::kUnreachable);
   });
 }
 
