@@ -3,6 +3,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -145,28 +146,38 @@ TEST_P(PrivateKeySim, TheCallersErrorQueueIsAsItWas) {
 TEST_P(PrivateKeySim, AnErrorFindsItsConnectionAfterAnotherWithinTheSameCall) {
   const auto refuse = std::make_shared<CallSigner>(
       [](auto...) -> Signature { return Error{.code = Errc::kUnreachable, .operation = "HSM"}; });
-  const Context server = server_of(KeyType::kEcdsaP256, refuse);
+  Context server = server_of(KeyType::kEcdsaP256, refuse);
   const Context client = test::client_context(KeyType::kEcdsaP256);
   const Context other_server = test::server_context();
   const Context other_client = test::client_context();
-  std::function<void()> talk_to_another = [&] {
+  server.on_client_hello([&](const ClientHello&) -> Result<HelloAnswer> {
     Meeting other(world_, other_server, other_client);
     other.shake_hands();
     other.expect_success();
-  };
-  SSL_CTX_set_client_hello_cb(
-      server.native_handle(),
-      [](SSL*, int*, void* talk) {
-        (*static_cast<std::function<void()>*>(talk))();
-        return SSL_CLIENT_HELLO_SUCCESS;
-      },
-      &talk_to_another);
+    return HelloAnswer::go_on();
+  });
   world_.run([&] {
     Meeting meeting(world_, server, client);
     meeting.shake_hands();
     ASSERT_FALSE(meeting.server_result);
     EXPECT_EQ(meeting.server_result.error().code, Errc::kUnreachable);
   });
+}
+
+TEST_P(PrivateKeySim, AConnectionMayChooseACertificateWithASigner) {
+  const auto signer = std::make_shared<SlowSigner>(KeyType::kEcdsaP256);
+  const Credentials chosen =
+      Credentials::with_signer(test::identity(KeyType::kEcdsaP256).certificate_pem, signer).value();
+  Context server = test::server_context(KeyType::kRsa2048);
+  server.on_certificate(
+      [&](const Connection&) { return Result<std::optional<Credentials>>(chosen); });
+  const Context client = test::client_context(KeyType::kEcdsaP256);
+  world_.run([&] {
+    Meeting meeting(world_, server, client);
+    meeting.shake_hands();
+    meeting.expect_success();
+  });
+  EXPECT_EQ(signer->schemes.size(), 1U);
 }
 
 // A wrong RSA signature that leaves the process gives the key away.
