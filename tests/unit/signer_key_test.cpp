@@ -127,6 +127,9 @@ TEST_F(SignerKeyTest, RefusesWhatIsNotASignatureOfTls) {
   const auto rsa = signer_key(KeyType::kRsa2048);
   EXPECT_TRUE(sign(rsa.get(), "MD5-SHA1").empty());
   EXPECT_TRUE(sign(rsa.get(), "SHA3-256").empty());
+  // libssl asks this before it chooses.
+  EXPECT_EQ(EVP_PKEY_digestsign_supports_digest(rsa.get(), nullptr, "SHA256", nullptr), 1);
+  EXPECT_LT(EVP_PKEY_digestsign_supports_digest(rsa.get(), nullptr, "SHA3-256", nullptr), 1);
   EXPECT_TRUE(sign(signer_key(KeyType::kEcdsaP256).get(), "SHA512-256").empty());
   const auto pss_with = [&](const char* digest, int salt, const EVP_MD* mgf1) {
     return sign(rsa.get(), digest, [=](EVP_PKEY_CTX* context) {
