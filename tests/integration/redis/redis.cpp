@@ -82,7 +82,6 @@ Result<RedisReply> Redis::command(std::span<const std::string_view> words, Deadl
   } else if (reply.error().code != Errc::kCancelled) {
     failed_ = true;
     retry_at_ = this_fiber::now() + options_.retry_after;
-    idle_.clear();
   }
   return reply;
 }

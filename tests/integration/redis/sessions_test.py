@@ -73,13 +73,13 @@ class Redis:
 class Server:
     """A process of sessions_server."""
 
-    def __init__(self, folder: pathlib.Path, name: str, patience_ms: int = LONG_MS) -> None:
+    def __init__(self, folder: pathlib.Path, name: str, patience_ms: int, retry_ms: int) -> None:
         self.path = folder / name
         self.metrics_path = folder / f'{name}.metrics'
         self.process = subprocess.Popen(
             [*DIE_WITH_US, SERVER, folder / 'cert.pem', folder / 'key.pem',
              f'unix:{folder}/redis', f'unix:{self.path}', f'unix:{self.metrics_path}',
-             str(patience_ms), '100'],
+             str(patience_ms), str(retry_ms)],
             stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == 'listening\n'
 
@@ -114,8 +114,8 @@ class SessionsInRedis(unittest.TestCase):
         self.addCleanup(self.redis.kill)
         self.redis.start()
 
-    def server(self, name: str, patience_ms: int = LONG_MS) -> Server:
-        server = Server(self.folder, name, patience_ms)
+    def server(self, name: str, patience_ms: int = LONG_MS, retry_ms: int = 100) -> Server:
+        server = Server(self.folder, name, patience_ms, retry_ms)
         self.addCleanup(server.stop)
         return server
 
@@ -181,6 +181,15 @@ class SessionsInRedis(unittest.TestCase):
                 self.assertEqual(b.metric('tls_session_cache_up'), 1)
         for server in (a, b):
             self.assertEqual(server.metric('tls_handshakes_total', 'kind="failed"'), 0)
+
+    def test_a_dead_redis_is_asked_once_and_then_let_be(self):
+        a, b = self.server('a'), self.server('b', retry_ms=3_600_000)
+        session = self.make_session(a, 'tls1_2')
+        self.redis.kill()
+        for _ in range(4):
+            self.assertEqual(self.s_client(b, 'tls1_2', '-sess_in', str(session)), 'full')
+        self.assertEqual((b.lookups('error'), b.lookups('skipped')), (1, 3))
+        self.assertEqual(b.metric('tls_session_cache_stores_total', 'outcome="skipped"'), 4)
 
     def resumes(self, a: Server, b: Server, version: str) -> bool:
         session = self.make_session(a, version)
