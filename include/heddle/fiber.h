@@ -116,6 +116,18 @@ Result<void> join(TaskState& state, Deadline deadline);
 void cancel(TaskState& state);
 void assert_not_taken(bool result_is_there);
 
+// What an entry that has returned left: its result, once; or throws what it threw.
+template <typename Returned>
+auto take_result(TypedTaskState<Returned>& state) -> Result<typename Joined<Returned>::Value> {
+  if (state.escaped) std::rethrow_exception(std::exchange(state.escaped, nullptr));
+  assert_not_taken(state.result.has_value());
+  if constexpr (std::is_void_v<Returned>) {
+    return {};
+  } else {
+    return *std::exchange(state.result, std::nullopt);
+  }
+}
+
 }  // namespace detail
 
 // Task is a handle on a fiber that was spawned: for its result, or to cancel it.
@@ -136,13 +148,7 @@ class Task {
   Result<Value> join(Deadline deadline = Deadline::never()) {
     const Result<void> finished = detail::join(*state_, deadline);
     if (!finished) return finished.error();
-    if (state_->escaped) std::rethrow_exception(std::exchange(state_->escaped, nullptr));
-    detail::assert_not_taken(state_->result.has_value());
-    if constexpr (std::is_void_v<Returned>) {
-      return {};
-    } else {
-      return *std::exchange(state_->result, std::nullopt);
-    }
+    return detail::take_result(*state_);
   }
 
   // Asks the fiber to stop: the call in which it is parked, and every call that

@@ -16,6 +16,10 @@
 #include "fiber/sanitizer.h"
 #include "fiber/stack.h"
 
+namespace heddle::tls {
+class Engine;
+}
+
 namespace heddle::fiber {
 
 // Context is something that can be switched to: a fiber, or the thread itself.
@@ -53,6 +57,7 @@ class Fiber : public Context {
   Stack stack;
   std::string name;
   std::shared_ptr<detail::TaskState> task;
+  tls::Engine* engine = nullptr;  // The TLS connection inside whose call it is. Kept by tls.
   std::vector<std::pair<unsigned, std::shared_ptr<void>>> locals;  // By FiberLocal id.
 };
 

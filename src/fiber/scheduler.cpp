@@ -32,6 +32,10 @@ class CurrentScope {
 
 }  // namespace
 
+void Source::post(std::function<void()> /*work*/) {
+  die("work from another thread, for a scheduler whose source of events takes none");
+}
+
 Scheduler::Scheduler(Source& source, SchedulerOptions options) noexcept
     : source_(source), options_(options), thread_(options.isolation) {}
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "heddle/deadline.h"
@@ -30,6 +31,9 @@ class Source {
   // Looks for events, waiting for them no longer than `until`, and wakes fibers by
   // Scheduler::wake(). A time that has passed means: look, do not wait.
   virtual void wait(Deadline until) = 0;
+
+  // Runs `work` in the next wait(). Any thread. A source without other threads need not have it.
+  virtual void post(std::function<void()> work);
 
   // Whether pick() decides the order of fibers. If not, they run in the order in
   // which they became ready.
@@ -93,6 +97,7 @@ class Scheduler {
   // Precondition: called from a fiber.
   Fiber& running_fiber() const noexcept;
 
+  Source& source() const noexcept { return source_; }
   TimePoint now() const noexcept { return source_.now(); }
   Isolation isolation() const noexcept { return options_.isolation; }
 

@@ -33,8 +33,7 @@ class Reactor final : public fiber::Source {
   // Precondition: called on the thread's own stack, by the scheduler.
   void wait(Deadline until) override;
 
-  // Runs `work` in the next wait(). Any thread.
-  void post(std::function<void()> work);
+  void post(std::function<void()> work) override;
 
   std::uint64_t polls() const noexcept { return polls_; }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <ctime>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/opensslv.h>
+#include <openssl/ssl.h>
 
 #include "heddle/error_queue.h"
 
@@ -20,6 +22,15 @@ inline bool queue_is_empty() noexcept {
   if (ERR_set_mark() == 0) return true;
   ERR_clear_last_mark();
   return false;
+}
+
+// SSL_SESSION_get_time() counts in a long, which ends in 2038 on some machines.
+inline std::time_t session_time(const SSL_SESSION* session) noexcept {
+#if OPENSSL_VERSION_NUMBER < 0x30300000L
+  return SSL_SESSION_get_time(session);
+#else
+  return SSL_SESSION_get_time_ex(session);
+#endif
 }
 
 #if OPENSSL_VERSION_NUMBER < 0x40000000L

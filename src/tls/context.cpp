@@ -14,15 +14,15 @@
 #include "base/assert.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
+#include "tls/callback_state.h"
 #include "tls/context_state.h"
+#include "tls/credentials.h"
 #include "tls/pem.h"
 
 namespace heddle {
 namespace {
 
 using openssl::error_from_queue;
-
-constexpr const char* kUseChain = "use the certificate chain";
 
 int version_number(TlsVersion version) {
   return version == TlsVersion::kTls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
@@ -31,7 +31,7 @@ int version_number(TlsVersion version) {
 // The server's choice: its own preference among what the client offers.
 int select_alpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
                 const unsigned char* offered, unsigned int offered_size, void* context) {
-  const std::string& ours = static_cast<const tls::ContextState*>(context)->alpn;
+  const std::string& ours = static_cast<const tls::CallbackState*>(context)->alpn_protocols;
   const auto* const preferred = reinterpret_cast<const unsigned char*>(ours.data());
   unsigned char* selected = nullptr;
   const int outcome = SSL_select_next_proto(
@@ -59,6 +59,13 @@ void set_defaults(SSL_CTX* ctx, Role role) {
     constexpr std::array<unsigned char, 6> kName = {'h', 'e', 'd', 'd', 'l', 'e'};
     SSL_CTX_set_session_id_context(ctx, kName.data(), kName.size());
   }
+}
+
+Result<void> use_credentials(SSL_CTX* ctx, const tls::CredentialsData& data) {
+  if (SSL_CTX_use_cert_and_key(ctx, data.leaf.get(), data.key.get(), data.rest.get(), 1) != 1) {
+    return error_from_queue(Errc::kInvalid, tls::kUseChain);
+  }
+  return {};
 }
 
 }  // namespace
@@ -115,26 +122,16 @@ Result<void> Context::load_cert_chain(const std::filesystem::path& chain,
 Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_view key_pem,
                                      std::string_view password) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  auto chain = tls::parse_chain(chain_pem, "parse the certificate chain");
-  if (!chain) return chain.error();
-  auto key = tls::parse_key(key_pem, password, "parse the private key");
-  if (!key) return key.error();
-  X509* const leaf = chain->front().get();
-  if (X509_check_private_key(leaf, key->get()) != 1) {
-    return error_from_queue(Errc::kInvalid, "match the private key with the certificate");
-  }
-  openssl::X509StackPtr rest(sk_X509_new_null());
-  if (!rest) return error_from_queue(Errc::kExhausted, kUseChain);
-  for (std::size_t i = 1; i < chain->size(); ++i) {
-    if (sk_X509_push(rest.get(), (*chain)[i].get()) == 0) {
-      return error_from_queue(Errc::kExhausted, kUseChain);
-    }
-    (void)(*chain)[i].release();  // The stack owns it now.
-  }
-  if (SSL_CTX_use_cert_and_key(native_handle(), leaf, key->get(), rest.get(), 1) != 1) {
-    return error_from_queue(Errc::kInvalid, kUseChain);
-  }
-  return {};
+  const auto parsed = Credentials::parse(chain_pem, key_pem, password);
+  if (!parsed) return parsed.error();
+  return use_credentials(native_handle(), parsed->data());
+}
+
+Result<void> Context::use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  const auto parsed = Credentials::with_signer(chain_pem, std::move(signer));
+  if (!parsed) return parsed.error();
+  return use_credentials(native_handle(), parsed->data());
 }
 
 Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {
@@ -242,16 +239,17 @@ Result<void> Context::set_alpn_protocols(std::span<const std::string_view> proto
   if (wire.size() > 0xffff - 2) {
     return Error{.code = Errc::kInvalid, .operation = "set the ALPN protocols: too many"};
   }
-  state_->alpn = std::move(wire);
+  tls::CallbackState& callbacks = tls::CallbackState::of(native_handle());
+  callbacks.alpn_protocols = std::move(wire);
   if (role() == Role::kServer) {
     SSL_CTX_set_alpn_select_cb(native_handle(), protocols.empty() ? nullptr : select_alpn,
-                               state_.get());
+                               &callbacks);
     return {};
   }
   // Unlike its neighbours, this one returns 0 for success.
-  if (SSL_CTX_set_alpn_protos(native_handle(),
-                              reinterpret_cast<const unsigned char*>(state_->alpn.data()),
-                              static_cast<unsigned>(state_->alpn.size())) != 0) {
+  if (SSL_CTX_set_alpn_protos(
+          native_handle(), reinterpret_cast<const unsigned char*>(callbacks.alpn_protocols.data()),
+          static_cast<unsigned>(callbacks.alpn_protocols.size())) != 0) {
     return error_from_queue(Errc::kExhausted, "set the ALPN protocols");
   }
   return {};

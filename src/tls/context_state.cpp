@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "openssl/error.h"
+#include "tls/callback_state.h"
 
 namespace heddle::tls {
 namespace {
@@ -41,6 +42,7 @@ Result<std::shared_ptr<ContextState>> state_of(openssl::SslCtxPtr ctx, Role role
       return openssl::error_from_queue(Errc::kExhausted, "SSL_CTX_set_ex_data");
     }
     state = made.release();  // The SSL_CTX owns it now.
+    CallbackState::attach(ctx.get());
   }
   return std::shared_ptr<ContextState>(std::shared_ptr<SSL_CTX>(std::move(ctx)), state);
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "heddle/result.h"
 #include "heddle/tls/context.h"
@@ -17,7 +16,6 @@ namespace heddle::tls {
 struct ContextState {
   Role role = Role::kClient;
   bool check_hostname = false;
-  std::string alpn;        // In wire form.
   SSL_CTX* ctx = nullptr;  // Owns this.
 };
 

@@ -60,7 +60,17 @@ Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
 }
 
 Engine* Engine::of(const SSL* ssl) noexcept {
-  return static_cast<Engine*>(SSL_get_ex_data(ssl, engine_index()));
+  return ssl != nullptr ? static_cast<Engine*>(SSL_get_ex_data(ssl, engine_index())) : nullptr;
+}
+
+Engine* Engine::innermost() noexcept {
+  const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
+  return slot(scheduler != nullptr ? scheduler->running() : nullptr);
+}
+
+Engine*& Engine::slot_of_thread() noexcept {
+  thread_local Engine* engine = nullptr;
+  return engine;
 }
 
 Result<void> Engine::refuse_turn() const {
@@ -81,15 +91,19 @@ Result<void> Engine::await_turn_slow(const char* name, Deadline deadline) {
   return {};
 }
 
-void Engine::keep_exception() noexcept {
-  if (!state_.thrown) state_.thrown = std::current_exception();
+void Engine::keep_exception(std::exception_ptr thrown) noexcept {
+  if (!state_.thrown) state_.thrown = std::move(thrown);
+}
+
+void Engine::keep_failure(const Error& error) noexcept {
+  if (!callback_failure_) callback_failure_ = error;
 }
 
 void Engine::rethrow() {
   std::rethrow_exception(std::exchange(state_.thrown, nullptr));
 }
 
-Step Engine::classify(const char* name, int rc) const {
+Step Engine::classify(const char* name, int rc) {
   const int saved_errno = errno;
   switch (SSL_get_error(ssl_.get(), rc)) {  // tidy: the one place that asks.
     case SSL_ERROR_WANT_READ:
@@ -99,6 +113,7 @@ Step Engine::classify(const char* name, int rc) const {
     case SSL_ERROR_ZERO_RETURN:
       return {Step::Kind::kEnd};
     case SSL_ERROR_SSL:
+      if (callback_failure_) return {Step::Kind::kFailed, *std::exchange(callback_failure_, {})};
       return {Step::Kind::kFailed, tls_error(name)};
     case SSL_ERROR_SYSCALL:
       return {Step::Kind::kFailed, transport_error(name, saved_errno)};

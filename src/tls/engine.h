@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <utility>
 
+#include "heddle/deadline.h"
 #include "heddle/error.h"
 #include "heddle/error_queue.h"
 #include "heddle/isolation.h"
@@ -14,6 +16,7 @@
 #include "heddle/wait_queue.h"
 
 #include "base/assert.h"
+#include "fiber/fiber.h"
 #include "fiber/scheduler.h"
 #include "openssl/handles.h"
 #include "tls/link.h"
@@ -41,8 +44,13 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
   ~Engine() = default;
 
-  // The engine of an SSL object, or null if it is not one of ours.
+  // The engine of an SSL object, or null if it is not one of ours, or is null itself.
   static Engine* of(const SSL* ssl) noexcept;
+
+  // The engine inside whose call the caller is: the fiber, or the thread outside of fibers. The
+  // innermost, if it has parked in one and then called another; null if in none. For functions that
+  // OpenSSL calls without an SSL.
+  static Engine* innermost() noexcept;
 
   // Calls `op(ssl)`, which returns what the OpenSSL function returned, and says
   // what to do next. Does not park, but callbacks that OpenSSL calls may.
@@ -53,6 +61,7 @@ class Engine {
     const Turn turn(*this, scheduler);
     const QueueScope queue(scheduler);
     errno = 0;
+    callback_failure_.reset();
     const int rc = op(ssl_.get());
     // Most calls succeed, and what they leave in the queue ends with the scope.
     return rc > 0 ? Step{Step::Kind::kDone} : classify(name, rc);
@@ -69,10 +78,15 @@ class Engine {
   bool busy() const noexcept { return in_call_; }
   // For whoever may not park: fails as await_turn() does in a callback, whoever is inside.
   Result<void> try_turn() const { return in_call_ ? refuse_turn() : Result<void>(); }
+  // When the call that is being driven gives up, for callbacks.
+  void set_deadline(Deadline deadline) noexcept { deadline_ = deadline; }
+  Deadline deadline() const noexcept { return deadline_; }
 
   // For what a callback throws: kept until OpenSSL has returned. The first one counts.
-  void keep_exception() noexcept;
+  void keep_exception(std::exception_ptr thrown) noexcept;
   bool has_exception() const noexcept { return state_.thrown != nullptr; }
+  // For what a callback fails with: what the call fails with, if OpenSSL fails it.
+  void keep_failure(const Error& error) noexcept;
   // Precondition: has_exception().
   [[noreturn]] void rethrow();
 
@@ -86,10 +100,12 @@ class Engine {
       HEDDLE_ASSERT(!engine.in_call_);
       engine_.in_call_ = true;
       engine_.caller_ = scheduler != nullptr ? scheduler->running() : nullptr;
+      outer_ = std::exchange(slot(engine_.caller_), &engine);
     }
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
     ~Turn() {
+      slot(engine_.caller_) = outer_;
       engine_.in_call_ = false;
       // All: whoever is first need not make a call, if the connection has failed meanwhile.
       if (!engine_.turns_.empty()) [[unlikely]]
@@ -98,7 +114,14 @@ class Engine {
 
    private:
     Engine& engine_;
+    Engine* outer_;
   };
+
+  // Where the innermost engine of a fiber, or of the thread itself, is noted.
+  static Engine*& slot(fiber::Fiber* fiber) noexcept {
+    return fiber != nullptr ? fiber->engine : slot_of_thread();
+  }
+  static Engine*& slot_of_thread() noexcept;
 
   // QueueScope is what the isolation policy does around one call.
   class QueueScope {
@@ -131,14 +154,16 @@ class Engine {
 
   Result<void> refuse_turn() const;
   Result<void> await_turn_slow(const char* name, Deadline deadline);
-  Step classify(const char* name, int rc) const;
+  Step classify(const char* name, int rc);
   Error tls_error(const char* name) const;
   Error transport_error(const char* name, int saved_errno) const;
 
   BioState& state_;
   openssl::SslPtr ssl_;
+  Deadline deadline_ = Deadline::never();
+  std::optional<Error> callback_failure_;
   bool in_call_ = false;
-  const fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
+  fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
   WaitQueue turns_;
 };
 

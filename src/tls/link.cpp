@@ -55,9 +55,13 @@ class ThreadBuffers {
     const std::span<std::byte> buffer_;
   };
 
-  // Room for `bytes` more of `link`'s output, or nothing.
-  std::byte* claim_output(Link& link, std::size_t bytes) noexcept {
-    if (output_owner_ != nullptr && output_owner_ != &link) return nullptr;
+  // Room for `bytes` more of `link`'s output, or nothing. Another owner is in the middle of a call,
+  // parked in a callback, and may stay there long: what it has written moves out.
+  std::byte* claim_output(Link& link, std::size_t bytes) {
+    if (output_owner_ != nullptr && output_owner_ != &link) {
+      output_owner_->kept_output_.assign(output_.begin(), output_.begin() + output_used_);
+      release_output();
+    }
     if (output_.size() - output_used_ < bytes) return nullptr;
     output_owner_ = &link;
     return output_.data() + std::exchange(output_used_, output_used_ + bytes);

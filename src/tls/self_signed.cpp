@@ -29,6 +29,10 @@ openssl::KeyPtr make_key(KeyType type) {
       return openssl::KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "RSA", std::size_t{2048}));
     case KeyType::kEd25519:
       return openssl::KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
+    case KeyType::kEcdsaP384:
+      return openssl::KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", "P-384"));
+    case KeyType::kRsa4096:
+      return openssl::KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, "RSA", std::size_t{4096}));
   }
   return nullptr;
 }

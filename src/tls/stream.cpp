@@ -5,6 +5,7 @@
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "fiber/drain.h"
+#include "tls/callback_state.h"
 #include "tls/new_ssl.h"
 #include "tls/stream_impl.h"
 
@@ -99,6 +100,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
     }
     if (const auto turn = engine_.await_turn(name, deadline); !turn) return turn.error();
     if (failure_) return *failure_;  // Which the fiber that was inside has found out.
+    engine_.set_deadline(deadline);
     const tls::Step step = engine_.call(name, op);
     if (engine_.has_exception()) [[unlikely]]
       rethrow();
@@ -138,6 +140,12 @@ Result<void> Stream::Impl::await_client(const char* name, Deadline deadline) {
 }
 
 Result<void> Stream::Impl::handshake(Deadline deadline) {
+  const Result<void> done = shake_hands(deadline);
+  tls::deliver_removals(context_->ctx, deadline);
+  return done;
+}
+
+Result<void> Stream::Impl::shake_hands(Deadline deadline) {
   constexpr const char* kName = "SSL_do_handshake";
   if (failure_) return *failure_;
   if (context_->role == Role::kServer && SSL_in_before(engine_.ssl()) != 0) {
@@ -262,6 +270,7 @@ Result<void> Stream::Impl::close(Deadline deadline) {
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
   if (failure_) (void)drain_output("close", deadline);  // An alert that had to wait.
+  tls::deliver_removals(context_->ctx, deadline);
   return finish_and_drain(link_.transport(), deadline);
 }
 

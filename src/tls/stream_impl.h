@@ -76,6 +76,7 @@ class Stream::Impl {
   Result<std::size_t> read_with(ReadFunction function, const char* name, std::span<std::byte> into,
                                 Deadline deadline);
 
+  Result<void> shake_hands(Deadline deadline);
   Result<void> await_client(const char* name, Deadline deadline);
   Result<void> offer_output(const char* name);
   // Parks until at most `until_bytes` of output are left.

@@ -28,6 +28,11 @@ bool Stream::session_reused() const {
   return tls::session_reused(native_handle());
 }
 
+std::optional<Session> Stream::session() const {
+  SSL_SESSION* const session = SSL_get_session(native_handle());
+  return session != nullptr ? std::optional<Session>(session) : std::nullopt;
+}
+
 std::string_view Stream::server_name() const {
   return tls::server_name(native_handle());
 }

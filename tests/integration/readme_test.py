@@ -27,6 +27,12 @@ class ReadmeServer(unittest.TestCase):
         code = source.split('// --- As in the README. ---\n')[1]
         self.assertIn(code.strip(), (ROOT / 'README.md').read_text())
 
+    def test_readme_shows_how_keys_are_offloaded(self):
+        source = (ROOT / 'tests/integration/offload_signer_test.cpp').read_text()
+        begin = source.index('void use_key_on_threads')
+        code = source[begin:source.index('\n}\n', begin)]
+        self.assertIn(code, (ROOT / 'README.md').read_text())
+
     def test_it_echoes(self):
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(

@@ -81,6 +81,10 @@ ServerProcess::~ServerProcess() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
+void ServerProcess::serve_file(const std::string& name, const std::string& content) const {
+  std::ofstream(folder_ / "www" / name) << content;
+}
+
 std::string ServerProcess::certificate_pem() const {
   std::ostringstream text;
   text << std::ifstream(folder_ / "cert.pem").rdbuf();

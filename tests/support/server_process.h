@@ -22,6 +22,9 @@ class ServerProcess {
   ~ServerProcess();
 
   const Address& address() const { return address_; }
+
+  // Makes a file that it serves, under "/" and this name.
+  void serve_file(const std::string& name, const std::string& content) const;
   std::string certificate_pem() const;
 
   std::size_t descriptors() const;

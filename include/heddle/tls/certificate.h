@@ -2,13 +2,22 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "heddle/result.h"
 
 namespace heddle {
+
+class Signer;
+
+namespace tls {
+struct CredentialsData;
+}
 
 // Certificate describes one X.509 certificate. Text is UTF-8 as OpenSSL prints it,
 // with control characters escaped, so it is safe to log.
@@ -31,15 +40,37 @@ struct Identity {
   std::string sha256;  // The certificate's fingerprint.
 };
 
-enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519 };
+enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519, kEcdsaP384, kRsa4096 };
 
 // Makes a new key and a self-signed certificate for `names` (DNS names and IP
 // addresses), valid from an hour ago for `days`. A client that trusts this
 // certificate accepts the server that presents it. Takes up to a second for
-// RSA. Precondition: `names` is not empty. Fails with kInvalid (a name that no certificate can
-// hold) or kExhausted.
+// RSA, and several for its 4096 bits. Precondition: `names` is not empty. Fails with kInvalid (a
+// name that no certificate can hold) or kExhausted.
 Result<Identity> make_self_signed(const std::vector<std::string>& names,
                                   KeyType type = KeyType::kEcdsaP256, int days = 365);
+
+// Credentials are a certificate chain and its private key, parsed, ready to be presented. Copies
+// are cheap. Threads: any may use a copy.
+class Credentials {
+ public:
+  // As Context::use_cert_chain().
+  static Result<Credentials> parse(std::string_view chain_pem, std::string_view key_pem,
+                                   std::string_view password = {});
+
+  // For a key that is elsewhere (heddle/tls/private_key.h), as Context::use_cert_chain().
+  // Precondition: `signer` is not null.
+  static Result<Credentials> with_signer(std::string_view chain_pem,
+                                         std::shared_ptr<Signer> signer);
+
+  // For this library's own files.
+  const tls::CredentialsData& data() const noexcept { return *data_; }
+
+ private:
+  explicit Credentials(std::shared_ptr<const tls::CredentialsData> data) : data_(std::move(data)) {}
+
+  std::shared_ptr<const tls::CredentialsData> data_;
+};
 
 // Describes the first certificate in `pem`. Fails with kInvalid.
 Result<Certificate> parse_certificate(std::string_view pem);

@@ -1,18 +1,24 @@
 // Context: what many TLS connections have in common: keys, trust, versions.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "heddle/result.h"
+#include "heddle/tls/callbacks.h"
+#include "heddle/tls/session.h"
 
 using SSL_CTX = struct ssl_ctx_st;
 
 namespace heddle {
+
+class Signer;
 
 namespace tls {
 struct ContextState;
@@ -76,6 +82,11 @@ class Context {
   Result<void> use_cert_chain(std::string_view chain_pem, std::string_view key_pem,
                               std::string_view password = {});
 
+  // The same for a key that is elsewhere: `signer` makes the signatures (heddle/tls/private_key.h).
+  // For RSA, ECDSA, Ed25519 and Ed448. A suite of TLS 1.2 that decrypts with the key (TLS_RSA_...)
+  // cannot be had. Precondition: `signer` is not null.
+  Result<void> use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer);
+
   // Trusts the CA certificates of a PEM file, or of a folder that c_rehash made.
   Result<void> load_verify_locations(const std::filesystem::path& file_or_folder);
 
@@ -108,12 +119,42 @@ class Context {
   // How many TLS 1.3 tickets a server sends after a handshake (default 2).
   void set_num_tickets(std::size_t count);
 
+  // How long sessions may be resumed (default 2 hours).
+  void set_session_timeout(std::chrono::seconds timeout);
+
+  // Servers: encrypts tickets with the first of `keys`, and accepts those of all. To rotate: put
+  // the new one second everywhere, then first everywhere, and drop the old one after the session
+  // timeout. Any thread may exchange them at any time. Without a call OpenSSL makes a key of its
+  // own for each Context.
+  void set_ticket_keys(std::vector<TicketKey> keys);
+
+  // What the program wants to be asked, or told, while a connection works: heddle/tls/callbacks.h.
+  // An empty function removes one, unless it says otherwise.
+  void on_client_hello(ClientHelloCallback callback);  // Servers.
+  void on_server_name(ServerNameCallback callback);    // Servers.
+  void on_certificate(CertificateCallback callback);
+  void on_alpn(AlpnCallback callback);                 // Servers. Instead of set_alpn_protocols().
+  void on_ocsp_request(OcspRequestCallback callback);  // Servers.
+  void on_ocsp_response(OcspResponseCallback callback);  // Clients: asks for a response, too.
+  void on_verify(VerifyCallback callback);
+  void on_key_log(KeyLogCallback callback);
+  void on_psk_client(PskClientCallback callback);
+  void on_psk_server(PskServerCallback callback);
+  void on_new_session(NewSessionCallback callback);  // Clients.
+  void set_session_store(SessionStore store);        // Servers. Only `remove` may be empty.
+  void on_ticket_keys(TicketKeysCallback callback);  // Servers. Instead of set_ticket_keys().
+
+  // Appends the key log to a file, which is made for its owner alone (mode 0600). Lines that
+  // cannot be written are lost. Fails with kInvalid if the file cannot be opened.
+  Result<void> set_key_log_file(const std::filesystem::path& file);
+
   Role role() const;
 
   // For what has no call here. Stays owned by the Context.
   SSL_CTX* native_handle() const noexcept;
 
  private:
+  friend class HelloAnswer;
   friend class Stream;
   friend class SslObject;
   friend struct NakedConnection;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "heddle/result.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/session.h"
 #include "heddle/transport.h"
 
 using SSL = struct ssl_st;
@@ -25,6 +27,10 @@ struct StreamOptions {
   // only) and that the certificate must be for. Required unless the context has
   // set_check_hostname(false).
   std::string server_name;
+
+  // Clients: a session of the same server that is to be resumed; if it will not have it, the
+  // handshake is a full one. The certificate is not shown and not verified again.
+  std::optional<Session> session;
 };
 
 // Stream is one TLS connection over a Transport.
@@ -43,7 +49,8 @@ struct StreamOptions {
 class Stream {
  public:
   // Makes a stream and starts no I/O. Fails with kInvalid (no usable
-  // `server_name` though the context checks host names; a name for a server) or
+  // `server_name` though the context checks host names; a name or session for a server; a session
+  // that another host made, or an unverified one) or
   // kExhausted. The first form owns the transport; in the second it must outlive the stream.
   static Result<std::unique_ptr<Stream>> create(const Context& context,
                                                 std::unique_ptr<Transport> transport,
@@ -106,6 +113,9 @@ class Stream {
   std::string group() const;         // "X25519"
   std::string_view alpn() const;
   bool session_reused() const;
+  // Clients: to resume with, if is_resumable(): in TLS 1.3 that is after a read() that has read a
+  // ticket, and the latest one; Context::on_new_session() gets all of them.
+  std::optional<Session> session() const;
   std::string_view server_name() const;  // Servers: the SNI that the client sent.
 
   // The peer's certificate first, then what it sent with it (clients: also on

@@ -1,0 +1,101 @@
+// OffloadPool: threads for functions that block or compute for long, so that a runtime's
+// thread does not.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "heddle/deadline.h"
+#include "heddle/fiber.h"
+#include "heddle/result.h"
+
+namespace heddle {
+
+struct OffloadOptions {
+  std::size_t threads = 0;  // 0: as many as the machine has processors.
+
+  // How many functions may wait for a thread. One more is refused: whoever waits for longer
+  // than a peer is willing to do wasted work.
+  std::size_t queue_max = 1024;
+};
+
+struct OffloadStats {
+  std::size_t queued = 0;       // Waiting for a thread.
+  std::size_t running = 0;      // On one.
+  std::uint64_t done = 0;       // Have returned or thrown, since the pool was created.
+  std::uint64_t withdrawn = 0;  // Given up before they began: never ran.
+  std::uint64_t abandoned = 0;  // Given up while they ran.
+  std::uint64_t refused = 0;    // Found the queue full.
+};
+
+// OffloadPool runs functions on OS threads while the fibers that called them are parked: for
+// getaddrinfo(), fsync(), compression, a signature with a big key. Functions begin in the order
+// in which they came.
+//
+// Fibers:   run() and run_abandonable() park. A function itself is outside any fiber: it may
+//   block, it may not park, and it uses nothing that belongs to a runtime, but Runtime::post().
+// Threads:  any number of runtimes, on any threads, may share a pool. The function, and what it
+//   has captured, ends on the pool's thread; its result moves to the fiber. The threads block
+//   all signals. After fork() the child has none of them: create pools after it.
+// Lifetime: no fiber may be inside a call when the pool is destroyed. Destruction joins the
+//   threads, and so waits for functions that were abandoned. Not on a thread of the pool.
+// Errors:   kTimedOut and kCancelled of the calling fiber: see the calls. kExhausted: the queue
+//   is full, shed load. What a function throws comes out of the call.
+class OffloadPool {
+ public:
+  // Fails with kExhausted when the kernel gives no threads.
+  static Result<std::unique_ptr<OffloadPool>> create(OffloadOptions options = {});
+
+  OffloadPool(const OffloadPool&) = delete;
+  OffloadPool& operator=(const OffloadPool&) = delete;
+  ~OffloadPool();
+
+  // Parks until `work()` has run on another thread, and returns its result, or throws what it
+  // threw; a Result<T> is returned as such. `work` may use the caller's variables: once it
+  // has begun, the caller waits for its end, however late, and gets the result. An interruption
+  // withdraws it only before that: it never runs then.
+  template <std::invocable Work>
+  auto run(Work work, Deadline deadline)
+      -> Result<typename detail::Joined<std::invoke_result_t<Work>>::Value> {
+    return perform_for_result(std::move(work), Late::kWait, deadline);
+  }
+
+  // The same, and an interruption also leaves a `work` alone that has begun: it goes on without
+  // the caller, and its result is dropped. So `work` must own what it uses.
+  template <std::invocable Work>
+  auto run_abandonable(Work work, Deadline deadline)
+      -> Result<typename detail::Joined<std::invoke_result_t<Work>>::Value> {
+    return perform_for_result(std::move(work), Late::kAbandon, deadline);
+  }
+
+  std::size_t threads() const noexcept;
+
+  // Any thread.
+  OffloadStats stats() const;
+
+ private:
+  class State;
+  enum class Late : bool { kWait, kAbandon };
+
+  explicit OffloadPool(std::unique_ptr<State> state);
+
+  template <typename Work>
+  auto perform_for_result(Work work, Late late, Deadline deadline)
+      -> Result<typename detail::Joined<std::invoke_result_t<Work>>::Value> {
+    using Returned = std::invoke_result_t<Work>;
+    const auto state = std::make_shared<detail::EntryState<Returned, Work>>(std::move(work));
+    const Result<void> performed = perform(state, late, deadline);
+    if (!performed) return performed.error();
+    return detail::take_result(*state);
+  }
+
+  Result<void> perform(std::shared_ptr<detail::TaskState> work, Late late, Deadline deadline);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace heddle

@@ -1,0 +1,226 @@
+// Callbacks: functions of the program's that a TLS connection calls while it works.
+//
+// Fibers:   each runs on the fiber that drives the connection, within OpenSSL, and may park there:
+//   wait for another TLS connection, lock a mutex, sleep. Other fibers go on meanwhile. Only those
+//   who want the same connection wait until the callback has returned; the callback itself must
+//   not use it (its Stream's calls fail with kInvalid).
+// Threads:  a Context may serve several threads, and then its callbacks are called by all of them.
+//   Set them before the first Stream is made; only ticket keys may change later.
+// Lifetime: what a callback gets by reference or view is valid until it returns. The function
+//   itself lives as long as anything uses the Context.
+// Errors:   an Error that a callback returns, or an exception that it throws, ends the handshake
+//   and comes out of the call of Stream that drove it. The peer gets an alert, internal_error
+//   where nothing else is said. Where OpenSSL asks for no outcome (new sessions, key log) there
+//   is no alert. In an SSL that no Stream drives, OpenSSL's error queue says what was thrown.
+// What a callback leaves in the thread's OpenSSL error queue is dropped when it returns, and does
+// not change OpenSSL's opinion of the connection.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "heddle/deadline.h"
+#include "heddle/result.h"
+#include "heddle/tls/certificate.h"
+#include "heddle/tls/session.h"
+
+using SSL = struct ssl_st;
+using X509_STORE_CTX = struct x509_store_ctx_st;
+
+namespace heddle {
+
+class Context;
+
+namespace tls {
+struct ContextState;
+}
+
+// Connection is what a callback sees of the connection that called it.
+class Connection {
+ public:
+  explicit Connection(SSL* ssl);
+
+  // Servers: the name that the client asks for, as it was sent (compare without regard to case);
+  // empty if it sent none. Clients: the name that they ask for.
+  std::string_view server_name() const { return server_name_; }
+
+  // When the call of Stream that drives the connection gives up: pass it to what the callback
+  // waits for. Never, if no Stream drives it.
+  Deadline deadline() const { return deadline_; }
+
+  // For what has no call here. Never make I/O calls with it.
+  SSL* native_handle() const noexcept { return ssl_; }
+
+ protected:
+  Connection(SSL* ssl, std::string_view server_name);
+
+ private:
+  SSL* ssl_;
+  std::string_view server_name_;
+  Deadline deadline_;
+};
+
+// Alert says why a handshake is refused (RFC 8446, section 6.2).
+enum class Alert : std::uint8_t {
+  kHandshakeFailure = 40,
+  kIllegalParameter = 47,
+  kAccessDenied = 49,
+  kProtocolVersion = 70,
+  kInsufficientSecurity = 71,
+  kInternalError = 80,
+  kUnrecognizedName = 112,
+};
+
+// ClientHello is what a client has said first. Numbers are IANA's, in the client's order, and may
+// hold values that mean nothing (RFC 8701).
+class ClientHello : public Connection {
+ public:
+  explicit ClientHello(SSL* ssl);
+
+  std::vector<std::uint16_t> versions() const;  // 0x0304 is TLS 1.3.
+  std::vector<std::uint16_t> ciphers() const;
+  std::vector<std::uint16_t> groups() const;
+  std::vector<std::uint16_t> signature_algorithms() const;
+  std::vector<std::string_view> alpn() const;
+
+  // The content of an extension; nothing if it was not sent.
+  std::optional<std::string_view> extension(std::uint16_t type) const;
+};
+
+// HelloAnswer is what a server makes of a ClientHello.
+class HelloAnswer {
+ public:
+  static HelloAnswer go_on() { return {}; }
+
+  // Goes on with another context: its certificates, trust, verify mode, versions, ciphers, ALPN,
+  // PSK and callbacks. Groups, sessions and tickets stay those of the Stream's own context.
+  // Precondition: a server's.
+  static HelloAnswer use(const Context& context);
+
+  static HelloAnswer refuse(Alert alert);
+
+  // For this library's own files.
+  const tls::ContextState* context() const noexcept { return context_.get(); }
+  std::optional<Alert> alert() const noexcept { return alert_; }
+  bool is_go_on() const noexcept { return context_ == nullptr && !alert_; }
+
+ private:
+  std::shared_ptr<const tls::ContextState> context_;
+  std::optional<Alert> alert_;
+};
+
+// Servers: a client has said hello. First of all callbacks: version, session and certificate are
+// not chosen yet. Called once per connection, also when the client has to say hello again
+// (HelloRetryRequest), which it must do with the same name.
+//
+// A context that has this or the next resumes sessions only under the server name under which they
+// were made (RFC 6066, section 3): one name's client certificates are no good for another's.
+using ClientHelloCallback = std::function<Result<HelloAnswer>(const ClientHello&)>;
+
+// Servers: the same for clients that send a server name (SNI), after the one before if both are
+// there and that goes on.
+using ServerNameCallback = std::function<Result<HelloAnswer>(const ClientHello&)>;
+
+// Chooses the certificate of this connection. Servers: after the above, whatever they chose, unless
+// a session is resumed. Clients: when the server asks for a certificate. Nothing: what the context
+// has.
+using CertificateCallback = std::function<Result<std::optional<Credentials>>(const Connection&)>;
+
+// Servers: chooses one of the protocols that the client offers (RFC 7301); nothing goes on without.
+// An Error, also the one for a protocol that was not offered, is alert no_application_protocol.
+using AlpnCallback = std::function<Result<std::optional<std::string>>(
+    const Connection&, std::span<const std::string_view> offered)>;
+
+// Servers: the OCSP response (DER) to staple, for SSL_get_certificate(native_handle()), when the
+// client asks for one (RFC 6066, section 8). Nothing: none is sent.
+using OcspRequestCallback = std::function<Result<std::optional<std::string>>(const Connection&)>;
+
+// Clients: whether the stapled response is good enough; `der` is empty if there is none. The chain
+// has been verified. False is alert bad_certificate_status_response. Not called when a session is
+// resumed.
+using OcspResponseCallback = std::function<Result<bool>(const Connection&, std::string_view der)>;
+
+// PeerChain is the peer's certificate chain and what OpenSSL thinks of it.
+class PeerChain {
+ public:
+  explicit PeerChain(X509_STORE_CTX* store) : store_(store) {}
+
+  int verdict() const;  // X509_V_OK, or the first error: X509_V_ERR_...
+  int depth() const;    // Of the certificate with that error; 0 is the peer's.
+  // The chain to its anchor, the peer's first, or what could be built of it.
+  std::vector<Certificate> certificates() const;
+
+  // For what has no call here (X509_STORE_CTX_get0_chain(3)).
+  X509_STORE_CTX* native_handle() const noexcept { return store_; }
+
+ private:
+  X509_STORE_CTX* store_;
+};
+
+// Verifies the peer, after OpenSSL has: returns `verdict()` to agree, X509_V_OK to accept all the
+// same, an X509_V_ERR_... to refuse (kUntrusted with this verify code, and the alert that goes with
+// it; X509_V_ERR_APPLICATION_VERIFICATION if nothing fits). Not called when a session is resumed,
+// nor for a peer without a certificate. Under VerifyMode::kNone a client accepts what is refused.
+using VerifyCallback = std::function<Result<int>(const Connection&, const PeerChain&)>;
+
+// Gets each line of the key log, without the end of the line: with it, whoever has recorded the
+// connection can read it. For debugging only (the SSLKEYLOGFILE format, RFC 9850).
+using KeyLogCallback = std::function<void(const Connection&, std::string_view line)>;
+
+// Psk is a key that both ends have from elsewhere; it replaces certificates.
+struct Psk {
+  // The hash that TLS 1.3 uses the key with (RFC 8446, section 4.2.11). A server that chooses a
+  // ciphersuite with another one falls back to its certificate: let set_ciphersuites() put those
+  // of the hash first, such as TLS_AES_128_GCM_SHA256.
+  enum class Hash : std::uint8_t { kSha256, kSha384 };
+
+  std::string identity;  // At most 128 bytes. Not needed in a server's answer.
+  std::string key;       // At most 256 bytes; 32 random ones are good.
+  Hash hash = Hash::kSha256;
+};
+
+// Clients: the key to offer. TLS 1.3 asks before the ClientHello; nothing: no key is offered. TLS
+// 1.2 asks when a PSK cipher was chosen, with the server's `hint`; nothing ends the handshake.
+using PskClientCallback =
+    std::function<Result<std::optional<Psk>>(const Connection&, std::string_view hint)>;
+
+// Servers: the key of a client that says it is `identity`. Nothing: not known. TLS 1.3 goes on with
+// certificates then; TLS 1.2 ends with alert unknown_psk_identity.
+using PskServerCallback =
+    std::function<Result<std::optional<Psk>>(const Connection&, std::string_view identity)>;
+
+// A client has got a session that it may resume later: in TLS 1.2 at the end of the handshake, in
+// TLS 1.3 in the read() that reads a ticket, once per ticket. A ticket that is renewed when a
+// TLS 1.2 session is resumed is not told of: Stream::session() has it.
+using NewSessionCallback = std::function<void(const Connection&, const Session&)>;
+
+// SessionStore keeps a server's sessions outside of the process, so that several may share them.
+//
+// The sessions are stateful then: what a client gets is the key under which its session lies in the
+// store, and there are no tickets. OpenSSL keeps no session of its own.
+struct SessionStore {
+  // Keeps `session` under `session.id()`, for `session.timeout()`. In TLS 1.3 called for each of
+  // the context's set_num_tickets().
+  std::function<void(const Connection&, const Session& session)> put;
+
+  // Finds the session that a client asks for; nothing makes a full handshake.
+  std::function<std::optional<Session>(const Connection&, std::string_view id)> get;
+
+  // Forgets a session with which something went wrong (a fatal alert, a cut connection). OpenSSL
+  // says so at times when nothing may wait: under its lock, or in a destructor. So it is noted,
+  // and this is called outside of OpenSSL at the end of the next handshake() or close() of any
+  // Stream of the context; what it throws comes out of there. Optional.
+  std::function<void(std::string_view id, Deadline deadline)> remove;
+};
+
+// The keys for session tickets now: the first makes new ones, all open those that come. None: no
+// tickets are made, and none is accepted. Called for each ticket made or received.
+using TicketKeysCallback = std::function<Result<std::vector<TicketKey>>(const Connection&)>;
+
+}  // namespace heddle

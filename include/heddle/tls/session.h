@@ -1,0 +1,72 @@
+// Sessions: what a later connection needs to resume an earlier one, and the keys of the tickets
+// that carry them.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "heddle/result.h"
+
+using SSL_SESSION = struct ssl_session_st;
+
+namespace heddle {
+
+// Session is what two ends agreed on: version, cipher, secret, and the peer's certificate. Copies
+// are cheap, and share one SSL_SESSION.
+//
+// Threads: a Session may be used by several threads, like the SSL_SESSION in it.
+class Session {
+ public:
+  // Takes a reference of its own. Precondition: `session` is not null.
+  explicit Session(SSL_SESSION* session);
+
+  // Reads what serialise() wrote (d2i_SSL_SESSION(3)). Fails with kInvalid.
+  static Result<Session> parse(std::string_view der);
+
+  // The session in DER, for a file or a store. Whoever has these bytes can read the connections
+  // of the session (TLS 1.2) and take the peer's place in resuming it: guard them like a key.
+  std::string serialise() const;
+
+  // Up to 32 bytes, of any value. On a client with a ticket it is a digest of the ticket.
+  std::string id() const;
+  std::chrono::system_clock::time_point time() const;  // When it was made.
+  std::chrono::seconds timeout() const;                // For how long from then it may be resumed.
+  // Clients: as the server advised; 0 without a ticket.
+  std::chrono::seconds ticket_lifetime_hint() const;
+  bool has_ticket() const;
+  // False for a TLS 1.3 session before its ticket has come, and for one that a failure has spoilt.
+  bool is_resumable() const;
+
+  // For what has no call here. Stays owned by the Session.
+  SSL_SESSION* native_handle() const noexcept { return session_.get(); }
+
+ private:
+  std::shared_ptr<SSL_SESSION> session_;
+};
+
+// TicketKey encrypts session tickets (RFC 5077, section 4): AES-256-CBC, then HMAC-SHA256. Servers
+// that share their keys resume each other's sessions. Wiped when it goes.
+struct TicketKey {
+  std::array<std::byte, 16> name{};  // Travels in the ticket, in the clear, to find the key by.
+  std::array<std::byte, 32> aes{};
+  std::array<std::byte, 32> hmac{};
+
+  TicketKey() = default;
+  TicketKey(const TicketKey&) = default;
+  TicketKey& operator=(const TicketKey&) = default;
+  ~TicketKey();
+
+  // A new random key. Fails with kExhausted if there is no randomness to be had.
+  static Result<TicketKey> generate();
+
+  // The three parts one after the other, 80 bytes, as nginx's ssl_session_ticket_key reads them.
+  // Fails with kInvalid for any other size.
+  static Result<TicketKey> parse(std::string_view bytes);
+  std::string serialise() const;
+};
+
+}  // namespace heddle

@@ -1,0 +1,223 @@
+// A queue, threads, and fibers that wait. One mutex guards it all: what the threads do takes
+// far longer than handing it over.
+//
+// The life of a job: perform() queues it and parks; a thread takes it (kRunning), runs it, marks
+// it kDone and posts to the fiber's own thread, where it is woken. A fiber that gives up
+// takes a queued job out again, and marks a running one kAbandoned, so that nothing is posted
+// to a runtime that may be gone by then.
+#include "heddle/offload.h"
+
+#include <condition_variable>
+#include <csignal>
+#include <list>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <pthread.h>
+
+#include "heddle/wait_queue.h"
+
+#include "base/assert.h"
+#include "base/interruption.h"
+#include "fiber/scheduler.h"
+
+namespace heddle {
+namespace {
+
+constexpr const char* kOperation = "run a function on another thread";
+
+enum class Stage : std::uint8_t { kQueued, kRunning, kDone, kAbandoned };
+
+struct Job {
+  Job(std::shared_ptr<detail::TaskState> function, fiber::Source& source)
+      : work(std::move(function)), home(source) {}
+
+  std::shared_ptr<detail::TaskState> work;
+  fiber::Source& home;
+
+  // Guarded by the pool's mutex.
+  Stage stage = Stage::kQueued;
+  std::list<std::shared_ptr<Job>>::iterator place;  // While queued.
+
+  // Of the home's thread.
+  WaitQueue caller;
+};
+
+// The threads inherit it: signals are for the threads that the program made itself.
+class BlockedSignals {
+ public:
+  BlockedSignals() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
+}  // namespace
+
+class OffloadPool::State {
+ public:
+  explicit State(std::size_t queue_max) : queue_max_(queue_max) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State();
+
+  Result<void> start(std::size_t count);
+  Result<void> perform(const std::shared_ptr<Job>& job, Late late, Deadline deadline);
+
+  std::size_t threads() const noexcept { return threads_.size(); }
+  OffloadStats stats() const;
+
+ private:
+  bool enqueue(const std::shared_ptr<Job>& job);
+  bool give_up(Job& job, Late late);
+  void serve() noexcept;
+  void finish(std::shared_ptr<Job> job);
+
+  const std::size_t queue_max_;
+  std::vector<std::thread> threads_;
+
+  mutable std::mutex mutex_;  // Guards all below.
+  std::condition_variable changed_;
+  std::list<std::shared_ptr<Job>> queue_;
+  bool stopping_ = false;
+  OffloadStats stats_;  // But for queued.
+};
+
+OffloadPool::State::~State() {
+  {
+    const std::lock_guard lock(mutex_);
+    HEDDLE_ASSERT(queue_.empty());
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  for (std::thread& thread : threads_) {
+    // The last owner was a function on the pool: it cannot wait for itself.
+    HEDDLE_ASSERT(thread.get_id() != std::this_thread::get_id());
+    thread.join();
+  }
+}
+
+Result<void> OffloadPool::State::start(std::size_t count) {
+  const BlockedSignals blocked;
+  threads_.reserve(count);
+  try {
+    while (threads_.size() < count) threads_.emplace_back([this] { serve(); });
+  } catch (const std::system_error& failed) {
+    return Error{.code = Errc::kExhausted,
+                 .sys_errno = failed.code().value(),
+                 .operation = "start a thread"};
+  }
+  return {};
+}
+
+OffloadStats OffloadPool::State::stats() const {
+  const std::lock_guard lock(mutex_);
+  OffloadStats stats = stats_;
+  stats.queued = queue_.size();
+  return stats;
+}
+
+Result<void> OffloadPool::State::perform(const std::shared_ptr<Job>& job, Late late,
+                                         Deadline deadline) {
+  if (!enqueue(job)) return Error{.code = Errc::kExhausted, .operation = kOperation};
+  changed_.notify_one();
+  const Wake wake = job->caller.wait(deadline);
+  if (wake == Wake::kReady) return {};
+  if (give_up(*job, late)) return interruption(wake, kOperation);
+  (void)job->caller.wait(Deadline::never(), Cancellable::kNo);
+  return {};
+}
+
+bool OffloadPool::State::enqueue(const std::shared_ptr<Job>& job) {
+  const std::lock_guard lock(mutex_);
+  if (queue_.size() >= queue_max_) {
+    ++stats_.refused;
+    return false;
+  }
+  job->place = queue_.insert(queue_.end(), job);
+  return true;
+}
+
+// Returns false if the caller has to wait: the work still uses what is the caller's, or its
+// result is on its way.
+bool OffloadPool::State::give_up(Job& job, Late late) {
+  const std::lock_guard lock(mutex_);
+  if (job.stage == Stage::kQueued) {
+    queue_.erase(job.place);
+    ++stats_.withdrawn;
+    return true;
+  }
+  if (job.stage != Stage::kRunning || late == Late::kWait) return false;
+  job.stage = Stage::kAbandoned;
+  ++stats_.abandoned;
+  return true;
+}
+
+// A thread's life.
+void OffloadPool::State::serve() noexcept {
+  (void)pthread_setname_np(pthread_self(), "heddle-offload");
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    std::shared_ptr<Job> job = std::move(queue_.front());
+    queue_.pop_front();
+    job->stage = Stage::kRunning;
+    ++stats_.running;
+    lock.unlock();
+    job->work->run();
+    finish(std::move(job));
+    lock.lock();
+  }
+}
+
+// What was abandoned is dropped here, after the lock: its result is of any type.
+void OffloadPool::State::finish(std::shared_ptr<Job> job) {
+  const std::lock_guard lock(mutex_);
+  --stats_.running;
+  ++stats_.done;
+  if (job->stage == Stage::kAbandoned) return;
+  job->stage = Stage::kDone;
+  // Under the lock, and so before the caller can give up. Nothing of the job stays here.
+  fiber::Source& home = job->home;
+  home.post([job = std::move(job)] { job->caller.wake_all(); });
+}
+
+Result<std::unique_ptr<OffloadPool>> OffloadPool::create(OffloadOptions options) {
+  std::size_t threads = options.threads;
+  if (threads == 0) threads = std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
+  auto state = std::make_unique<State>(options.queue_max);
+  if (const Result<void> started = state->start(threads); !started) return started.error();
+  return std::unique_ptr<OffloadPool>(new OffloadPool(std::move(state)));
+}
+
+OffloadPool::OffloadPool(std::unique_ptr<State> state) : state_(std::move(state)) {}
+OffloadPool::~OffloadPool() = default;
+
+Result<void> OffloadPool::perform(std::shared_ptr<detail::TaskState> work, Late late,
+                                  Deadline deadline) {
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  // Else it could begin before the fiber learns that it shall not wait.
+  if (scheduler.running_fiber().cancelled) return interruption(Wake::kCancelled, kOperation);
+  return state_->perform(std::make_shared<Job>(std::move(work), scheduler.source()), late,
+                         deadline);
+}
+
+std::size_t OffloadPool::threads() const noexcept {
+  return state_->threads();
+}
+
+OffloadStats OffloadPool::stats() const {
+  return state_->stats();
+}
+
+}  // namespace heddle

@@ -1,0 +1,290 @@
+// Sessions kept outside of OpenSSL, and ticket keys: by callbacks that park, while others leave
+// entries in the error queue.
+#include <chrono>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+
+#include "heddle/tls/session.h"
+
+#include "support/callback_world.h"
+
+namespace heddle {
+namespace {
+
+using std::chrono::seconds;
+using test::Conversation;
+
+// The seed, and the version that is spoken.
+class SessionCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersion, std::uint64_t>> {
+ protected:
+  SessionCallbacksSim() {
+    client_.set_versions(version(), version()).value();
+    client_.on_new_session([this](const Connection& connection, const Session& session) {
+      world_.park();
+      EXPECT_EQ(connection.server_name(), test::kServerName);
+      got_.push_back(session);
+    });
+  }
+
+  TlsVersion version() const { return std::get<0>(GetParam()); }
+  bool tls13() const { return version() == TlsVersion::kTls13; }
+
+  std::unique_ptr<Conversation> talk(const Context& server) {
+    return world_.talk(server, client_, {.server_name = test::kServerName});
+  }
+  std::unique_ptr<Conversation> resume(const Context& server) {
+    return world_.talk(server, client_, {.server_name = test::kServerName, .session = got_.back()});
+  }
+
+  // A store in memory that takes its time.
+  SessionStore store() {
+    return {.put =
+                [this](const Connection&, const Session& session) {
+                  world_.park();
+                  stored_[session.id()] = session.serialise();
+                },
+            .get = [this](const Connection&, std::string_view id) -> std::optional<Session> {
+              world_.park();
+              const auto found = stored_.find(std::string(id));
+              if (found == stored_.end()) return std::nullopt;
+              return Session::parse(found->second).value();
+            },
+            .remove =
+                [this](std::string_view id, Deadline deadline) {
+                  world_.park();
+                  removed_ += stored_.erase(std::string(id));
+                  removal_deadline_ = deadline;
+                }};
+  }
+
+  test::CallbackWorld world_{std::get<1>(GetParam())};
+  Context client_ = test::client_context();
+  std::vector<Session> got_;
+  std::map<std::string, std::string> stored_;
+  std::size_t removed_ = 0;
+  Deadline removal_deadline_ = Deadline::never();
+};
+
+TEST_P(SessionCallbacksSim, ClientGetsSessionsAndResumesWithThem) {
+  const Context server = test::server_context();
+  world_.run([&] {
+    const auto first = talk(server);
+    first->expect_well();
+    EXPECT_FALSE(first->client.stream->session_reused());
+    ASSERT_EQ(got_.size(), tls13() ? 2U : 1U);
+    EXPECT_EQ(world_.parks(), tls13() ? 2 : 1);
+    EXPECT_TRUE(got_.back().has_ticket());
+    EXPECT_TRUE(got_.back().is_resumable());
+    EXPECT_EQ(got_.back().timeout(), seconds(7200));
+    EXPECT_EQ(got_.back().ticket_lifetime_hint(), seconds(7200));
+    EXPECT_EQ(got_.back().id().size(), 32U);
+    EXPECT_EQ(got_.back().id(), first->client.stream->session()->id()) << "the latest";
+
+    const auto second = resume(server);
+    second->expect_well();
+    EXPECT_TRUE(second->client.stream->session_reused());
+    EXPECT_TRUE(second->server.stream->session_reused());
+  });
+}
+
+TEST_P(SessionCallbacksSim, ServerSaysHowLongSessionsLast) {
+  Context server = test::server_context();
+  server.set_session_timeout(seconds(1234));
+  world_.run([&] { talk(server)->expect_well(); });
+  EXPECT_EQ(got_.back().ticket_lifetime_hint(), seconds(1234));
+}
+
+TEST_P(SessionCallbacksSim, SerialisedSessionResumesToo) {
+  const Context server = test::server_context();
+  world_.run([&] {
+    talk(server)->expect_well();
+    const Session before = got_.back();
+    got_ = {Session::parse(before.serialise()).value()};
+    EXPECT_EQ(got_.back().id(), before.id());
+    EXPECT_EQ(got_.back().time(), before.time());
+    const auto second = resume(server);
+    second->expect_well();
+    EXPECT_TRUE(second->client.stream->session_reused());
+  });
+}
+
+TEST_P(SessionCallbacksSim, ServersThatShareAStoreResumeEachOthersSessions) {
+  Context one = test::server_context();
+  Context other = test::server_context();
+  one.set_session_store(store());
+  other.set_session_store(store());
+  world_.run([&] {
+    talk(one)->expect_well();
+    EXPECT_EQ(stored_.size(), tls13() ? 2U : 1U);
+    const auto second = resume(other);
+    second->expect_well();
+    EXPECT_TRUE(second->server.stream->session_reused());
+    EXPECT_GE(world_.parks(), 3);
+    stored_.clear();
+    const auto third = resume(other);
+    third->expect_well();
+    EXPECT_FALSE(third->server.stream->session_reused()) << "its session is no longer there";
+  });
+}
+
+TEST_P(SessionCallbacksSim, SessionOfABrokenConnectionIsRemovedOutsideOfOpenSsl) {
+  Context server = test::server_context();
+  server.set_session_store(store());
+  world_.run([&] {
+    {
+      auto broken = std::make_unique<Conversation>(world_.world());
+      broken->client.stream = test::client(client_, broken->pipe.a());
+      broken->server.stream = test::server(server, broken->pipe.b());
+      scope([&](Scope& fibers) {
+        ASSERT_TRUE(fibers.spawn(
+            "server", [&] { broken->server.stream->handshake(Deadline::never()).value(); }));
+        broken->client.stream->handshake(Deadline::never()).value();
+      });
+      broken->pipe.vanish_a();
+    }
+    EXPECT_EQ(removed_, 0U) << "the destructor may not park";
+    const std::size_t before = stored_.size();
+    const Deadline deadline = world_.world().after(seconds(60));
+    sim::Pipe nobody(world_.world());
+    nobody.vanish_a();
+    EXPECT_FALSE(test::server(server, nobody.b())->handshake(deadline));
+    EXPECT_EQ(removed_, 1U);
+    EXPECT_EQ(stored_.size(), before - 1);
+    EXPECT_EQ(removal_deadline_, deadline);
+  });
+}
+
+TEST_P(SessionCallbacksSim, ServersThatShareTicketKeysResumeEachOthersSessions) {
+  const TicketKey old_key = TicketKey::generate().value();
+  const TicketKey new_key = TicketKey::generate().value();
+  Context one = test::server_context();
+  Context other = test::server_context();
+  one.set_ticket_keys({old_key});
+  other.set_ticket_keys({new_key});
+  world_.run([&] {
+    talk(one)->expect_well();
+    const auto apart = resume(other);
+    apart->expect_well();
+    EXPECT_FALSE(apart->server.stream->session_reused());
+
+    got_.clear();
+    talk(one)->expect_well();
+    other.set_ticket_keys({new_key, old_key});
+    const auto rotated = resume(other);
+    rotated->expect_well();
+    EXPECT_TRUE(rotated->server.stream->session_reused());
+
+    // A ticket under an old key has been renewed.
+    got_.push_back(rotated->client.stream->session().value());
+    other.set_ticket_keys({new_key});
+    const auto renewed = resume(other);
+    renewed->expect_well();
+    EXPECT_TRUE(renewed->server.stream->session_reused());
+  });
+}
+
+TEST_P(SessionCallbacksSim, TicketKeysMayComeFromAFunctionThatParks) {
+  const std::vector<TicketKey> keys = {TicketKey::generate().value()};
+  Context one = test::server_context();
+  Context other = test::server_context();
+  for (Context* const context : {&one, &other}) {
+    context->on_ticket_keys([&](const Connection&) {
+      world_.park();
+      return keys;
+    });
+  }
+  world_.run([&] {
+    talk(one)->expect_well();
+    const int before = world_.parks();
+    const auto second = resume(other);
+    second->expect_well();
+    EXPECT_TRUE(second->server.stream->session_reused());
+    EXPECT_GT(world_.parks(), before + (tls13() ? 2 : 0));
+  });
+}
+
+TEST_P(SessionCallbacksSim, WithoutTicketKeysThereAreNoTickets) {
+  Context server = test::server_context();
+  server.on_ticket_keys([](const Connection&) { return std::vector<TicketKey>(); });
+  world_.run([&] {
+    talk(server)->expect_well();
+    for (const Session& session : got_) EXPECT_FALSE(session.has_ticket());
+  });
+}
+
+TEST_P(SessionCallbacksSim, FailureToFindTicketKeysEndsTheHandshake) {
+  Context server = test::server_context();
+  server.on_ticket_keys([&](const Connection&) -> Result<std::vector<TicketKey>> {
+    world_.park();
+    return Error{.code = Errc::kUnreachable, .operation = "ask for ticket keys"};
+  });
+  world_.run([&] {
+    const auto failed = talk(server);
+    ASSERT_TRUE(failed->server.error);
+    EXPECT_EQ(failed->server.error->code, Errc::kUnreachable) << failed->server.message();
+    EXPECT_STREQ(failed->server.error->operation, "ask for ticket keys");
+    EXPECT_FALSE(failed->client.well());
+  });
+}
+
+TEST_P(SessionCallbacksSim, WhatASessionCallbackThrowsComesOutUnharmed) {
+  Context server = test::server_context();
+  SessionStore throwing = store();
+  throwing.put = [&](const Connection&, const Session&) {
+    world_.park();
+    throw std::runtime_error("the store is on fire");
+  };
+  server.set_session_store(std::move(throwing));
+  world_.run([&] {
+    const auto failed = talk(server);
+    EXPECT_EQ(failed->server.thrown, "the store is on fire");
+    EXPECT_FALSE(failed->client.well());
+  });
+}
+
+TEST_P(SessionCallbacksSim, SessionOfAnotherHostIsRefused) {
+  Context server = test::server_context();
+  world_.run([&] {
+    talk(server)->expect_well();
+    SSL_SESSION_set1_hostname(got_.back().native_handle(), "other.test");
+    sim::Pipe pipe(world_.world());
+    const auto refused = Stream::create(client_, pipe.a(),
+                                        {.server_name = test::kServerName, .session = got_.back()});
+    ASSERT_FALSE(refused);
+    EXPECT_STREQ(refused.error().operation, "set session: it is another host's");
+  });
+}
+
+TEST_P(SessionCallbacksSim, SessionOfAnUnverifiedPeerIsRefusedByWhoVerifies) {
+  const Context server = test::server_context();
+  Context careless = Context::create(Role::kClient, Trust::kNothing).value();
+  careless.set_verify_mode(VerifyMode::kNone);
+  world_.run([&] {
+    const auto first = world_.talk(server, careless);
+    first->expect_well();
+    sim::Pipe pipe(world_.world());
+    const auto refused = Stream::create(
+        client_, pipe.a(),
+        {.server_name = test::kServerName, .session = first->client.stream->session()});
+    ASSERT_FALSE(refused);
+    EXPECT_STREQ(refused.error().operation, "set session: its peer was not verified");
+  });
+}
+
+std::string case_name(const testing::TestParamInfo<SessionCallbacksSim::ParamType>& test) {
+  return (std::get<0>(test.param) == TlsVersion::kTls12 ? "tls12_seed_" : "tls13_seed_") +
+         std::to_string(std::get<1>(test.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SessionCallbacksSim,
+                         testing::Combine(testing::Values(TlsVersion::kTls12, TlsVersion::kTls13),
+                                          testing::Range<std::uint64_t>(1, 9)),
+                         case_name);
+
+}  // namespace
+}  // namespace heddle
