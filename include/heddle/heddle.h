@@ -15,6 +15,7 @@
 #include "heddle/sync.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/ktls.h"
 #include "heddle/tls/stream.h"
 #include "heddle/transport.h"
 #include "heddle/wait_queue.h"

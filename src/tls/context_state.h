@@ -4,6 +4,7 @@
 #include <string>
 
 #include "heddle/tls/context.h"
+#include "heddle/tls/ktls.h"
 
 #include "openssl/handles.h"
 
@@ -12,6 +13,7 @@ namespace heddle::tls {
 struct ContextState {
   Role role = Role::kClient;
   bool check_hostname = false;
+  KernelTls kernel_tls = KernelTls::kOff;
   std::string alpn;  // In wire form.
   openssl::SslCtxPtr ctx;
 };

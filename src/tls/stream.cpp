@@ -1,8 +1,10 @@
 // The park loop of a TLS connection, and what is known of it.
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
-#include "base/drain.h"
+#include <unistd.h>
+
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "tls/names.h"
@@ -10,6 +12,8 @@
 
 namespace heddle {
 namespace {
+
+constexpr const char* kHandshake = "SSL_do_handshake";
 
 // As much as one SSL_write_ex() takes: four records, sent by one system call.
 constexpr std::size_t kWriteBytesMax = std::size_t{64} * 1024;
@@ -129,7 +133,7 @@ Result<void> Stream::Impl::await_client(const char* name, Deadline deadline) {
 }
 
 Result<void> Stream::Impl::handshake(Deadline deadline) {
-  constexpr const char* kName = "SSL_do_handshake";
+  constexpr const char* kName = kHandshake;
   if (failure_) return *failure_;
   if (context_->role == Role::kServer && SSL_in_before(engine_.ssl()) != 0) {
     if (const auto spoken = await_client(kName, deadline); !spoken) return fail(spoken.error());
@@ -138,9 +142,18 @@ Result<void> Stream::Impl::handshake(Deadline deadline) {
       drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) { return SSL_do_handshake(ssl); });
   Result<void> done = open ? drain_output(kName, deadline) : open.error();
   if (done && !*open) done = Error{.code = Errc::kDisconnected, .operation = kName};
+  if (done) done = settle_kernel();
   if (!done) return failure_ ? *failure_ : fail(done.error());
   fiber::release_unused_stack();
   return {};
+}
+
+// What reads or writes first does the handshake first.
+Result<void> Stream::Impl::decide(Deadline deadline, OnWriteFailure on_write_failure) {
+  const Result<bool> open =
+      drive(kHandshake, deadline, on_write_failure, [](SSL* ssl) { return SSL_do_handshake(ssl); });
+  if (!open) return open.error();
+  return settle_kernel();
 }
 
 Result<std::size_t> Stream::Impl::read(std::span<std::byte> into, Deadline deadline) {
@@ -154,6 +167,9 @@ Result<std::size_t> Stream::Impl::peek(std::span<std::byte> into, Deadline deadl
 Result<std::size_t> Stream::Impl::read_with(ReadFunction function, const char* name,
                                             std::span<std::byte> into, Deadline deadline) {
   if (into.empty()) return std::size_t{0};
+  if (undecided()) [[unlikely]] {
+    if (const auto known = decide(deadline, OnWriteFailure::kGoOn); !known) return known.error();
+  }
   std::size_t count = 0;
   const Result<bool> open = drive(name, deadline, OnWriteFailure::kGoOn, [&](SSL* ssl) {
     return function(ssl, into.data(), into.size(), &count);
@@ -163,13 +179,22 @@ Result<std::size_t> Stream::Impl::read_with(ReadFunction function, const char* n
   return *open ? count : std::size_t{0};
 }
 
+std::optional<Error> Stream::Impl::refuse_write() const {
+  if (failure_) return failure_;
+  if (write_failure_) return write_failure_;
+  if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
+  return std::nullopt;
+}
+
 Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pieces,
                                  Deadline deadline) {
   constexpr const char* kName = "SSL_write";
-  if (failure_) return *failure_;
-  if (write_failure_) return *write_failure_;
-  if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
+  if (const auto refused = refuse_write()) return *refused;
   tls::Pieces rest(pieces);
+  if (undecided() && !rest.empty()) [[unlikely]] {
+    const auto known = decide(deadline, OnWriteFailure::kFail);
+    if (!known) return failure_ ? *failure_ : fail_writing(known.error());
+  }
   while (!rest.empty()) {
     std::size_t count = 0;
     // Gathered again at each try: other fibers use the buffer while this one waits.
@@ -187,6 +212,32 @@ Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pie
   }
   fiber::breathe();
   return {};
+}
+
+// Reads the piece and writes it. A file that cannot be read leaves the stream as it was.
+Result<std::size_t> Stream::Impl::copy_piece(const Piece& piece, Deadline deadline) {
+  constexpr const char* kName = "SSL_write";
+  constexpr const char* kRead = "read the file to send";
+  ssize_t got = 0;
+  int failed = 0;
+  std::size_t count = 0;
+  // Read again at each try: other fibers use the buffer while this one waits.
+  const Result<bool> open = drive(kName, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
+    const auto buffer = tls::file_buffer().first(std::min(piece.bytes, tls::file_buffer().size()));
+    do {
+      got = ::pread(piece.file, buffer.data(), buffer.size(), static_cast<off_t>(piece.offset));
+      failed = errno;
+    } while (got < 0 && failed == EINTR);
+    return got <= 0 ? 1 : SSL_write_ex(ssl, buffer.data(), static_cast<std::size_t>(got), &count);
+  });
+  if (!open) return failure_ ? *failure_ : fail_writing(open.error());
+  if (!*open) return fail_writing({.code = Errc::kDisconnected, .operation = kName});
+  if (got < 0) return Error{.code = Errc::kInvalid, .sys_errno = failed, .operation = kRead};
+  if (const auto sent = drain_output(kName, deadline, kWriteBytesMax - 1); !sent) {
+    return fail_writing(sent.error());
+  }
+  tls::count_sendfile(/*by_kernel=*/false, count);
+  return count;
 }
 
 Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
@@ -213,7 +264,7 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
 Result<void> Stream::Impl::close(Deadline deadline) {
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
-  return finish_and_drain(link_.transport(), deadline);
+  return link_.finish(deadline);
 }
 
 Result<std::unique_ptr<Stream>> Stream::create(const Context& context,
@@ -241,8 +292,10 @@ Result<std::unique_ptr<Stream>> Stream::Impl::create(
   } else {
     SSL_set_connect_state(ssl.get());
   }
-  return std::unique_ptr<Stream>(new Stream(
-      std::make_unique<Impl>(std::move(ssl), std::move(context), transport, std::move(owned))));
+  auto made =
+      std::make_unique<Impl>(std::move(ssl), std::move(context), transport, std::move(owned));
+  if (const auto offered = made->offer_kernel(); !offered) return offered.error();
+  return std::unique_ptr<Stream>(new Stream(std::move(made)));
 }
 
 Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "heddle/result.h"
+#include "heddle/tls/ktls.h"
 
 using SSL_CTX = struct ssl_ctx_st;
 
@@ -100,6 +101,13 @@ class Context {
 
   // How many TLS 1.3 tickets a server sends after a handshake (default 2).
   void set_num_tickets(std::size_t count);
+
+  // Whether the kernel does the encryption of streams over TCP sockets (default kOff):
+  // heddle/tls/ktls.h has what that takes, and why it is not the default. Fails with kInvalid if
+  // kOn is asked for and this process cannot have it; whether a connection can, its handshake
+  // tells. Streams made before keep what they have.
+  Result<void> set_kernel_tls(KernelTls mode);
+  KernelTls kernel_tls() const;
 
   Role role() const;
 
