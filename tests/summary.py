@@ -24,8 +24,8 @@ class Summary:
         for line in output.strip().splitlines()[-OUTPUT_LINES:]:
             print(f'    | {line}')
 
-    def skipped(self, name: str, why: str) -> None:
-        self.counts['skipped'] += 1
+    def skipped(self, name: str, why: str, count: int = 1) -> None:
+        self.counts['skipped'] += count
         print(f'\nskipped {name}: {why}')
 
     def add_tree(self, tree: pathlib.Path) -> None:
@@ -42,6 +42,7 @@ class Summary:
         result = program['result']
         repeat = f'repeat: meson test -v -C {tree} {name}'
         failures = 0
+        skipped = collections.defaultdict(list)
         for case in cases:
             case_name = f"{case.get('classname')}.{case.get('name')}"
             failure = case.find('failure')
@@ -51,18 +52,28 @@ class Summary:
                             f'{repeat} --test-args=--gtest_filter={case_name}',
                             failure.get('message') or failure.text or '')
             elif case.find('skipped') is not None:
-                self.skipped(f'{tree.name}: {name} {case_name}', 'it says so itself')
+                skipped[reason(case)].append(case_name)
             elif case.get('status') != 'notrun':
                 self.counts['passed'] += 1
+        for why, names in skipped.items():
+            which = names[0] if len(names) == 1 else f'{len(names)} cases'
+            self.skipped(f'{tree.name}: {name} {which}', why, len(names))
         if result in ('OK', 'EXPECTEDFAIL'):
             if not cases:
                 self.counts['passed'] += 1
         elif result == 'SKIP':
-            self.skipped(f'{tree.name}: {name}', 'it says so itself')
+            said = program.get('stdout', '').strip().splitlines()
+            self.skipped(f'{tree.name}: {name}', said[-1] if said else 'it does not say why')
         elif failures == 0:  # A crash, a time-out, a sanitizer's complaint at exit.
             output = program.get('stdout', '') + '\n' + program.get('stderr', '')
             self.failed(f"{tree.name}: {name} ({result}, status {program.get('returncode')})",
                         repeat, output)
+
+
+def reason(case: ElementTree.Element) -> str:
+    """What GTEST_SKIP() was given; the place comes before it."""
+    said = (case.find('skipped').get('message') or '').strip().splitlines()
+    return said[-1].strip() if said else 'it does not say why'
 
 
 def read_programs(tree: pathlib.Path) -> list:

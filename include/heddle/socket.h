@@ -43,6 +43,9 @@ class Socket final : public Transport {
   IoResult try_write(std::span<const std::byte> from) noexcept override;
   Wake wait(Interest interest, Deadline deadline) override;
   void shutdown_write() noexcept override;
+  int tcp_descriptor() const noexcept override { return native_handle(); }
+  void kernel_tls_begins() noexcept override { kernel_tls_ = true; }
+  void would_block(Interest interest) noexcept override;
 
   // Reads at least one byte and at most `into.size()`; 0 at the end of the stream.
   // Fails with kTimedOut, kCancelled, kDisconnected. Parks.
@@ -68,6 +71,7 @@ class Socket final : public Transport {
   explicit Socket(std::unique_ptr<io::Pollable> pollable);
 
   std::unique_ptr<io::Pollable> pollable_;
+  bool kernel_tls_ = false;
 };
 
 // Connects to `address`. Fails with kUnreachable (refused, no route), kTimedOut,

@@ -54,6 +54,18 @@ class Transport {
   // was written before. Reading goes on. Does nothing where there is no such
   // thing. Never parks.
   virtual void shutdown_write() noexcept {}
+
+  // For kernel TLS (heddle/tls/ktls.h), which takes a TCP socket: the descriptor through which
+  // these bytes go, all of them and unchanged; -1 if there is none. Stays owned by the transport.
+  virtual int tcp_descriptor() const noexcept { return -1; }
+
+  // From now on the kernel holds records to be sent, and sends them when the descriptor is closed,
+  // without MSG_NOSIGNAL: whoever closes it sees to it that SIGPIPE does not end the process.
+  virtual void kernel_tls_begins() noexcept {}
+
+  // Another call on that descriptor has found nothing to read, or no room: wait() is to wait for
+  // more.
+  virtual void would_block(Interest /*interest*/) noexcept {}
 };
 
 }  // namespace heddle

@@ -18,6 +18,7 @@
 #include "heddle/address.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/ktls.h"
 
 #include "cli/commands.h"
 #include "cli/process.h"
@@ -41,6 +42,7 @@ struct ServeOptions {
   TlsVersion min_tls = TlsVersion::kTls12;
   TlsVersion max_tls = TlsVersion::kTls13;
   Isolation isolation = Isolation::kIsolated;
+  KernelTls kernel_tls = KernelTls::kOff;
   unsigned threads = 1;
   std::size_t max_connections = 0;
   http::Timeouts timeouts;
@@ -167,6 +169,10 @@ int run_serve(const ServeOptions& options) {
     print_error("serve", "cannot set up TLS: " + context.error().message());
     return kExitFailure;
   }
+  if (const Result<void> set = context->set_kernel_tls(options.kernel_tls); !set) {
+    return refuse("cannot use --ktls on", set.error().message(),
+                  "load the kernel's module (modprobe tls), or use --ktls auto");
+  }
   std::string fingerprint;
   const int status = options.cert.empty()
                          ? use_own_certificate(*context, options, *address, fingerprint)
@@ -239,6 +245,11 @@ void add_tls_options(CLI::App& command, ServeOptions& options) {
                                                       {"1.3", TlsVersion::kTls13}};
   add_choice(command, "--min-tls", options.min_tls, versions, "Oldest TLS version accepted");
   add_choice(command, "--max-tls", options.max_tls, versions, "Newest TLS version accepted");
+  add_choice(command, "--ktls", options.kernel_tls,
+             {{"off", KernelTls::kOff}, {"auto", KernelTls::kAutomatic}, {"on", KernelTls::kOn}},
+             "Have the kernel encrypt: where that is safe, or always; the latter refuses "
+             "connections for which it cannot, and ends TLS 1.3 ones that update their keys if "
+             "OpenSSL is older than 3.5 or Linux than 6.14");
   add_choice(command, "--isolation", options.isolation,
              {{"shared", Isolation::kShared},
               {"clear", Isolation::kClear},

@@ -25,6 +25,7 @@
 #include "heddle/runtime.h"
 #include "heddle/signals.h"
 #include "heddle/sync.h"
+#include "heddle/tls/ktls.h"
 
 #include "cli/process.h"
 #include "http/date.h"
@@ -204,6 +205,25 @@ Result<void> WorkerThread::start(const WorkerOptions& options, const Address& ad
   return {};
 }
 
+// Who encrypted, and why the kernel did not do the rest.
+void summarise_kernel_tls() {
+  const KernelTlsStats stats = kernel_tls_stats();
+  constexpr auto kActive = static_cast<std::size_t>(KernelTlsState::kActive);
+  fmt::print(
+      "kernel TLS: {} of {} connections sent by it, {} received by it; of files {} bytes by "
+      "sendfile, {} copied; {} connections ended for a KeyUpdate\n",
+      stats.send.at(kActive), stats.connections, stats.receive.at(kActive),
+      stats.sendfile_kernel_bytes, stats.sendfile_copied_bytes, stats.key_updates_refused);
+  const auto say_why = [](const char* way, const auto& counts) {
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      if (i == kActive || counts.at(i) == 0) continue;
+      fmt::print("  {} not {}: {}\n", counts.at(i), way, describe(static_cast<KernelTlsState>(i)));
+    }
+  };
+  say_why("sent", stats.send);
+  say_why("received", stats.receive);
+}
+
 // Crew is all threads together.
 class Crew {
  public:
@@ -267,6 +287,10 @@ void Crew::announce() const {
   if (!options_.fingerprint.empty()) {
     fmt::print("self-made certificate, SHA-256 {}\n", options_.fingerprint);
   }
+  const KernelTlsState kernel = kernel_tls_support().state;
+  if (options_.context.kernel_tls() != KernelTls::kOff && kernel != KernelTlsState::kActive) {
+    fmt::print("{}\n", describe(kernel));
+  }
   static_cast<void>(std::fflush(stdout));
 }
 
@@ -323,6 +347,7 @@ void Crew::summarise() const {
   for (const std::uint64_t count : total.handshakes_failed) failed += count;
   fmt::print("served {} requests on {} connections; {} handshakes failed\n", total.requests,
              total.connections, failed);
+  if (options_.context.kernel_tls() != KernelTls::kOff) summarise_kernel_tls();
 }
 
 }  // namespace

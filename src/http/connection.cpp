@@ -72,7 +72,7 @@ class Connection {
   Next answer(const RequestParser& parser);
   Next refuse(const RequestParser& parser, int status);
   Next send(Response& response, Method method, Persistence persistence, std::span<char> buffer);
-  Next send_file(const Response& response, std::size_t done, std::span<char> buffer);
+  Next send_file(const Response& response, std::size_t done);
   Next send_text(const Response& response, std::string_view head);
   Next write(std::span<const char> bytes);
   Next fill(Deadline deadline);
@@ -267,21 +267,20 @@ Next Connection::send(Response& response, Method method, Persistence persistence
   }
   const Next sent = write(buffer.first(head.size() + first));
   if (sent != Next::kGoOn || fits) return sent;
-  return send_file(response, first, buffer);
+  return send_file(response, first);
 }
 
 // Sends what comes after the first `done` bytes.
-Next Connection::send_file(const Response& response, std::size_t done, std::span<char> buffer) {
+Next Connection::send_file(const Response& response, std::size_t done) {
   const std::uint64_t end = response.offset + response.length;
   std::uint64_t offset = response.offset + done;
   while (offset < end) {
-    const std::span<char> part = buffer.first(std::min<std::uint64_t>(kChunkBytes, end - offset));
+    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(kChunkBytes, end - offset));
+    const Deadline deadline = this_fiber::after(shared_.timeouts.write);
+    const Result<std::size_t> sent = stream_.sendfile(response.file.get(), offset, part, deadline);
     // A file that became shorter: only a cut connection can tell the peer now.
-    if (read_file(response.file, part, offset) != static_cast<ssize_t>(part.size())) {
-      return Next::kDrop;
-    }
-    if (const Next sent = write(part); sent != Next::kGoOn) return sent;
-    offset += part.size();
+    if (!sent || *sent != part) return Next::kDrop;
+    offset += part;
   }
   return Next::kGoOn;
 }

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/interruption.h"
+#include "base/sigpipe_held.h"
 #include "fiber/drain.h"
 #include "io/sockets.h"
 
@@ -48,7 +49,12 @@ Wake io::SocketFactory::wait_connected(Socket& socket, Deadline deadline) {
 }
 
 Socket::Socket(std::unique_ptr<io::Pollable> pollable) : pollable_(std::move(pollable)) {}
-Socket::~Socket() = default;
+
+Socket::~Socket() {
+  if (!kernel_tls_) return;
+  const SigpipeHeld held;
+  pollable_.reset();
+}
 
 IoResult Socket::try_read(std::span<std::byte> into) noexcept {
   io::Pollable& pollable = *pollable_;
@@ -102,6 +108,11 @@ Wake Socket::wait(Interest interest, Deadline deadline) {
 void Socket::shutdown_write() noexcept {
   // Fails when the peer has reset the connection, which ends it as well.
   (void)::shutdown(pollable_->fd(), SHUT_WR);
+}
+
+void Socket::would_block(Interest interest) noexcept {
+  if (interest != Interest::kWrite) pollable_->readable = false;
+  if (interest != Interest::kRead) pollable_->writable = false;
 }
 
 Result<std::size_t> Socket::read(std::span<std::byte> into, Deadline deadline) {

@@ -17,6 +17,7 @@
 #include "tls/callback_state.h"
 #include "tls/context_state.h"
 #include "tls/credentials.h"
+#include "tls/ktls.h"
 #include "tls/pem.h"
 
 namespace heddle {
@@ -280,6 +281,17 @@ bool Context::check_hostname() const {
 
 void Context::set_num_tickets(std::size_t count) {
   SSL_CTX_set_num_tickets(native_handle(), count);
+}
+
+Result<void> Context::set_kernel_tls(KernelTls mode) {
+  const KernelTlsState can = kernel_tls_support().state;
+  if (mode == KernelTls::kOn && can != KernelTlsState::kActive) return tls::kernel_tls_error(can);
+  state_->kernel_tls = mode;
+  return {};
+}
+
+KernelTls Context::kernel_tls() const {
+  return state_->kernel_tls;
 }
 
 Role Context::role() const {

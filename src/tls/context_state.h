@@ -5,6 +5,7 @@
 
 #include "heddle/result.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/ktls.h"
 
 #include "openssl/handles.h"
 
@@ -16,6 +17,7 @@ namespace heddle::tls {
 struct ContextState {
   Role role = Role::kClient;
   bool check_hostname = false;
+  KernelTls kernel_tls = KernelTls::kOff;
   SSL_CTX* ctx = nullptr;  // Owns this.
 };
 

@@ -9,6 +9,7 @@
 #include <new>
 #include <utility>
 
+#include "fiber/drain.h"
 #include "fiber/no_park.h"
 
 namespace heddle::tls {
@@ -83,6 +84,7 @@ class ThreadBuffers {
   }
 
   std::span<std::byte> gather() noexcept { return gather_; }
+  std::span<std::byte> file() noexcept { return file_; }
 
  private:
   std::span<std::byte> claim_input(Link& link) {
@@ -102,6 +104,7 @@ class ThreadBuffers {
   std::array<std::byte, kBytes> input_;
   std::array<std::byte, kBytes> output_;
   std::array<std::byte, kRecordBytes> gather_;
+  std::array<std::byte, 4 * kRecordBytes> file_;
 };
 
 Link::~Link() {
@@ -118,6 +121,9 @@ IoResult Link::prefetch() noexcept {
 }
 
 IoResult Link::read(std::span<std::byte> into) noexcept {
+  if (kernel_ && !kernel_->may_read_ahead() && input_.empty()) [[unlikely]] {
+    return read_no_further(into);
+  }
   if (const IoResult filled = prefetch(); filled.kind != IoResult::Kind::kBytes) return filled;
   const std::size_t count = std::min(into.size(), input_.size());
   std::copy_n(input_.begin(), count, into.begin());
@@ -159,8 +165,67 @@ IoResult Link::fill() noexcept {
   return io;
 }
 
-void Link::write(std::span<const std::byte> from) {
-  if (output_broken_) return;
+// Just what OpenSSL asks for: what comes behind a Finished is for the kernel to read.
+IoResult Link::read_no_further(std::span<std::byte> into) noexcept {
+  if (state_.at_end) return {IoResult::Kind::kEnd};
+  const IoResult io = attempt("a transport's try_read() called by OpenSSL", [&] {
+    return kernel_->receives() ? kernel_->read(into) : transport_.try_read(into);
+  });
+  if (io.kind == IoResult::Kind::kEnd) state_.at_end = true;
+  return io;
+}
+
+IoResult Link::write(std::span<const std::byte> from) {
+  if (output_broken_) return {IoResult::Kind::kBytes, from.size()};
+  if (record_type_) [[unlikely]]
+    return write_typed(*record_type_, from);
+  collect(from);
+  return {IoResult::Kind::kBytes, from.size()};
+}
+
+IoResult Link::write_typed(std::uint8_t type, std::span<const std::byte> from) {
+  if (KernelRecords::is_key_update(type, from)) return write_key_update(type, from);
+  typed_output_.reserve(typed_output_.size() + 1);  // Bytes without their type would be data.
+  const std::uint64_t at = output_begin_ + output_bytes();
+  collect(from);
+  typed_output_.push_back({.at = at, .size = from.size(), .type = type});
+  record_type_.reset();
+  return {IoResult::Kind::kBytes, from.size()};
+}
+
+// What OpenSSL writes behind it is under the next keys. So all before it has to be gone, and it as
+// well, when OpenSSL hands them over; and where the kernel will not get them, it must not leave.
+IoResult Link::write_key_update(std::uint8_t type, std::span<const std::byte> from) noexcept {
+  if (!kernel_->survives_key_update()) {
+    count_refused_key_update();
+    state_.failure = Error{.code = Errc::kDisconnected,
+                           .operation = "refuse a KeyUpdate: the kernel would keep the old keys"};
+    return {IoResult::Kind::kFailed};
+  }
+  IoResult io = flush(OnFailure::kKeep);
+  if (io.kind != IoResult::Kind::kBytes) return io;
+  io = attempt("sendmsg() called by OpenSSL", [&] { return kernel_->write(type, from); });
+  if (io.kind != IoResult::Kind::kBytes) return io;
+  output_begin_ += io.bytes;
+  record_type_.reset();
+  return io;
+}
+
+// While the kernel may get keys: what is under the old ones must have left by then.
+IoResult Link::flush_for_openssl() noexcept {
+  if (!kernel_ || kernel_->settled()) return {IoResult::Kind::kBytes};
+  return flush(OnFailure::kKeep);
+}
+
+// OpenSSL flushes before it hands keys over, or has sent a KeyUpdate.
+bool Link::hand_keys_to_kernel(bool for_sending, void* keys) noexcept {
+  if (!kernel_) return false;
+  const bool busy = for_sending ? output_bytes() > 0 : !input_.empty();
+  if (busy) kernel_->refuse_keys(for_sending, KernelTlsState::kBusy);
+  return !busy && kernel_->take_keys(for_sending, keys);
+}
+
+void Link::collect(std::span<const std::byte> from) {
   ThreadBuffers& shared = buffers();
   // Order: what is kept from before goes first, so new bytes go behind it.
   if (kept_output_.empty()) {
@@ -186,13 +251,39 @@ std::size_t Link::output_bytes() const noexcept {
          (buffers_ ? buffers_->output_of(*this).size() : 0);
 }
 
-IoResult Link::send(std::span<const std::byte>& from) noexcept {
+IoResult Link::offer(std::span<const std::byte> from) noexcept {
+  if (!typed_output_.empty()) [[unlikely]]
+    return offer_typed(from);
+  return attempt("a transport's try_write()", [&] { return transport_.try_write(from); });
+}
+
+// The data before the first record that has a type, or else that record.
+IoResult Link::offer_typed(std::span<const std::byte> from) noexcept {
+  TypedOutput& first = typed_output_.front();
+  const std::uint64_t data = first.at - output_begin_;
+  if (data > 0) {
+    return attempt("a transport's try_write()", [&] {
+      return transport_.try_write(from.first(std::min<std::uint64_t>(data, from.size())));
+    });
+  }
+  const IoResult io =
+      attempt("sendmsg()", [&] { return kernel_->write(first.type, from.first(first.size)); });
+  if (io.kind != IoResult::Kind::kBytes) return io;
+  first.at += io.bytes;
+  first.size -= io.bytes;
+  if (first.size == 0) typed_output_.erase(typed_output_.begin());
+  return io;
+}
+
+IoResult Link::send(std::span<const std::byte>& from, OnFailure on_failure) noexcept {
   IoResult io{IoResult::Kind::kBytes};
   while (!from.empty() && io.kind == IoResult::Kind::kBytes) {
-    io = attempt("a transport's try_write()", [&] { return transport_.try_write(from); });
-    if (io.kind == IoResult::Kind::kBytes) from = from.subspan(io.bytes);
+    io = offer(from);
+    if (io.kind != IoResult::Kind::kBytes) break;
+    from = from.subspan(io.bytes);
+    output_begin_ += io.bytes;
   }
-  if (io.kind == IoResult::Kind::kFailed) {
+  if (io.kind == IoResult::Kind::kFailed && on_failure == OnFailure::kDrop) {
     output_broken_ = true;
     from = {};  // Nobody will ever take the rest.
   }
@@ -200,10 +291,10 @@ IoResult Link::send(std::span<const std::byte>& from) noexcept {
 }
 
 // Leaves nothing in the shared buffer: the next link may need it at once.
-IoResult Link::flush() noexcept {
+IoResult Link::flush(OnFailure on_failure) noexcept {
   if (!kept_output_.empty()) {
     auto rest = std::span<const std::byte>(kept_output_).subspan(kept_output_sent_);
-    const IoResult io = send(rest);
+    const IoResult io = send(rest, on_failure);
     kept_output_sent_ = kept_output_.size() - rest.size();
     if (rest.empty()) {
       kept_output_ = {};
@@ -213,14 +304,24 @@ IoResult Link::flush() noexcept {
   }
   auto rest = buffers().output_of(*this);
   if (rest.empty()) return {IoResult::Kind::kBytes};
-  const IoResult io = send(rest);
+  const IoResult io = send(rest, on_failure);
   kept_output_.assign(rest.begin(), rest.end());
   buffers_->release_output();
   return io;
 }
 
+Result<void> Link::finish(Deadline deadline) {
+  if (!kernel_ || !kernel_->receives()) return finish_and_drain(transport_, deadline);
+  KernelDrain drain(*kernel_, transport_);
+  return finish_and_drain(drain, deadline);
+}
+
 std::span<std::byte> gather_buffer() noexcept {
   return ThreadBuffers::of_thread()->gather();
+}
+
+std::span<std::byte> file_buffer() noexcept {
+  return ThreadBuffers::of_thread()->file();
 }
 
 namespace {
@@ -248,24 +349,52 @@ int bio_read(BIO* bio, char* into, int size) {
   return -1;
 }
 
-// Takes everything: see Link. No exception may pass through OpenSSL's frames.
+// -1 if OpenSSL is to come again, or has failed. Never 0: its record layer takes that for success.
+int bio_refused(BIO* bio, const IoResult& io) noexcept {
+  if (io.kind == IoResult::Kind::kWouldBlock) BIO_set_retry_write(bio);
+  errno = io.sys_errno;
+  return -1;
+}
+
+// Takes everything, as a rule: see Link. No exception may pass through OpenSSL's frames.
 int bio_write(BIO* bio, const char* from, int size) noexcept {
   BIO_clear_retry_flags(bio);
   try {
-    link_of(bio).write(std::as_bytes(std::span(from, static_cast<std::size_t>(size))));
+    const IoResult io =
+        link_of(bio).write(std::as_bytes(std::span(from, static_cast<std::size_t>(size))));
+    return io.kind == IoResult::Kind::kBytes ? size : bio_refused(bio, io);
   } catch (const std::bad_alloc&) {
-    errno = ENOMEM;
-    return -1;  // Never 0: OpenSSL's record layer takes that for success.
+    return bio_refused(bio, {IoResult::Kind::kFailed, 0, ENOMEM});
   }
-  return size;
 }
 
-long bio_ctrl(BIO* bio, int command, long /*number*/, void* /*pointer*/) {
+// What is collected is sent when OpenSSL has returned, as a rule.
+int bio_flush(BIO* bio) noexcept {
+  BIO_clear_retry_flags(bio);
+  const IoResult io = link_of(bio).flush_for_openssl();
+  return io.kind == IoResult::Kind::kBytes ? 1 : bio_refused(bio, io);
+}
+
+long bio_ctrl(BIO* bio, int command, long number, void* pointer) {
+  Link& link = link_of(bio);
+  const KernelRecords* const kernel = link.kernel();
   switch (command) {
     case BIO_CTRL_FLUSH:
-      return 1;  // What is collected is sent when OpenSSL has returned.
+      return bio_flush(bio);
     case BIO_CTRL_EOF:
-      return link_of(bio).state().at_end ? 1 : 0;  // Tells a cut connection from a failed read.
+      return link.state().at_end ? 1 : 0;  // Tells a cut connection from a failed read.
+    case BIO_CTRL_GET_KTLS_SEND:
+      return kernel != nullptr && kernel->sends() ? 1 : 0;
+    case BIO_CTRL_GET_KTLS_RECV:
+      return kernel != nullptr && kernel->receives() ? 1 : 0;
+    case kControlSetKeys:
+      return link.hand_keys_to_kernel(/*for_sending=*/number != 0, pointer) ? 1 : 0;
+    case kControlSetRecordType:
+      link.set_record_type(static_cast<std::uint8_t>(number));
+      return 0;
+    case kControlClearRecordType:
+      link.set_record_type(std::nullopt);
+      return 0;
     default:
       return 0;
   }

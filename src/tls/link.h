@@ -3,16 +3,21 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "heddle/deadline.h"
 #include "heddle/error.h"
+#include "heddle/result.h"
 #include "heddle/transport.h"
 
 #include "openssl/handles.h"
+#include "tls/ktls.h"
 
 namespace heddle::tls {
 
@@ -35,6 +40,11 @@ struct BioState {
 // Writing: what OpenSSL writes is collected, and sent by flush(): one system call
 // for a flight or for several records. So OpenSSL always gets rid of a record
 // whole, and no call of it is ever left half done when a fiber gives up.
+//
+// Kernel TLS: once the kernel has the keys for sending, what is collected is plain, and the same
+// holds. (A socket BIO would let OpenSSL go on from the caller's buffer after a park, where other
+// bytes may lie.) Records that are no application data are marked, and sent by calls of their own.
+// Once it has the keys for receiving, OpenSSL reads record by record.
 class Link {
  public:
   explicit Link(Transport& transport) noexcept : transport_(transport) {}
@@ -46,12 +56,18 @@ class Link {
 
   BioState& state() noexcept { return state_; }
 
+  // From now on the kernel may get the keys: until the handshake is done nothing is read ahead, and
+  // flushing is not put off. Precondition: nothing has been read or written.
+  void use_kernel(std::unique_ptr<KernelRecords> kernel) noexcept { kernel_ = std::move(kernel); }
+  // Null if nobody asked.
+  KernelRecords* kernel() const noexcept { return kernel_.get(); }
+
   // Bytes that OpenSSL has written and the transport has not taken.
   std::size_t output_bytes() const noexcept;
 
   // Offers them to the transport. kWouldBlock: some are left. kBytes: none is.
   // kFailed, once: they are dropped, and so is what OpenSSL writes from then on; state() says why.
-  IoResult flush() noexcept;
+  IoResult flush() noexcept { return flush(OnFailure::kDrop); }
 
   // Reads ahead, unless bytes are left over. kWouldBlock: there are none.
   IoResult prefetch() noexcept;
@@ -61,15 +77,41 @@ class Link {
   void carry_over(std::vector<std::byte> unread, std::vector<std::byte> unsent) noexcept;
 
   // For the BIO.
+  // As finish_and_drain(), below TLS.
+  Result<void> finish(Deadline deadline);
+
+  // For the BIO. write() takes everything, but for a KeyUpdate under kernel TLS.
   IoResult read(std::span<std::byte> into) noexcept;
-  void write(std::span<const std::byte> from);
+  IoResult write(std::span<const std::byte> from);
+  IoResult flush_for_openssl() noexcept;
+  bool hand_keys_to_kernel(bool for_sending, void* keys) noexcept;
+  void set_record_type(std::optional<std::uint8_t> type) noexcept { record_type_ = type; }
 
  private:
   friend class ThreadBuffers;
 
   ThreadBuffers& buffers() const;
+  // Output that the kernel has to be told the type of: with kernel TLS, whatever is no application
+  // data.
+  struct TypedOutput {
+    std::uint64_t at;  // Of the bytes of output_begin_.
+    std::size_t size;
+    std::uint8_t type;
+  };
+
+  // Within OpenSSL, which may take no notice of a failure, output is kept: offered again, it fails
+  // again.
+  enum class OnFailure : bool { kDrop, kKeep };
+
+  IoResult flush(OnFailure on_failure) noexcept;
   IoResult fill() noexcept;
-  IoResult send(std::span<const std::byte>& from) noexcept;
+  IoResult read_no_further(std::span<std::byte> into) noexcept;
+  void collect(std::span<const std::byte> from);
+  IoResult write_typed(std::uint8_t type, std::span<const std::byte> from);
+  IoResult write_key_update(std::uint8_t type, std::span<const std::byte> from) noexcept;
+  IoResult offer(std::span<const std::byte> from) noexcept;
+  IoResult offer_typed(std::span<const std::byte> from) noexcept;
+  IoResult send(std::span<const std::byte>& from, OnFailure on_failure) noexcept;
   template <typename Try>
   IoResult attempt(const char* what, Try attempt) noexcept;
 
@@ -82,6 +124,10 @@ class Link {
   std::vector<std::byte> kept_input_;  // Where it lies when the shared buffer was needed.
   std::vector<std::byte> kept_output_;
   std::size_t kept_output_sent_ = 0;
+  std::unique_ptr<KernelRecords> kernel_;
+  std::optional<std::uint8_t> record_type_;  // Of what OpenSSL writes next, if that is told.
+  std::vector<TypedOutput> typed_output_;    // Oldest first.
+  std::uint64_t output_begin_ = 0;           // Bytes sent so far.
 };
 
 // Makes a BIO over `link`, which must outlive it. Throws std::bad_alloc.
@@ -90,5 +136,8 @@ openssl::BioPtr make_bio(Link& link);
 // A buffer of the thread, for gathering small pieces into one record. Its content
 // is anyone's after the next park.
 std::span<std::byte> gather_buffer() noexcept;
+
+// The same, for a piece of a file.
+std::span<std::byte> file_buffer() noexcept;
 
 }  // namespace heddle::tls

@@ -1,6 +1,9 @@
 // The park loop of a TLS connection, and what is known of it.
 #include <algorithm>
+#include <cerrno>
 #include <utility>
+
+#include <unistd.h>
 
 #include "base/interruption.h"
 #include "fiber/breathe.h"
@@ -13,6 +16,8 @@ namespace heddle {
 namespace {
 
 using tls::kWriteBytesMax;
+
+constexpr const char* kHandshake = "SSL_do_handshake";
 
 // Output that the transport does not take, beyond which reading stops: a peer that
 // asks for answers (KeyUpdate) and does not read them must not fill our memory.
@@ -146,7 +151,7 @@ Result<void> Stream::Impl::handshake(Deadline deadline) {
 }
 
 Result<void> Stream::Impl::shake_hands(Deadline deadline) {
-  constexpr const char* kName = "SSL_do_handshake";
+  constexpr const char* kName = kHandshake;
   if (failure_) return *failure_;
   if (context_->role == Role::kServer && SSL_in_before(engine_.ssl()) != 0) {
     if (const auto spoken = await_client(kName, deadline); !spoken) return fail(spoken.error());
@@ -155,6 +160,7 @@ Result<void> Stream::Impl::shake_hands(Deadline deadline) {
       drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) { return SSL_do_handshake(ssl); });
   Result<void> done = open ? drain_output(kName, deadline) : open.error();
   if (done && !*open) done = Error{.code = Errc::kDisconnected, .operation = kName};
+  if (done) done = settle_kernel();
   if (!done) return failure_ ? *failure_ : fail(done.error());
   fiber::release_unused_stack();
   return {};
@@ -196,6 +202,14 @@ Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
   return open;
 }
 
+// What reads or writes first does the handshake first.
+Result<void> Stream::Impl::decide(Deadline deadline, OnWriteFailure on_write_failure) {
+  const Result<bool> open =
+      drive(kHandshake, deadline, on_write_failure, [](SSL* ssl) { return SSL_do_handshake(ssl); });
+  if (!open) return open.error();
+  return settle_kernel();
+}
+
 Result<std::size_t> Stream::Impl::read(std::span<std::byte> into, Deadline deadline) {
   return read_with(SSL_read_ex, "SSL_read", into, deadline);
 }
@@ -207,6 +221,9 @@ Result<std::size_t> Stream::Impl::peek(std::span<std::byte> into, Deadline deadl
 Result<std::size_t> Stream::Impl::read_with(ReadFunction function, const char* name,
                                             std::span<std::byte> into, Deadline deadline) {
   if (into.empty()) return std::size_t{0};
+  if (undecided()) [[unlikely]] {
+    if (const auto known = decide(deadline, OnWriteFailure::kGoOn); !known) return known.error();
+  }
   std::size_t count = 0;
   const Result<bool> open = drive(name, deadline, OnWriteFailure::kGoOn, [&](SSL* ssl) {
     return function(ssl, into.data(), into.size(), &count);
@@ -216,13 +233,22 @@ Result<std::size_t> Stream::Impl::read_with(ReadFunction function, const char* n
   return *open ? count : std::size_t{0};
 }
 
+std::optional<Error> Stream::Impl::refuse_write() const {
+  if (failure_) return failure_;
+  if (write_failure_) return write_failure_;
+  if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
+  return std::nullopt;
+}
+
 Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pieces,
                                  Deadline deadline) {
   constexpr const char* kName = "SSL_write";
-  if (failure_) return *failure_;
-  if (write_failure_) return *write_failure_;
-  if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
+  if (const auto refused = refuse_write()) return *refused;
   tls::Pieces rest(pieces);
+  if (undecided() && !rest.empty()) [[unlikely]] {
+    const auto known = decide(deadline, OnWriteFailure::kFail);
+    if (!known) return failure_ ? *failure_ : fail_writing(known.error());
+  }
   while (!rest.empty()) {
     std::size_t count = 0;
     // Gathered again at each try: other fibers use the buffer while this one waits. So they do
@@ -243,6 +269,32 @@ Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pie
   }
   fiber::breathe();
   return {};
+}
+
+// Reads the piece and writes it. A file that cannot be read leaves the stream as it was.
+Result<std::size_t> Stream::Impl::copy_piece(const Piece& piece, Deadline deadline) {
+  constexpr const char* kName = "SSL_write";
+  constexpr const char* kRead = "read the file to send";
+  ssize_t got = 0;
+  int failed = 0;
+  std::size_t count = 0;
+  // Read again at each try: other fibers use the buffer while this one waits.
+  const Result<bool> open = drive(kName, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
+    const auto buffer = tls::file_buffer().first(std::min(piece.bytes, tls::file_buffer().size()));
+    do {
+      got = ::pread(piece.file, buffer.data(), buffer.size(), static_cast<off_t>(piece.offset));
+      failed = errno;
+    } while (got < 0 && failed == EINTR);
+    return got <= 0 ? 1 : SSL_write_ex(ssl, buffer.data(), static_cast<std::size_t>(got), &count);
+  });
+  if (!open) return failure_ ? *failure_ : fail_writing(open.error());
+  if (!*open) return fail_writing({.code = Errc::kDisconnected, .operation = kName});
+  if (got < 0) return Error{.code = Errc::kInvalid, .sys_errno = failed, .operation = kRead};
+  if (const auto sent = drain_output(kName, deadline, kWriteBytesMax - 1); !sent) {
+    return fail_writing(sent.error());
+  }
+  tls::count_sendfile(/*by_kernel=*/false, count);
+  return count;
 }
 
 Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
@@ -271,7 +323,7 @@ Result<void> Stream::Impl::close(Deadline deadline) {
   (void)shutdown_write(deadline);
   if (failure_) (void)drain_output("close", deadline);  // An alert that had to wait.
   tls::deliver_removals(context_->ctx, deadline);
-  return finish_and_drain(link_.transport(), deadline);
+  return link_.finish(deadline);
 }
 
 Result<std::unique_ptr<Stream>> Stream::create(const Context& context,
@@ -292,8 +344,10 @@ Result<std::unique_ptr<Stream>> Stream::Impl::create(
   const ErrorQueueScope scope(Leftovers::kDrop);
   auto ssl = tls::new_ssl(*context, options);
   if (!ssl) return ssl.error();
-  return std::unique_ptr<Stream>(new Stream(
-      std::make_unique<Impl>(*std::move(ssl), std::move(context), transport, std::move(owned))));
+  auto made =
+      std::make_unique<Impl>(*std::move(ssl), std::move(context), transport, std::move(owned));
+  if (const auto offered = made->offer_kernel(); !offered) return offered.error();
+  return std::unique_ptr<Stream>(new Stream(std::move(made)));
 }
 
 Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +15,8 @@
 #include "openssl/handles.h"
 #include "tls/context_state.h"
 #include "tls/engine.h"
+#include "tls/ktls.h"
+#include "tls/link.h"
 #include "tls/pieces.h"
 
 namespace heddle {
@@ -35,6 +38,8 @@ class Stream::Impl {
   Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
   Result<std::size_t> peek(std::span<std::byte> into, Deadline deadline);
   Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
+  Result<std::size_t> sendfile(int file, std::uint64_t offset, std::size_t count,
+                               Deadline deadline);
   Result<void> shutdown_write(Deadline deadline);
   Result<void> close(Deadline deadline);
 
@@ -57,6 +62,9 @@ class Stream::Impl {
   const std::optional<Error>& write_failure() const noexcept { return write_failure_; }
 
   tls::Engine& engine() noexcept { return engine_; }
+  tls::KernelTlsStates kernel_states() const noexcept {
+    return link_.kernel() != nullptr ? link_.kernel()->states() : without_kernel_;
+  }
   Transport& transport() const noexcept { return link_.transport(); }
 
  private:
@@ -77,6 +85,26 @@ class Stream::Impl {
                                 Deadline deadline);
 
   Result<void> shake_hands(Deadline deadline);
+  // Kernel TLS: offers it if the context asks for it. Fails if the context insists.
+  Result<void> offer_kernel();
+  // Whether it is still open who does the encryption: only a finished handshake tells.
+  bool undecided() const noexcept {
+    return link_.kernel() != nullptr && !link_.kernel()->settled();
+  }
+  Result<void> decide(Deadline deadline, OnWriteFailure on_write_failure);
+  Result<void> settle_kernel();
+
+  // Why nothing may be written, if so.
+  std::optional<Error> refuse_write() const;
+  // One piece of a file: 0 at its end.
+  struct Piece {
+    int file;
+    std::uint64_t offset;
+    std::size_t bytes;
+  };
+  Result<std::size_t> send_piece(const Piece& piece, Deadline deadline);
+  Result<std::size_t> copy_piece(const Piece& piece, Deadline deadline);
+
   Result<void> await_client(const char* name, Deadline deadline);
   Result<void> offer_output(const char* name);
   // Parks until at most `until_bytes` of output are left.
@@ -118,10 +146,11 @@ class Stream::Impl {
   std::unique_ptr<Transport> owned_transport_;  // Before engine_, which uses it.
   std::shared_ptr<const tls::ContextState> context_;
   tls::Link link_;
-  tls::Engine engine_;                  // After link_: freed first, as its BIO points there.
-  std::optional<Error> failure_;        // Of the connection: final for all calls.
-  std::optional<Error> write_failure_;  // The peer may have part of a write: no more of them.
-  bool write_ended_ = false;            // close_notify is sent, or never will be.
+  tls::Engine engine_;                   // After link_: freed first, as its BIO points there.
+  std::optional<Error> failure_;         // Of the connection: final for all calls.
+  std::optional<Error> write_failure_;   // The peer may have part of a write: no more of them.
+  tls::KernelTlsStates without_kernel_;  // If link_ has no kernel.
+  bool write_ended_ = false;             // close_notify is sent, or never will be.
   Direction readable_;
   Direction writable_;
 };

@@ -33,6 +33,11 @@ class ReadmeServer(unittest.TestCase):
         code = source[begin:source.index('\n}\n', begin)]
         self.assertIn(code, (ROOT / 'README.md').read_text())
 
+    def test_readme_shows_the_kernel_tls_that_is_run(self):
+        code = (ROOT / 'tests/support/readme_ktls.h').read_text()
+        code = code.split('// README\n')[1].split('\n}\n')[0]
+        self.assertIn(code, (ROOT / 'README.md').read_text())
+
     def test_it_echoes(self):
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(

@@ -12,6 +12,7 @@
 
 #include "heddle/result.h"
 #include "heddle/tls/callbacks.h"
+#include "heddle/tls/ktls.h"
 #include "heddle/tls/session.h"
 
 using SSL_CTX = struct ssl_ctx_st;
@@ -147,6 +148,12 @@ class Context {
   // Appends the key log to a file, which is made for its owner alone (mode 0600). Lines that
   // cannot be written are lost. Fails with kInvalid if the file cannot be opened.
   Result<void> set_key_log_file(const std::filesystem::path& file);
+  // Whether the kernel does the encryption of streams over TCP sockets (default kOff):
+  // heddle/tls/ktls.h has what that takes, and why it is not the default. Fails with kInvalid if
+  // kOn is asked for and this process cannot have it; whether a connection can, its handshake
+  // tells. Streams made before keep what they have.
+  Result<void> set_kernel_tls(KernelTls mode);
+  KernelTls kernel_tls() const;
 
   Role role() const;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 #include "heddle/result.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/ktls.h"
 #include "heddle/tls/session.h"
 #include "heddle/transport.h"
 
@@ -50,8 +52,9 @@ class Stream {
  public:
   // Makes a stream and starts no I/O. Fails with kInvalid (no usable
   // `server_name` though the context checks host names; a name or session for a server; a session
-  // that another host made, or an unverified one) or
-  // kExhausted. The first form owns the transport; in the second it must outlive the stream.
+  // that another host made, or an unverified one; a transport that cannot have the KernelTls::kOn
+  // that the context insists on) or kExhausted. The first form owns the transport; in the second it
+  // must outlive the stream.
   static Result<std::unique_ptr<Stream>> create(const Context& context,
                                                 std::unique_ptr<Transport> transport,
                                                 const StreamOptions& options = {});
@@ -76,7 +79,7 @@ class Stream {
   // not verify, kProtocol if it does not speak our TLS or refuses us with an
   // alert, kDisconnected or kTruncated if it goes away. read() and write() do it
   // implicitly; calling it gives it a deadline of its own. The stack pages it dirtied are given
-  // back.
+  // back. Fails with kInvalid if the context insists on kernel TLS and it did not come about.
   Result<void> handshake(Deadline deadline);
 
   // Reads at least one byte and at most `into.size()`, returning how many; 0 at
@@ -92,6 +95,15 @@ class Stream {
   // pieces of the second form share records and system calls.
   Result<void> write(std::span<const std::byte> from, Deadline deadline);
   Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
+
+  // Sends `count` bytes of `file`, a descriptor that pread() can read, from `offset` on, and
+  // returns how many it sent: less only if the file ends there. With kernel TLS the bytes go from
+  // the page cache to the socket, by sendfile(2) (as SSL_sendfile() does); else they are read and
+  // written in pieces, with the same outcome. The file's own position stays. Fails as write(), and
+  // with kInvalid and errno if the file cannot be read: if a part had been sent, later writes fail
+  // as well.
+  Result<std::size_t> sendfile(int file, std::uint64_t offset, std::size_t count,
+                               Deadline deadline);
 
   // Sends close_notify (half-close): the peer's read() returns 0; ours goes on.
   // Later writes fail with kDisconnected. Idempotent.
@@ -117,6 +129,10 @@ class Stream {
   // ticket, and the latest one; Context::on_new_session() gets all of them.
   std::optional<Session> session() const;
   std::string_view server_name() const;  // Servers: the SNI that the client sent.
+
+  // Whether the kernel encrypts what is sent, and decrypts what is received; if not, why.
+  KernelTlsState ktls_send() const noexcept;
+  KernelTlsState ktls_recv() const noexcept;
 
   // The peer's certificate first, then what it sent with it (clients: also on
   // failed verification). Empty if it sent none.
