@@ -28,6 +28,7 @@
 #include "heddle/tls/stream_transport.h"
 
 #include "base/unique_fd.h"
+#include "fiber/drain.h"
 #include "http/server.h"
 #include "support/packet_capture.h"
 #include "support/tls_pair.h"
@@ -318,6 +319,33 @@ TEST_F(EndingTest, ClosingTlsInTlsLosesNothing) {
     expect_all_is_received_during_close();
   });
   expect_on_the_wire(Seen::kInOrder);
+}
+
+// Endless always has more: whoever drains it never has to wait.
+class Endless final : public Transport {
+ public:
+  IoResult try_read(std::span<std::byte> into) override {
+    return {IoResult::Kind::kBytes, into.size()};
+  }
+  IoResult try_write(std::span<const std::byte> from) override {
+    return {IoResult::Kind::kBytes, from.size()};
+  }
+  Wake wait(Interest, Deadline) override { return Wake::kReady; }
+};
+
+TEST_F(EndingTest, PeerThatNeverStopsIsLeftAtTheDeadlineOrWhenCancelled) {
+  Endless endless;
+  run([&] {
+    EXPECT_EQ(finish_and_drain(endless, runtime_->after(5ms)).error().code, Errc::kTimedOut);
+    EXPECT_EQ(finish_and_drain(endless, Deadline::never()).error().code, Errc::kDisconnected);
+    scope([&](Scope& fibers) {
+      auto task = fibers.spawn("drain", [&] { return finish_and_drain(endless, patience()); });
+      ASSERT_TRUE(this_fiber::yield());
+      ASSERT_FALSE(task->finished()) << "and others run meanwhile";
+      task->cancel();
+      EXPECT_EQ(task->join().error().code, Errc::kCancelled);
+    });
+  });
 }
 
 // --- heddle serve --------------------------------------------------------------------------------

@@ -307,6 +307,40 @@ TEST_P(CallbackTransportSim, TimeoutBeforeTheDeadlineIsAFailure) {
   });
 }
 
+// And nobody takes it for done while it goes on.
+TEST_P(CallbackTransportSim, InterruptedWriteGoesOnWhereItWas) {
+  const std::string text = "abcdefgh";
+  std::string taken;
+  bool stalls = true;
+  CallbackTransport transport(
+      {.read = [](auto, Deadline) { return std::size_t{0}; },
+       .write = [&](std::span<const std::byte> from, Deadline deadline) -> Result<std::size_t> {
+         if (stalls && taken.size() == 3) {
+           (void)this_fiber::sleep_until(deadline);
+           return Error{.code = Errc::kTimedOut, .operation = "radio"};
+         }
+         const auto part = from.first(std::min<std::size_t>(from.size(), 3));
+         for (const std::byte each : part) taken += static_cast<char>(each);
+         return part.size();
+       }});
+  world_.run([&] {
+    EXPECT_EQ(transport.try_write(bytes(text)).kind, IoResult::Kind::kWouldBlock);
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("writer", [&] {
+        EXPECT_EQ(transport.wait(Interest::kWrite, world_.after(seconds(1))), Wake::kTimedOut);
+      }));
+      while (taken.size() < 3) ASSERT_TRUE(this_fiber::yield());
+      EXPECT_EQ(transport.try_write(bytes(text)).kind, IoResult::Kind::kWouldBlock);
+    });
+    EXPECT_EQ(transport.try_write(bytes(text)).bytes, 3u);
+    stalls = false;
+    EXPECT_EQ(transport.try_write(bytes(text).subspan(3)).kind, IoResult::Kind::kWouldBlock);
+    EXPECT_EQ(transport.wait(Interest::kWrite, kNever), Wake::kReady);
+    EXPECT_EQ(transport.try_write(bytes(text).subspan(3)).bytes, 5u);
+    EXPECT_EQ(taken, text);
+  });
+}
+
 TEST_P(CallbackTransportSim, AlertLeavesWithClose) {
   const Context stranger = Context::create(Role::kClient, Trust::kNothing).value();
   world_.run([&] {
