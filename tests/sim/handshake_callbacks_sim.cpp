@@ -58,6 +58,16 @@ TEST_P(HandshakeCallbacksSim, ServersCertificateIsChosen) {
   EXPECT_EQ(world_.parks(), 1);
 }
 
+// OpenSSL would rather present the context's, and the client trusts only the other.
+TEST_P(HandshakeCallbacksSim, ChosenCertificateReplacesAllOfTheContexts) {
+  Context server = test::server_context(KeyType::kEcdsaP256);
+  server.on_certificate([&](const Connection&) {
+    world_.park();
+    return credentials(KeyType::kEd25519);
+  });
+  world_.run([&] { world_.talk(server, client_)->expect_well(); });
+}
+
 TEST_P(HandshakeCallbacksSim, ClientsCertificateIsChosen) {
   server_.set_verify_mode(VerifyMode::kRequired);
   server_.add_trusted_certificates(test::bytes(test::identity(KeyType::kEcdsaP256).certificate_pem))

@@ -346,6 +346,16 @@ TEST_P(RetriedHelloSim, CallbackIsCalledOnce) {
   EXPECT_EQ(world_.parks(), 1);
 }
 
+// Also where the context with the callback stays, and so sees the second hello.
+TEST_P(RetriedHelloSim, CallbackThatGoesOnIsCalledOnce) {
+  server_.on_server_name([this](const ClientHello&) {
+    world_.park();
+    return HelloAnswer::go_on();
+  });
+  world_.run([&] { ask_for(test::kServerName)->expect_well(); });
+  EXPECT_EQ(world_.parks(), 1);
+}
+
 // It asks for another name when it is asked to say hello again.
 void rename(int sent, int /*version*/, int type, const void* bytes, std::size_t /*size*/, SSL* ssl,
             void* /*argument*/) {

@@ -85,6 +85,16 @@ TEST_P(PskSim, UnknownIdentityEndsTheHandshakeOrFallsBackToACertificate) {
                 SSL_AD_REASON_OFFSET + SSL_AD_UNKNOWN_PSK_IDENTITY);
     }
   });
+  EXPECT_EQ(world_.parks(), 2) << "each is asked once";
+}
+
+TEST_P(PskSim, ClientWithoutAKeyIsAskedOnceAndGoesOnWithCertificates) {
+  const Identity& identity = test::identity();
+  server_.use_cert_chain(identity.certificate_pem, identity.key_pem).value();
+  client_.add_trusted_certificates(test::bytes(identity.certificate_pem)).value();
+  offered_.reset();
+  world_.run([&] { talk()->expect_well(); });
+  EXPECT_EQ(world_.parks(), tls13() ? 1 : 0) << "TLS 1.2 asks when a PSK cipher was chosen";
 }
 
 TEST_P(PskSim, HashOfTheKeyIsTheCiphersuites) {
