@@ -1,7 +1,6 @@
 // Pre-shared keys, in TLS 1.3 (RFC 8446, section 4.2.11) and in TLS 1.2 (RFC 4279).
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -92,7 +91,7 @@ int find_session(SSL* ssl, const unsigned char* identity, std::size_t size, SSL_
 
 unsigned copy_key(const Psk& psk, unsigned char* into, unsigned room) {
   if (psk.key.size() > room) return 0;
-  std::memcpy(into, psk.key.data(), psk.key.size());
+  std::copy_n(reinterpret_cast<const unsigned char*>(psk.key.data()), psk.key.size(), into);
   return static_cast<unsigned>(psk.key.size());
 }
 
