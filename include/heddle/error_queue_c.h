@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 // A queue that was set aside. NULL stands for an empty one.
-typedef struct heddle_error_queue heddle_error_queue;
+typedef struct heddle_error_queue heddle_error_queue;  // NOLINT(modernize-use-using): C.
 
 // Returns 1 if the thread's queue holds no entry at all, hidden ones (ERR_FLAG_CLEAR) included;
 // else 0.

@@ -1,7 +1,6 @@
 // An HTTPS server in a libuv loop: one thread, no fibers. libuv_server CERTIFICATE KEY PORT
 // answers GET /N with N bytes. One for the world also limits how long a peer may be silent.
 #include <csignal>
-#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -13,7 +12,7 @@ using namespace heddle;  // NOLINT(google-build-using-namespace): it is an examp
 
 constexpr std::size_t kPiece = 16384;
 
-struct Connection {
+struct Client {
   MemoryBio incoming, outgoing;  // What the peer has sent; what TLS has written for it,
   MemoryBio sending;             // and what libuv is sending of that.
   std::unique_ptr<SslObject> tls;
@@ -23,12 +22,12 @@ struct Connection {
   uv_stream_t* const stream = (uv_stream_t*)&socket;
   uv_write_t writing{};
 
-  static Connection& of(auto* handle) { return *static_cast<Connection*>(handle->data); }
+  static Client& of(auto* handle) { return *static_cast<Client*>(handle->data); }
   static uv_buf_t buffer_of(std::span<const std::byte> of) { return {(char*)of.data(), of.size()}; }
 
   static void accept(uv_stream_t* listener, int status) {
     if (status != 0) return;
-    auto* const peer = new Connection;
+    auto* const peer = new Client;
     const auto& context = *static_cast<const Context*>(listener->data);
     peer->tls = SslObject::create(context, peer->incoming, peer->outgoing).value();
     uv_tcp_init(listener->loop, &peer->socket);
@@ -106,13 +105,13 @@ int main(int argc, char** argv) {
   Context context = Context::create(Role::kServer).value();
   context.load_cert_chain(argv[1], argv[2]).value();
   sockaddr_in address;
-  uv_ip4_addr("127.0.0.1", std::atoi(argv[3]), &address);
+  uv_ip4_addr("127.0.0.1", std::stoi(argv[3]), &address);
   uv_tcp_t listener;
   uv_tcp_init(uv_default_loop(), &listener);
   uv_tcp_bind(&listener, (const sockaddr*)&address, 0);
   listener.data = &context;
-  const int failed = uv_listen((uv_stream_t*)&listener, 128, Connection::accept);
-  if (failed != 0) return std::cerr << uv_strerror(failed) << "\n", 1;
+  if (const int failed = uv_listen((uv_stream_t*)&listener, 128, Client::accept); failed != 0)
+    return std::cerr << uv_strerror(failed) << "\n", 1;
   int size = sizeof address;
   uv_tcp_getsockname(&listener, (sockaddr*)&address, &size);
   std::cout << "https://127.0.0.1:" << ntohs(address.sin_port) << std::endl;

@@ -44,7 +44,7 @@ class EngineTurnsSim : public testing::TestWithParam<std::uint64_t> {
         if (hook) hook(ssl);
         // tidy: as any callback of ours has to: OpenSSL's frames are no way for it.
       } catch (...) {
-        tls::Engine::of(ssl)->keep_exception();
+        tls::Engine::of(ssl)->keep_exception(std::current_exception());
       }
       return 0;
     });

@@ -171,7 +171,7 @@ void call_from_handshake(const SslObject& object, const Callback& callback) {
     try {
       (*static_cast<const Callback*>(arg))();
     } catch (...) {
-      tls::Engine::of(of)->keep_exception();
+      tls::Engine::of(of)->keep_exception(std::current_exception());
     }
   });
   SSL_set_msg_callback_arg(ssl, const_cast<Callback*>(&callback));
