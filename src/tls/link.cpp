@@ -58,7 +58,9 @@ class ThreadBuffers {
 
   // Room for `bytes` more of `link`'s output, or nothing. Another owner is in the middle of a call,
   // parked in a callback, and may stay there long: what it has written moves out.
+  // While it is being sent it stays where it is: the transport below may be TLS itself, and write.
   std::byte* claim_output(Link& link, std::size_t bytes) {
+    if (output_is_leaving_) return nullptr;
     if (output_owner_ != nullptr && output_owner_ != &link) {
       output_owner_->kept_output_.assign(output_.begin(), output_.begin() + output_used_);
       release_output();
@@ -72,6 +74,8 @@ class ThreadBuffers {
     return output_owner_ == &link ? std::span(output_).first(output_used_)
                                   : std::span<const std::byte>();
   }
+
+  void set_output_leaving(bool leaving) noexcept { output_is_leaving_ = leaving; }
 
   void release_output() noexcept {
     output_owner_ = nullptr;
@@ -101,6 +105,7 @@ class ThreadBuffers {
   bool input_lent_ = false;
   Link* output_owner_ = nullptr;
   std::size_t output_used_ = 0;
+  bool output_is_leaving_ = false;
   std::array<std::byte, kBytes> input_;
   std::array<std::byte, kBytes> output_;
   std::array<std::byte, kRecordBytes> gather_;
@@ -304,7 +309,9 @@ IoResult Link::flush(OnFailure on_failure) noexcept {
   }
   auto rest = buffers().output_of(*this);
   if (rest.empty()) return {IoResult::Kind::kBytes};
+  buffers_->set_output_leaving(true);
   const IoResult io = send(rest, on_failure);
+  buffers_->set_output_leaving(false);
   kept_output_.assign(rest.begin(), rest.end());
   buffers_->release_output();
   return io;

@@ -384,8 +384,12 @@ TEST(HelloCallbacksDeathTest, ParkingInAnAsyncJobNamesTheCallback) {
     world.park();
     return HelloAnswer::go_on();
   });
-  SSL_CTX_set_mode(server.native_handle(), SSL_MODE_ASYNC);
-  EXPECT_DEATH(world.run([&] { (void)world.talk(server, client); }),
+  const auto handshake_in_a_job = [&] {
+    const auto talk = world.open(server, client);
+    SSL_set_mode(talk->server.stream->native_handle(), SSL_MODE_ASYNC);
+    world.converse(*talk);
+  };
+  EXPECT_DEATH(world.run(handshake_in_a_job),
                "fiber 'server' parks inside the client hello or server name callback, in an ASYNC "
                "job of OpenSSL");
 }
