@@ -8,8 +8,8 @@ namespace {
 
 constexpr int kFlagClear = 0x02;  // ERR_FLAG_CLEAR.
 
-// struct err_state_st of OpenSSL 3.0 to 3.6. Copied, as its flag is, because the headers of 4.0 do not have it, and
-// the OpenSSL that is watched need not be the one that this is compiled with.
+// struct err_state_st of OpenSSL 3.0 to 3.6. Copied, as its flag is, because the headers of 4.0 do
+// not have it, and the OpenSSL that is watched need not be the one that this is compiled with.
 struct State {
   std::array<int, kEntriesMax> flags;
   std::array<int, kEntriesMax> marks;
