@@ -194,7 +194,7 @@ void BM_EchoesBesideRsa4096Handshakes(benchmark::State& state) {
   const Identity& slow = test::identity(kSlowKey);
   offloaded
       .use_cert_chain(slow.certificate_pem,
-                      make_offload_signer(OffloadPool::create({.threads = 1}).value(),
+                      make_offload_signer(OffloadPool::create({.threads = 1, .nice = 10}).value(),
                                           make_key_signer(slow.key_pem).value()))
       .value();
   Contestant idle;

@@ -21,6 +21,10 @@ struct OffloadOptions {
   // How many functions may wait for a thread. One more is refused: whoever waits for longer
   // than a peer is willing to do wasted work.
   std::size_t queue_max = 1024;
+
+  // Added to the threads' nice value (nice(2)), 0 to 19. With 10 or so the runtime's thread comes
+  // first where they share a processor, and long computations hold nobody else up.
+  int nice = 0;
 };
 
 struct OffloadStats {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "heddle/wait_queue.h"
 
@@ -65,7 +66,7 @@ class BlockedSignals {
 
 class OffloadPool::State {
  public:
-  explicit State(std::size_t queue_max) : queue_max_(queue_max) {}
+  explicit State(const OffloadOptions& options) : options_(options) {}
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State();
@@ -82,7 +83,7 @@ class OffloadPool::State {
   void serve() noexcept;
   void finish(std::shared_ptr<Job> job);
 
-  const std::size_t queue_max_;
+  const OffloadOptions options_;
   std::vector<std::thread> threads_;
 
   mutable std::mutex mutex_;  // Guards all below.
@@ -139,7 +140,7 @@ Result<void> OffloadPool::State::perform(const std::shared_ptr<Job>& job, Late l
 
 bool OffloadPool::State::enqueue(const std::shared_ptr<Job>& job) {
   const std::lock_guard lock(mutex_);
-  if (queue_.size() >= queue_max_) {
+  if (queue_.size() >= options_.queue_max) {
     ++stats_.refused;
     return false;
   }
@@ -165,6 +166,8 @@ bool OffloadPool::State::give_up(Job& job, Late late) {
 // A thread's life.
 void OffloadPool::State::serve() noexcept {
   (void)pthread_setname_np(pthread_self(), "heddle-offload");
+  // Of this thread alone. To give way needs no rights.
+  [[maybe_unused]] const int nice_now = ::nice(options_.nice);
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
@@ -193,9 +196,10 @@ void OffloadPool::State::finish(std::shared_ptr<Job> job) {
 }
 
 Result<std::unique_ptr<OffloadPool>> OffloadPool::create(OffloadOptions options) {
+  HEDDLE_ASSERT(options.nice >= 0 && options.nice <= 19);
   std::size_t threads = options.threads;
   if (threads == 0) threads = std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
-  auto state = std::make_unique<State>(options.queue_max);
+  auto state = std::make_unique<State>(options);
   if (const Result<void> started = state->start(threads); !started) return started.error();
   return std::unique_ptr<OffloadPool>(new OffloadPool(std::move(state)));
 }

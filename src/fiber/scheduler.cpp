@@ -32,6 +32,7 @@ class CurrentScope {
 
 }  // namespace
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): for those that keep it.
 void Source::post(std::function<void()> /*work*/) {
   die("work from another thread, for a scheduler whose source of events takes none");
 }

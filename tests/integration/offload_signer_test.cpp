@@ -31,7 +31,7 @@ constexpr Deadline kNever = Deadline::never();
 
 // As in the README.
 void use_key_on_threads(Context& tls, std::string_view chain_pem, std::string_view key_pem) {
-  std::shared_ptr<OffloadPool> pool = OffloadPool::create({.threads = 2}).value();
+  std::shared_ptr<OffloadPool> pool = OffloadPool::create({.threads = 2, .nice = 10}).value();
   auto signer = make_offload_signer(pool, make_key_signer(key_pem).value());
   tls.use_cert_chain(chain_pem, signer).value();
 }

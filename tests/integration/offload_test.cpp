@@ -1,6 +1,9 @@
 // OffloadPool: functions on other threads, and the fibers that wait for them.
 #include "heddle/offload.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <memory>
@@ -293,6 +296,17 @@ TEST(OffloadTest, SignalsAreNotForThePoolsThreads) {
 }
 
 // The usual case for it: a call that knows no deadline.
+TEST(OffloadTest, ThePoolsThreadsGiveWayIfAskedTo) {
+  const auto nice_here = [] { return ::getpriority(PRIO_PROCESS, 0); };
+  const int before = nice_here();
+  const auto pool = OffloadPool::create({.threads = 1, .nice = 3}).value();
+  const auto runtime = Runtime::create().value();
+  run(*runtime, [&] {
+    EXPECT_EQ(std::min(before + 3, 19), pool->run(nice_here, Deadline::never()).value());
+  });
+  EXPECT_EQ(before, nice_here());
+}
+
 TEST(OffloadTest, GetaddrinfoRunsOffTheLoop) {
   const auto pool = pool_of(1);
   const auto runtime = Runtime::create().value();

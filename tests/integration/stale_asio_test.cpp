@@ -174,7 +174,10 @@ TEST_F(AsioStackTest, CallbacksMayYieldOften) {
   };
   stack_->run([&] {
     stack_->spawn("other", [&] {
-      for (; !over; ++turns) stack_->yield();
+      while (!over) {
+        stack_->yield();
+        ++turns;
+      }
     });
     make_client(test::identity().certificate_pem, test::kServerName);
     SSL_set_msg_callback(client_->native_handle(), call_hook);
