@@ -138,9 +138,7 @@ Error Engine::transport_error(const char* name, int saved_errno) const {
   if (!state_.failure) {
     return {.code = Errc::kDisconnected, .sys_errno = saved_errno, .operation = name};
   }
-  Error error = *state_.failure;
-  if (*error.operation == '\0') error.operation = name;
-  return error;
+  return state_.failure_in(name);
 }
 
 }  // namespace heddle::tls

@@ -28,6 +28,14 @@ struct BioState {
   bool at_end = false;           // The end has been read: there is nothing more to come.
   std::optional<Error> failure;  // Of the transport, and OpenSSL was told that there is one.
   std::exception_ptr thrown;  // By a transport or a callback: OpenSSL's frames are no way for it.
+
+  // `failure`, which is of the call `name` if it does not say otherwise. Precondition: there is
+  // one.
+  Error failure_in(const char* name) const {
+    Error error = *failure;
+    if (*error.operation == '\0') error.operation = name;
+    return error;
+  }
 };
 
 // Link lets OpenSSL read and write without ever waiting.

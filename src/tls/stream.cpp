@@ -77,9 +77,7 @@ Result<void> Stream::Impl::offer_output(const char* name) {
   if (io.kind != IoResult::Kind::kFailed) return {};
   if (engine_.has_exception()) [[unlikely]]
     rethrow();
-  Error error = *link_.state().failure;
-  if (*error.operation == '\0') error.operation = name;
-  return fail_writing(error);
+  return fail_writing(link_.state().failure_in(name));
 }
 
 Result<void> Stream::Impl::drain_output(const char* name, Deadline deadline,
@@ -106,9 +104,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
     if (const auto turn = engine_.await_turn(name, deadline); !turn) return turn.error();
     if (failure_) return *failure_;  // Which the fiber that was inside has found out.
     engine_.set_deadline(deadline);
-    const tls::Step step = engine_.call(name, op);
-    if (engine_.has_exception()) [[unlikely]]
-      rethrow();
+    const tls::Step step = call(name, op);
     switch (step.kind) {
       case tls::Step::Kind::kDone:
         return true;
@@ -136,10 +132,10 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
 
 // A server has nothing to do before the client speaks, and OpenSSL would take 40 KiB
 // to find that out: many may connect and never speak.
-Result<void> Stream::Impl::await_client(const char* name, Deadline deadline) {
+Result<void> Stream::Impl::await_client(Deadline deadline) {
   while (link_.prefetch().kind == IoResult::Kind::kWouldBlock) {
     const Wake wake = wait(Interest::kRead, deadline);
-    if (wake != Wake::kReady) return interruption(wake, name);
+    if (wake != Wake::kReady) return interruption(wake, kHandshake);
   }
   return {};
 }
@@ -151,15 +147,13 @@ Result<void> Stream::Impl::handshake(Deadline deadline) {
 }
 
 Result<void> Stream::Impl::shake_hands(Deadline deadline) {
-  constexpr const char* kName = kHandshake;
   if (failure_) return *failure_;
   if (context_->role == Role::kServer && SSL_in_before(engine_.ssl()) != 0) {
-    if (const auto spoken = await_client(kName, deadline); !spoken) return fail(spoken.error());
+    if (const auto spoken = await_client(deadline); !spoken) return fail(spoken.error());
   }
-  const Result<bool> open =
-      drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) { return SSL_do_handshake(ssl); });
-  Result<void> done = open ? drain_output(kName, deadline) : open.error();
-  if (done && !*open) done = Error{.code = Errc::kDisconnected, .operation = kName};
+  const Result<bool> open = drive(kHandshake, deadline, OnWriteFailure::kFail, SSL_do_handshake);
+  Result<void> done = open ? drain_output(kHandshake, deadline) : open.error();
+  if (done && !*open) done = Error{.code = Errc::kDisconnected, .operation = kHandshake};
   if (done) done = settle_kernel();
   if (!done) return failure_ ? *failure_ : fail(done.error());
   fiber::release_unused_stack();
@@ -181,7 +175,7 @@ Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
     if (type != SSL_KEY_UPDATE_NONE && SSL_in_init(ssl) == 0) (void)SSL_key_update(ssl, type);
   };
   if (interest == Interest::kWrite) {
-    const auto shaken = drive("SSL_do_handshake", deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
+    const auto shaken = drive(kHandshake, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
       begin_key_update(ssl);
       return SSL_do_handshake(ssl);
     });
@@ -204,8 +198,7 @@ Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
 
 // What reads or writes first does the handshake first.
 Result<void> Stream::Impl::decide(Deadline deadline, OnWriteFailure on_write_failure) {
-  const Result<bool> open =
-      drive(kHandshake, deadline, on_write_failure, [](SSL* ssl) { return SSL_do_handshake(ssl); });
+  const Result<bool> open = drive(kHandshake, deadline, on_write_failure, SSL_do_handshake);
   if (!open) return open.error();
   return settle_kernel();
 }
@@ -303,12 +296,9 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
   if (write_ended_) return {};
   if (failure_) return *failure_;
   if (write_failure_) return *write_failure_;
-  // 0 means that close_notify is sent and not yet answered: all we want. In the
-  // middle of a handshake SSL_shutdown() is an error, and there is nothing to end.
+  // In the middle of a handshake SSL_shutdown() is an error, and there is nothing to end.
   const Result<bool> sent = drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) {
-    if (SSL_in_init(ssl) != 0) return 1;
-    const int rc = SSL_shutdown(ssl);
-    return rc == 0 ? 1 : rc;
+    return SSL_in_init(ssl) != 0 ? 1 : send_close_notify(ssl);
   });
   if (!sent) return failure_ ? *failure_ : fail_writing(sent.error());
   write_ended_ = true;

@@ -68,6 +68,21 @@ class Stream::Impl {
   Transport& transport() const noexcept { return link_.transport(); }
 
  private:
+  // Engine::call(), and then throws what a transport or a callback has thrown meanwhile.
+  template <typename Op>
+  tls::Step call(const char* name, Op&& op) {
+    const tls::Step step = engine_.call(name, std::forward<Op>(op));
+    if (engine_.has_exception()) [[unlikely]]
+      rethrow();
+    return step;
+  }
+
+  // SSL_shutdown(), where 0 means that close_notify is sent and not yet answered: all we want.
+  static int send_close_notify(SSL* ssl) {
+    const int rc = SSL_shutdown(ssl);
+    return rc == 0 ? 1 : rc;
+  }
+
   // Repeats `op` until OpenSSL is done with it, parking whenever it wants the
   // transport: the only loop that does. `op` must be safe to repeat. Returns false
   // if the peer has sent close_notify. Only a failure of the connection sticks.
@@ -105,7 +120,7 @@ class Stream::Impl {
   Result<std::size_t> send_piece(const Piece& piece, Deadline deadline);
   Result<std::size_t> copy_piece(const Piece& piece, Deadline deadline);
 
-  Result<void> await_client(const char* name, Deadline deadline);
+  Result<void> await_client(Deadline deadline);
   Result<void> offer_output(const char* name);
   // Parks until at most `until_bytes` of output are left.
   Result<void> drain_output(const char* name, Deadline deadline, std::size_t until_bytes = 0);

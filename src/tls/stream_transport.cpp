@@ -14,9 +14,8 @@ IoResult Stream::Impl::take(std::span<std::byte> into) {
   if (failure_) return {IoResult::Kind::kFailed, 0, failure_->sys_errno};
   if (engine_.busy() || SSL_pending(engine_.ssl()) <= 0) return {IoResult::Kind::kWouldBlock};
   std::size_t count = 0;
-  const tls::Step step = engine_.call(
+  const tls::Step step = call(
       "SSL_read", [&](SSL* ssl) { return SSL_read_ex(ssl, into.data(), into.size(), &count); });
-  if (engine_.has_exception()) rethrow();
   switch (step.kind) {
     case tls::Step::Kind::kDone:
       return {IoResult::Kind::kBytes, count};
@@ -41,9 +40,8 @@ IoResult Stream::Impl::encrypt(std::span<const std::byte> from) {
   if (!writable()) return {IoResult::Kind::kWouldBlock};
   const auto chunk = from.first(std::min(from.size(), tls::kWriteBytesMax));
   std::size_t count = 0;
-  const tls::Step step = engine_.call(
+  const tls::Step step = call(
       "SSL_write", [&](SSL* ssl) { return SSL_write_ex(ssl, chunk.data(), chunk.size(), &count); });
-  if (engine_.has_exception()) rethrow();
   switch (step.kind) {
     case tls::Step::Kind::kDone:
       return {IoResult::Kind::kBytes, count};
@@ -69,10 +67,7 @@ bool Stream::Impl::try_end() {
   if (engine_.busy()) return false;
   const bool can_say_so = !failure_ && !write_failure_ && SSL_in_init(engine_.ssl()) == 0;
   if (can_say_so && !std::exchange(write_ended_, true)) {
-    const tls::Step step = engine_.call("SSL_shutdown", [](SSL* ssl) {
-      const int rc = SSL_shutdown(ssl);
-      return rc == 0 ? 1 : rc;
-    });
+    const tls::Step step = engine_.call("SSL_shutdown", send_close_notify);
     if (step.kind == tls::Step::Kind::kFailed) fail_writing(step.error);
   }
   if (link_.flush().kind == IoResult::Kind::kWouldBlock) return false;

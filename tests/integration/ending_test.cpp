@@ -105,6 +105,18 @@ class EndingTest : public testing::Test {
     ASSERT_TRUE(client_->write(bytes(unread), patience()));
     await_arrival();
   }
+
+  // The server fails at a record of the client's, and more comes in behind it, unread.
+  void break_tls() {
+    const std::array<std::byte, 64> junk{std::byte{23}, std::byte{3}, std::byte{3}, std::byte{0},
+                                         std::byte{59}};
+    ASSERT_TRUE(client_socket_->write(junk, patience()));
+    std::array<std::byte, 100> buffer{};
+    EXPECT_EQ(server_->read(buffer, patience()).error().code, Errc::kProtocol);
+    ASSERT_TRUE(client_socket_->write(junk, patience()));
+    await_arrival();
+  }
+
   void await_arrival() {
     while (ask(*server_socket_, FIONREAD) == 0) ASSERT_TRUE(this_fiber::yield());
   }
@@ -258,13 +270,7 @@ TEST_F(EndingTest, AlertOfATlsFailureArrives) {
   run([&] {
     open();
     answer();
-    const std::array<std::byte, 64> junk{std::byte{23}, std::byte{3}, std::byte{3}, std::byte{0},
-                                         std::byte{59}};
-    ASSERT_TRUE(client_socket_->write(junk, patience()));
-    std::array<std::byte, 100> buffer{};
-    EXPECT_EQ(server_->read(buffer, patience()).error().code, Errc::kProtocol);
-    ASSERT_TRUE(client_socket_->write(junk, patience()));
-    await_arrival();
+    break_tls();
     Received received;
     together({[&] {
                 (void)server_->close(patience());
@@ -286,13 +292,7 @@ TEST_F(EndingTest, DestroyingAfterATlsFailureResets) {
   run([&] {
     open();
     answer();
-    const std::array<std::byte, 64> junk{std::byte{23}, std::byte{3}, std::byte{3}, std::byte{0},
-                                         std::byte{59}};
-    ASSERT_TRUE(client_socket_->write(junk, patience()));
-    std::array<std::byte, 100> buffer{};
-    EXPECT_EQ(server_->read(buffer, patience()).error().code, Errc::kProtocol);
-    ASSERT_TRUE(client_socket_->write(junk, patience()));
-    await_arrival();
+    break_tls();
     server_.reset();
     const Received received = receive();
     EXPECT_LT(received.bytes, kAnswerBytes);

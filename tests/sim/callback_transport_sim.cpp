@@ -26,6 +26,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using test::bytes;
+using test::read_some;
 using test::together;
 
 constexpr Deadline kNever = Deadline::never();
@@ -106,11 +107,6 @@ class CallbackTransportSim : public testing::TestWithParam<std::uint64_t> {
     open();
     together(
         {[&] { client_->handshake(kNever).value(); }, [&] { server_->handshake(kNever).value(); }});
-  }
-
-  static Result<std::size_t> read_some(Stream& stream, Deadline deadline = kNever) {
-    std::array<std::byte, 1024> buffer{};
-    return stream.read(buffer, deadline);
   }
 
   Context server_context_ = test::server_context();

@@ -25,6 +25,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using test::bytes;
+using test::read_some;
 using test::together;
 
 constexpr Deadline kNever = Deadline::never();
@@ -73,11 +74,6 @@ class EngineTurnsSim : public testing::TestWithParam<std::uint64_t> {
   void open_gate() {
     gate_open_ = true;
     gate_.wake_all();
-  }
-
-  static Result<std::size_t> read_some(Stream& stream, Deadline deadline = kNever) {
-    std::array<std::byte, 1024> buffer{};
-    return stream.read(buffer, deadline);
   }
 
   Context server_context_ = test::server_context();

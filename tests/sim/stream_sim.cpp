@@ -18,6 +18,7 @@ namespace {
 
 using std::chrono::seconds;
 using test::bytes;
+using test::read_some;
 
 class StreamSim : public testing::TestWithParam<std::uint64_t> {
  protected:
@@ -45,11 +46,6 @@ class StreamSim : public testing::TestWithParam<std::uint64_t> {
       ASSERT_TRUE(fibers.spawn("client", client));
       ASSERT_TRUE(fibers.spawn("server", server));
     });
-  }
-
-  static Result<std::size_t> read_some(Stream& stream, Deadline deadline = kNever) {
-    std::array<std::byte, 1024> buffer{};
-    return stream.read(buffer, deadline);
   }
 
   Context server_context_ = test::server_context();

@@ -23,6 +23,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using test::bytes;
+using test::read_some;
 
 constexpr Deadline kNever = Deadline::never();
 constexpr sim::Faults kRough{.short_io = 3, .would_block = 4, .spurious_wake = 8};
@@ -76,11 +77,6 @@ class TlsInTlsSim : public testing::TestWithParam<std::uint64_t> {
       stream.write(bytes(std::string_view(text).substr(at, count)), kNever).value();
       at += count;
     }
-  }
-
-  static Result<std::size_t> read_some(Stream& stream, Deadline deadline = kNever) {
-    std::array<std::byte, 1024> buffer{};
-    return stream.read(buffer, deadline);
   }
 
   Context server_context_ = test::server_context();

@@ -26,6 +26,7 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using test::bytes;
+using test::read_some;
 using test::together;
 
 constexpr Deadline kNever = Deadline::never();
@@ -158,11 +159,6 @@ class TransportsSim : public testing::TestWithParam<std::uint64_t> {
     open(below_client);
     together(
         {[&] { client_->handshake(kNever).value(); }, [&] { server_->handshake(kNever).value(); }});
-  }
-
-  static Result<std::size_t> read_some(Stream& stream, Deadline deadline = kNever) {
-    std::array<std::byte, 1024> buffer{};
-    return stream.read(buffer, deadline);
   }
 
   Context server_context_ = test::server_context();

@@ -9,10 +9,10 @@
 #include <string_view>
 
 #include <gtest/gtest.h>
-#include <openssl/err.h>
 
 #include "heddle/tls/ssl_object.h"
 
+#include "support/own_entries.h"
 #include "support/tls_pair.h"
 
 namespace heddle {
@@ -70,20 +70,6 @@ class SslObjectPair : public testing::TestWithParam<TlsVersion> {
       context->set_versions(GetParam(), GetParam()).value();
     }
     open();
-    ERR_clear_error();
-    ERR_raise_data(ERR_LIB_USER, 42, "left by the application");
-    ERR_set_mark();
-    ERR_raise(ERR_LIB_USER, 43);
-  }
-
-  ~SslObjectPair() override {
-    EXPECT_EQ(ERR_GET_REASON(ERR_peek_last_error()), 43);
-    EXPECT_EQ(ERR_pop_to_mark(), 1);
-    const char* text = nullptr;
-    const unsigned long code = ERR_get_error_all(nullptr, nullptr, nullptr, &text, nullptr);
-    EXPECT_EQ(ERR_GET_REASON(code), 42);
-    EXPECT_STREQ(text, "left by the application");
-    EXPECT_EQ(ERR_peek_error(), 0U);
   }
 
   void open() {
@@ -112,6 +98,7 @@ class SslObjectPair : public testing::TestWithParam<TlsVersion> {
   Context client_context_ = client_context();
   End server_;
   End client_;
+  OwnEntries entries_;
 };
 
 inline const auto kTlsVersions = testing::Values(TlsVersion::kTls12, TlsVersion::kTls13);

@@ -47,6 +47,11 @@ void together(std::initializer_list<std::function<void()>> entries) {
   });
 }
 
+Result<std::size_t> read_some(Stream& stream, Deadline deadline) {
+  std::array<std::byte, 1024> buffer{};
+  return stream.read(buffer, deadline);
+}
+
 std::string read_text(Stream& stream, std::size_t count, Deadline deadline) {
   std::string text(count, '\0');
   std::size_t have = 0;

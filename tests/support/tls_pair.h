@@ -28,6 +28,9 @@ std::span<const std::byte> bytes(std::string_view text);
 // Runs each entry in a fiber of its own, and returns when all have ended.
 void together(std::initializer_list<std::function<void()>> entries);
 
+// Reads what there is, up to a kibibyte, and drops it.
+Result<std::size_t> read_some(Stream& stream, Deadline deadline = Deadline::never());
+
 // Reads exactly `count` bytes. Throws what read() fails with.
 std::string read_text(Stream& stream, std::size_t count, Deadline deadline);
 
