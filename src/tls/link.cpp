@@ -28,7 +28,8 @@ class ThreadBuffers {
 
   // Loan is the time in which a transport reads into a buffer for `link`: the shared one, out of
   // which the last owner's bytes have moved. A transport that is made of TLS itself reads another
-  // link meanwhile; the shared buffer is taken then, and that link gets memory of its own.
+  // link meanwhile; the shared buffer is taken then, and that link gets memory of its own. Nobody
+  // may park meanwhile.
   class Loan {
    public:
     Loan(ThreadBuffers& lender, Link& link)
@@ -51,6 +52,7 @@ class ThreadBuffers {
       return link.kept_input_;
     }
 
+    const fiber::NoParkScope no_park_{"a transport's try_read() into the thread's buffer"};
     ThreadBuffers& lender_;
     const bool is_shared_;
     const std::span<std::byte> buffer_;
@@ -75,7 +77,21 @@ class ThreadBuffers {
                                   : std::span<const std::byte>();
   }
 
-  void set_output_leaving(bool leaving) noexcept { output_is_leaving_ = leaving; }
+  // Leaving is the time in which a transport takes output out of the shared buffer. Nobody may park
+  // meanwhile.
+  class Leaving {
+   public:
+    explicit Leaving(ThreadBuffers& buffers) noexcept : buffers_(buffers) {
+      buffers_.output_is_leaving_ = true;
+    }
+    Leaving(const Leaving&) = delete;
+    Leaving& operator=(const Leaving&) = delete;
+    ~Leaving() { buffers_.output_is_leaving_ = false; }
+
+   private:
+    const fiber::NoParkScope no_park_{"a transport's try_write() from the thread's buffer"};
+    ThreadBuffers& buffers_;
+  };
 
   void release_output() noexcept {
     output_owner_ = nullptr;
@@ -87,8 +103,8 @@ class ThreadBuffers {
     if (output_owner_ == &link) release_output();
   }
 
-  std::span<std::byte> gather() noexcept { return gather_; }
-  std::span<std::byte> file() noexcept { return file_; }
+  // The memory of ScratchBuffers that is not in use.
+  std::unique_ptr<ScratchBuffer::Memory> spare;
 
  private:
   std::span<std::byte> claim_input(Link& link) {
@@ -108,8 +124,6 @@ class ThreadBuffers {
   bool output_is_leaving_ = false;
   std::array<std::byte, kBytes> input_;
   std::array<std::byte, kBytes> output_;
-  std::array<std::byte, kRecordBytes> gather_;
-  std::array<std::byte, 4 * kRecordBytes> file_;
 };
 
 Link::~Link() {
@@ -309,9 +323,10 @@ IoResult Link::flush(OnFailure on_failure) noexcept {
   }
   auto rest = buffers().output_of(*this);
   if (rest.empty()) return {IoResult::Kind::kBytes};
-  buffers_->set_output_leaving(true);
-  const IoResult io = send(rest, on_failure);
-  buffers_->set_output_leaving(false);
+  const IoResult io = [&] {
+    const ThreadBuffers::Leaving leaving(*buffers_);
+    return send(rest, on_failure);
+  }();
   kept_output_.assign(rest.begin(), rest.end());
   buffers_->release_output();
   return io;
@@ -323,12 +338,13 @@ Result<void> Link::finish(Deadline deadline) {
   return finish_and_drain(drain, deadline);
 }
 
-std::span<std::byte> gather_buffer() noexcept {
-  return ThreadBuffers::of_thread()->gather();
+ScratchBuffer::ScratchBuffer() : memory_(std::move(ThreadBuffers::of_thread()->spare)) {
+  if (!memory_) memory_.reset(new Memory);  // NOLINT: make_unique() would fill it with zeros.
 }
 
-std::span<std::byte> file_buffer() noexcept {
-  return ThreadBuffers::of_thread()->file();
+ScratchBuffer::~ScratchBuffer() {
+  std::unique_ptr<Memory>& spare = ThreadBuffers::of_thread()->spare;
+  if (!spare) spare = std::move(memory_);
 }
 
 namespace {

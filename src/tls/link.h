@@ -2,6 +2,7 @@
 // OpenSSL sees of it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -141,11 +142,27 @@ class Link {
 // Makes a BIO over `link`, which must outlive it. Throws std::bad_alloc.
 openssl::BioPtr make_bio(Link& link);
 
-// A buffer of the thread, for gathering small pieces into one record. Its content
-// is anyone's after the next park.
-std::span<std::byte> gather_buffer() noexcept;
+// ScratchBuffer is memory for the plain text of one call of OpenSSL. It belongs to its holder
+// alone: a callback inside that call may park, and another fiber that needs one meanwhile gets
+// another. The thread keeps one spare.
+//
+// Threads: ends on the thread on which it began.
+class ScratchBuffer {
+ public:
+  static constexpr std::size_t kBytes = std::size_t{64} * 1024;
 
-// The same, for a piece of a file.
-std::span<std::byte> file_buffer() noexcept;
+  // Throws std::bad_alloc.
+  ScratchBuffer();
+  ScratchBuffer(const ScratchBuffer&) = delete;
+  ScratchBuffer& operator=(const ScratchBuffer&) = delete;
+  ~ScratchBuffer();
+
+  std::span<std::byte> bytes() const noexcept { return *memory_; }
+
+  using Memory = std::array<std::byte, kBytes>;
+
+ private:
+  std::unique_ptr<Memory> memory_;
+};
 
 }  // namespace heddle::tls

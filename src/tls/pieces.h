@@ -15,12 +15,18 @@ class Pieces {
 
   bool empty() const noexcept { return pieces_.empty(); }
 
+  // Whether front() would copy several pieces into one, if that has room for `bytes`.
+  // Precondition: !empty().
+  bool gathers(std::size_t bytes) const noexcept {
+    return pieces_.size() > 1 && pieces_.front().size() - done_ < bytes;
+  }
+
   // The next bytes to write: at most `bytes_max` of the first piece, or, where that
   // is short and others follow, as many pieces as fit into `gather`.
   // Precondition: !empty().
   std::span<const std::byte> front(std::size_t bytes_max, std::span<std::byte> gather) const {
     const auto first = pieces_.front().subspan(done_);
-    if (pieces_.size() == 1 || first.size() >= gather.size()) {
+    if (!gathers(gather.size())) {
       return first.first(std::min(first.size(), bytes_max));
     }
     std::size_t used = 0;

@@ -19,6 +19,9 @@ using tls::kWriteBytesMax;
 
 constexpr const char* kHandshake = "SSL_do_handshake";
 
+// Small pieces of a write that are as long as this together make one record.
+constexpr std::size_t kGatherBytes = std::size_t{16} * 1024;
+
 // Output that the transport does not take, beyond which reading stops: a peer that
 // asks for answers (KeyUpdate) and does not read them must not fill our memory.
 constexpr std::size_t kOutputBytesMax = std::size_t{256} * 1024;
@@ -168,17 +171,8 @@ bool Stream::Impl::writable() const noexcept {
 
 Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
   if (interest != Interest::kRead && writable()) return true;
-  // A KeyUpdate that the peer has asked for goes out with the next handshake message, so to say:
-  // SSL_do_handshake() alone does not know of it.
-  const auto begin_key_update = [](SSL* ssl) {
-    const int type = SSL_get_key_update_type(ssl);
-    if (type != SSL_KEY_UPDATE_NONE && SSL_in_init(ssl) == 0) (void)SSL_key_update(ssl, type);
-  };
   if (interest == Interest::kWrite) {
-    const auto shaken = drive(kHandshake, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
-      begin_key_update(ssl);
-      return SSL_do_handshake(ssl);
-    });
+    const auto shaken = drive(kHandshake, deadline, OnWriteFailure::kFail, tls::settle);
     if (!shaken) return shaken;
     if (!*shaken) return fail_writing({.code = Errc::kDisconnected, .operation = "SSL_write"});
     if (const auto sent = drain_output("SSL_write", deadline); !sent) return sent.error();
@@ -187,7 +181,9 @@ Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
   const auto peek = [&](SSL* ssl) {
     std::byte byte{};
     std::size_t count = 0;
-    if (interest == Interest::kReadOrWrite) begin_key_update(ssl);
+    if (interest == Interest::kReadOrWrite) {
+      if (const int settled = tls::settle(ssl); settled <= 0) return settled;
+    }
     return SSL_peek_ex(ssl, &byte, sizeof(byte), &count);
   };
   const auto until = interest == Interest::kRead ? Until::kDone : Until::kDoneOrWritable;
@@ -244,12 +240,13 @@ Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pie
   }
   while (!rest.empty()) {
     std::size_t count = 0;
-    // Gathered again at each try: other fibers use the buffer while this one waits. So they do
-    // while a callback of the handshake waits, after which SSL_write_ex() goes on with the bytes.
+    // Gathered again at each try, so that no buffer is held while the fiber waits.
     const Result<bool> open = drive(kName, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
-      const bool shaking = SSL_in_init(ssl) != 0;
-      const auto chunk =
-          rest.front(kWriteBytesMax, shaking ? std::span<std::byte>() : tls::gather_buffer());
+      if (const int settled = tls::settle(ssl); settled <= 0) return settled;
+      std::optional<tls::ScratchBuffer> scratch;
+      std::span<std::byte> gather;
+      if (rest.gathers(kGatherBytes)) gather = scratch.emplace().bytes().first(kGatherBytes);
+      const auto chunk = rest.front(kWriteBytesMax, gather);
       return SSL_write_ex(ssl, chunk.data(), chunk.size(), &count);
     });
     if (!open) return failure_ ? *failure_ : fail_writing(open.error());
@@ -271,9 +268,11 @@ Result<std::size_t> Stream::Impl::copy_piece(const Piece& piece, Deadline deadli
   ssize_t got = 0;
   int failed = 0;
   std::size_t count = 0;
-  // Read again at each try: other fibers use the buffer while this one waits.
+  // Read again at each try, so that no buffer is held while the fiber waits.
   const Result<bool> open = drive(kName, deadline, OnWriteFailure::kFail, [&](SSL* ssl) {
-    const auto buffer = tls::file_buffer().first(std::min(piece.bytes, tls::file_buffer().size()));
+    if (const int settled = tls::settle(ssl); settled <= 0) return settled;
+    const tls::ScratchBuffer scratch;
+    const auto buffer = scratch.bytes().first(std::min(piece.bytes, scratch.bytes().size()));
     do {
       got = ::pread(piece.file, buffer.data(), buffer.size(), static_cast<off_t>(piece.offset));
       failed = errno;
