@@ -14,6 +14,13 @@ inline void breathe() {
   if (scheduler != nullptr && scheduler->running() != nullptr) scheduler->breathe();
 }
 
+// As Scheduler::give_way().
+inline Wake give_way(Deadline deadline) {
+  Scheduler* const scheduler = Scheduler::current_or_null();
+  if (scheduler == nullptr || scheduler->running() == nullptr) return Wake::kReady;
+  return scheduler->give_way(deadline);
+}
+
 // As this_fiber::release_unused_stack().
 inline void release_unused_stack() {
   const Scheduler* const scheduler = Scheduler::current_or_null();

@@ -148,6 +148,13 @@ void Scheduler::leave_running() noexcept {
   }
 }
 
+Wake Scheduler::give_way(Deadline deadline) {
+  budget_ = 0;  // So that yield() goes by the thread's own stack, which looks for events.
+  const Wake wake = yield();
+  if (wake != Wake::kReady) return wake;
+  return now() < deadline.time() ? Wake::kReady : Wake::kTimedOut;
+}
+
 void Scheduler::breathe() {
   if (--operations_left_ == 0) (void)yield();
 }

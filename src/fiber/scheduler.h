@@ -87,6 +87,10 @@ class Scheduler {
   // Lets the other ready fibers run. Returns kReady or kCancelled.
   Wake yield();
 
+  // Looks for events and lets the other ready fibers run, for an operation that has done its share
+  // of long work. Returns kTimedOut if `deadline` has passed meanwhile.
+  Wake give_way(Deadline deadline);
+
   // To be called after an operation that could have parked and did not have to:
   // yields after many of them, so that a fiber whose peer never lets it wait does
   // not keep the others from running.

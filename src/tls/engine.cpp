@@ -1,6 +1,7 @@
 // Reading OpenSSL's verdict on a call.
 #include "tls/engine.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -28,6 +29,10 @@ Errc code_of(unsigned long openssl_code) {
       return Errc::kProtocol;
   }
 }
+
+// What a peer may send before the handshake is done, for each byte of the certificate chain that
+// SSL_CTX_set_max_cert_list(3) lets in: fragments of few bytes make a handshake long.
+constexpr std::size_t kHandshakeBytesPerChainByte = 16;
 
 // Where an SSL object keeps a pointer to its engine.
 int engine_index() {
@@ -65,6 +70,9 @@ Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
     : state_(state), ssl_(std::move(ssl)) {
   if (SSL_set_ex_data(ssl_.get(), engine_index(), this) != 1) throw std::bad_alloc();
   set_modes(ssl_.get());
+  state_.intake.set_handshake_bytes_max(
+      kHandshakeBytesPerChainByte *
+      static_cast<std::size_t>(std::max(SSL_get_max_cert_list(ssl_.get()), 0L)));
   BIO* const owned_by_ssl = bio.release();
   SSL_set_bio(ssl_.get(), owned_by_ssl, owned_by_ssl);
 }
@@ -113,11 +121,15 @@ void Engine::rethrow() {
   std::rethrow_exception(std::exchange(state_.thrown, nullptr));
 }
 
+void Engine::note_handshake() noexcept {
+  if (SSL_is_init_finished(ssl_.get()) != 0) state_.intake.establish();
+}
+
 Step Engine::classify(const char* name, int rc) {
   const int saved_errno = errno;
   switch (SSL_get_error(ssl_.get(), rc)) {  // tidy: the one place that asks.
     case SSL_ERROR_WANT_READ:
-      return {Step::Kind::kWantRead};
+      return {state_.intake.paused() ? Step::Kind::kAgain : Step::Kind::kWantRead};
     case SSL_ERROR_WANT_WRITE:
       return {Step::Kind::kWantWrite};
     case SSL_ERROR_ZERO_RETURN:

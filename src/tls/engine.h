@@ -28,16 +28,23 @@ inline constexpr std::size_t kWriteBytesMax = std::size_t{64} * 1024;
 
 // Step is the outcome of one OpenSSL call: over, or to be called again.
 struct Step {
-  enum class Kind : std::uint8_t { kDone, kEnd, kWantRead, kWantWrite, kFailed };
+  enum class Kind : std::uint8_t {
+    kDone,
+    kEnd,
+    kWantRead,
+    kWantWrite,
+    kAgain,  // It has worked through its share of what the peer sends. There may be more.
+    kFailed,
+  };
 
   Kind kind;
   Error error{};  // Set when kFailed.
 };
 
-// Completes the handshake and sends a KeyUpdate that the peer has asked for (RFC 8446, 4.6.3), which
-// OpenSSL otherwise puts off until the next SSL_write_ex(). To be called as an `op` of Engine::call(),
-// before the plain text of a write is gathered: callbacks that may park run in here. Returns as
-// SSL_do_handshake().
+// Completes the handshake and sends a KeyUpdate that the peer has asked for (RFC 8446, 4.6.3),
+// which OpenSSL otherwise puts off until the next SSL_write_ex(). To be called as an `op` of
+// Engine::call(), before the plain text of a write is gathered: callbacks that may park run in
+// here. Returns as SSL_do_handshake().
 int settle(SSL* ssl);
 
 // Engine keeps the thread's error queue out of its calls and its calls out of the
@@ -68,7 +75,9 @@ class Engine {
     const QueueScope queue(scheduler);
     errno = 0;
     callback_failure_.reset();
+    state_.intake.begin_call();
     const int rc = op(ssl_.get());
+    if (!state_.intake.established()) note_handshake();
     // Most calls succeed, and what they leave in the queue ends with the scope.
     return rc > 0 ? Step{Step::Kind::kDone} : classify(name, rc);
   }
@@ -79,6 +88,9 @@ class Engine {
   Result<void> await_turn(const char* name, Deadline deadline) {
     return in_call_ ? await_turn_slow(name, deadline) : Result<void>();
   }
+
+  // A call has read application data.
+  void got_data() noexcept { state_.intake.got_data(); }
 
   // Whether a fiber is inside a call. Another one that cannot wait must come back later.
   bool busy() const noexcept { return in_call_; }
@@ -160,6 +172,7 @@ class Engine {
 
   Result<void> refuse_turn() const;
   Result<void> await_turn_slow(const char* name, Deadline deadline);
+  void note_handshake() noexcept;
   Step classify(const char* name, int rc);
   Error tls_error(const char* name) const;
   Error transport_error(const char* name, int saved_errno) const;

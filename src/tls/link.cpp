@@ -140,6 +140,13 @@ IoResult Link::prefetch() noexcept {
 }
 
 IoResult Link::read(std::span<std::byte> into) noexcept {
+  if (const auto refused = state_.refuse_read(into.size())) return *refused;
+  const IoResult io = hand_out(into);
+  if (io.kind == IoResult::Kind::kBytes) state_.intake.took(into.first(io.bytes));
+  return io;
+}
+
+IoResult Link::hand_out(std::span<std::byte> into) noexcept {
   if (kernel_ && !kernel_->may_read_ahead() && input_.empty()) [[unlikely]] {
     return read_no_further(into);
   }

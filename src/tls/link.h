@@ -18,17 +18,31 @@
 #include "heddle/transport.h"
 
 #include "openssl/handles.h"
+#include "tls/intake.h"
 #include "tls/ktls.h"
 
 namespace heddle::tls {
 
 class ThreadBuffers;
 
-// BioState is what a BIO of ours knows of a failure and has no words for in OpenSSL's.
+// BioState is what a BIO of ours and the engine tell each other past OpenSSL: how much may be read,
+// and failure details that a BIO's return value cannot carry.
 struct BioState {
+  Intake intake;
   bool at_end = false;           // The end has been read: there is nothing more to come.
   std::optional<Error> failure;  // Of the transport, and OpenSSL was told that there is one.
   std::exception_ptr thrown;  // By a transport or a callback: OpenSSL's frames are no way for it.
+
+  // Why the BIO must not read now, if so.
+  std::optional<IoResult> refuse_read(std::size_t wanted) noexcept {
+    const Intake::Verdict verdict = intake.ask(wanted);
+    if (verdict == Intake::Verdict::kGoOn) [[likely]]
+      return std::nullopt;
+    if (verdict == Intake::Verdict::kPause) return IoResult{IoResult::Kind::kWouldBlock};
+    failure = Error{.code = Errc::kProtocol,
+                    .operation = "go on with a peer that sends handshake messages without end"};
+    return IoResult{IoResult::Kind::kFailed};
+  }
 
   // `failure`, which is of the call `name` if it does not say otherwise. Precondition: there is
   // one.
@@ -113,6 +127,7 @@ class Link {
   enum class OnFailure : bool { kDrop, kKeep };
 
   IoResult flush(OnFailure on_failure) noexcept;
+  IoResult hand_out(std::span<std::byte> into) noexcept;
   IoResult fill() noexcept;
   IoResult read_no_further(std::span<std::byte> into) noexcept;
   void collect(std::span<const std::byte> from);

@@ -15,8 +15,13 @@ MemoryLink& link_of(BIO* bio) {
 int memory_read(BIO* bio, char* into, int size) {
   BIO_clear_retry_flags(bio);
   MemoryLink& link = link_of(bio);
-  const std::size_t count =
-      link.incoming.read(std::as_writable_bytes(std::span(into, static_cast<std::size_t>(size))));
+  const auto room = std::as_writable_bytes(std::span(into, static_cast<std::size_t>(size)));
+  if (const auto refused = link.state.refuse_read(room.size())) {
+    if (refused->kind == IoResult::Kind::kWouldBlock) BIO_set_retry_read(bio);
+    return -1;
+  }
+  const std::size_t count = link.incoming.read(room);
+  link.state.intake.took(room.first(count));
   if (count != 0) return static_cast<int>(count);
   if (link.incoming.eof()) {
     link.state.at_end = true;

@@ -34,6 +34,8 @@ class SslObject::Impl {
  private:
   template <typename Op>
   Result<Progress> step(const char* name, Op op);
+  template <typename Op>
+  std::optional<Result<Progress>> share(const char* name, Op& op);
   Result<Progress> unended(const char* name, Result<Progress> progress);
   bool awaits_client() const;
   Error fail(const Error& error);
@@ -57,8 +59,18 @@ bool SslObject::Impl::awaits_client() const {
          !link_.incoming.eof() && SSL_in_before(ssl()) != 0;
 }
 
+// `incoming` holds only so much, and the engine refuses a peer that never comes to the point.
 template <typename Op>
 Result<Progress> SslObject::Impl::step(const char* name, Op op) {
+  for (;;) {
+    const auto progress = share(name, op);
+    if (progress) return *progress;
+  }
+}
+
+// One share of the work; nothing if there may be more of it.
+template <typename Op>
+std::optional<Result<Progress>> SslObject::Impl::share(const char* name, Op& op) {
   if (const auto turn = engine_.try_turn(); !turn) return turn.error();
   if (failure_) return *failure_;
   if (link_.outgoing.pending() > kOutgoingBytesMax) return Progress{Progress::Kind::kWantWrite};
@@ -78,6 +90,8 @@ Result<Progress> SslObject::Impl::step(const char* name, Op op) {
       return Progress{Progress::Kind::kWantRead};
     case tls::Step::Kind::kWantWrite:
       return Progress{Progress::Kind::kWantWrite};
+    case tls::Step::Kind::kAgain:
+      return std::nullopt;
     case tls::Step::Kind::kFailed:
       break;
   }
@@ -102,6 +116,7 @@ Result<Progress> SslObject::Impl::read(ReadFunction function, const char* name,
   Result<Progress> progress =
       step(name, [&](SSL* ssl) { return function(ssl, into.data(), into.size(), &count); });
   if (progress) progress->bytes = count;
+  if (count > 0) engine_.got_data();
   return progress;
 }
 

@@ -118,12 +118,18 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
         return fail(step.error);
       case tls::Step::Kind::kWantRead:
       case tls::Step::Kind::kWantWrite:
+      case tls::Step::Kind::kAgain:
         break;
     }
     // What OpenSSL wants is not what we asked of it: a read may have to write.
     const Result<void> offered = offer_output(name);
     if (!offered && on_write_failure == OnWriteFailure::kFail) return offered.error();
     if (until == Until::kDoneOrWritable && writable()) return true;
+    if (step.kind == tls::Step::Kind::kAgain) {
+      const Wake wake = fiber::give_way(deadline);
+      if (wake != Wake::kReady) return interruption(wake, name);
+      continue;
+    }
     const bool pending = link_.output_bytes() > 0;
     const Interest interest = step.kind == tls::Step::Kind::kWantWrite ? Interest::kWrite
                               : pending                                ? Interest::kReadOrWrite
@@ -188,6 +194,7 @@ Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
   };
   const auto until = interest == Interest::kRead ? Until::kDone : Until::kDoneOrWritable;
   const auto open = drive("SSL_peek", deadline, OnWriteFailure::kGoOn, peek, until);
+  if (open && *open && SSL_pending(engine_.ssl()) > 0) engine_.got_data();
   fiber::breathe();
   return open;
 }
@@ -218,6 +225,7 @@ Result<std::size_t> Stream::Impl::read_with(ReadFunction function, const char* n
     return function(ssl, into.data(), into.size(), &count);
   });
   if (!open) return open.error();
+  if (*open) engine_.got_data();
   fiber::breathe();
   return *open ? count : std::size_t{0};
 }

@@ -22,6 +22,7 @@ IoResult Stream::Impl::take(std::span<std::byte> into) {
     case tls::Step::Kind::kEnd:
     case tls::Step::Kind::kWantRead:
     case tls::Step::Kind::kWantWrite:
+    case tls::Step::Kind::kAgain:
       return {IoResult::Kind::kWouldBlock};
     case tls::Step::Kind::kFailed:
       break;
@@ -47,6 +48,7 @@ IoResult Stream::Impl::encrypt(std::span<const std::byte> from) {
       return {IoResult::Kind::kBytes, count};
     case tls::Step::Kind::kWantRead:
     case tls::Step::Kind::kWantWrite:
+    case tls::Step::Kind::kAgain:
       return {IoResult::Kind::kWouldBlock};
     case tls::Step::Kind::kEnd:
       fail_writing({.code = Errc::kDisconnected, .operation = "SSL_write"});

@@ -34,6 +34,9 @@ class World final : public fiber::Source {
   TimePoint now() const noexcept override { return now_; }
   Deadline after(Duration delay) const { return Deadline::at(now_ + delay); }
 
+  // Time passes although a fiber runs, as it does while one computes.
+  void pass(Duration time) { now_ += time; }
+
   // As Runtime::spawn().
   template <typename Entry>
   auto spawn(std::string name, Entry entry) -> std::shared_ptr<detail::TaskState> {
