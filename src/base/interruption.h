@@ -12,4 +12,9 @@ inline Error interruption(Wake wake, const char* operation) {
           .operation = operation};
 }
 
+// Whether `error` says that the caller stopped waiting, and nothing of the connection.
+inline bool is_interruption(const Error& error) noexcept {
+  return error.code == Errc::kTimedOut || error.code == Errc::kCancelled;
+}
+
 }  // namespace heddle

@@ -89,6 +89,8 @@ class Engine {
     return in_call_ ? await_turn_slow(name, deadline) : Result<void>();
   }
 
+  // Whether the handshake is done.
+  bool established() const noexcept { return state_.intake.established(); }
   // A call has read application data.
   void got_data() noexcept { state_.intake.got_data(); }
 

@@ -179,9 +179,8 @@ IoResult Link::attempt(const char* what, Try attempt) noexcept {
 
 IoResult Link::fill() noexcept {
   if (state_.at_end) return {IoResult::Kind::kEnd};
-  ThreadBuffers& shared = buffers();
   const IoResult io = attempt("a transport's try_read() called by OpenSSL", [&] {
-    const ThreadBuffers::Loan loan(shared, *this);
+    const ThreadBuffers::Loan loan(buffers(), *this);
     const IoResult read = transport_.try_read(loan.buffer());
     if (read.kind == IoResult::Kind::kBytes) input_ = loan.buffer().first(read.bytes);
     return read;
@@ -328,15 +327,28 @@ IoResult Link::flush(OnFailure on_failure) noexcept {
     }
     return io;
   }
-  auto rest = buffers().output_of(*this);
+  if (!buffers_) return {IoResult::Kind::kBytes};
+  auto rest = buffers_->output_of(*this);
   if (rest.empty()) return {IoResult::Kind::kBytes};
   const IoResult io = [&] {
     const ThreadBuffers::Leaving leaving(*buffers_);
     return send(rest, on_failure);
   }();
-  kept_output_.assign(rest.begin(), rest.end());
+  try {
+    kept_output_.assign(rest.begin(), rest.end());
+  } catch (const std::bad_alloc&) {
+    buffers_->release_output();
+    return out_of_memory();
+  }
   buffers_->release_output();
   return io;
+}
+
+// Output that can be kept nowhere is lost, and the connection with it.
+IoResult Link::out_of_memory() noexcept {
+  output_broken_ = true;
+  state_.failure = Error{.code = Errc::kExhausted, .sys_errno = ENOMEM};
+  return {IoResult::Kind::kFailed, 0, ENOMEM};
 }
 
 Result<void> Link::finish(Deadline deadline) {
@@ -394,6 +406,7 @@ int bio_write(BIO* bio, const char* from, int size) noexcept {
         link_of(bio).write(std::as_bytes(std::span(from, static_cast<std::size_t>(size))));
     return io.kind == IoResult::Kind::kBytes ? size : bio_refused(bio, io);
   } catch (const std::bad_alloc&) {
+    link_of(bio).state().failure = Error{.code = Errc::kExhausted, .sys_errno = ENOMEM};
     return bio_refused(bio, {IoResult::Kind::kFailed, 0, ENOMEM});
   }
 }

@@ -88,6 +88,9 @@ class Link {
   // Bytes that OpenSSL has written and the transport has not taken.
   std::size_t output_bytes() const noexcept;
 
+  // Whether the transport has failed to take output: state() says why.
+  bool output_broken() const noexcept { return output_broken_; }
+
   // Offers them to the transport. kWouldBlock: some are left. kBytes: none is.
   // kFailed, once: they are dropped, and so is what OpenSSL writes from then on; state() says why.
   IoResult flush() noexcept { return flush(OnFailure::kDrop); }
@@ -129,6 +132,7 @@ class Link {
   IoResult flush(OnFailure on_failure) noexcept;
   IoResult hand_out(std::span<std::byte> into) noexcept;
   IoResult fill() noexcept;
+  IoResult out_of_memory() noexcept;
   IoResult read_no_further(std::span<std::byte> into) noexcept;
   void collect(std::span<const std::byte> from);
   IoResult write_typed(std::uint8_t type, std::span<const std::byte> from);

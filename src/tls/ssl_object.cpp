@@ -122,6 +122,7 @@ Result<Progress> SslObject::Impl::read(ReadFunction function, const char* name,
 
 Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
   constexpr const char* kName = "SSL_write";
+  if (failure_) return *failure_;
   if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
   if (from.empty()) return Progress{Progress::Kind::kDone};
   std::size_t count = 0;
@@ -136,6 +137,7 @@ Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
 // connection there, and the data is lost.
 Result<Progress> SslObject::Impl::shutdown() {
   constexpr const char* kName = "SSL_shutdown";
+  if (failure_) return *failure_;
   if (SSL_in_before(ssl()) != 0) return Progress{Progress::Kind::kDone};
   std::byte next{};
   std::size_t unread = 0;

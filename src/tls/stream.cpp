@@ -38,8 +38,19 @@ Stream::Impl::Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState>
       link_(transport),
       engine_(std::move(ssl), tls::make_bio(link_), link_.state()) {}
 
+Error Stream::Impl::for_good(const Error& error) noexcept {
+  Error kept = error;
+  if (is_interruption(error)) kept.code = Errc::kDisconnected;
+  return kept;
+}
+
 Error Stream::Impl::fail(const Error& error) {
-  failure_ = error;
+  failure_ = for_good(error);
+  return error;
+}
+
+Error Stream::Impl::again(const Error& error) {
+  fiber::breathe();
   return error;
 }
 
@@ -51,7 +62,7 @@ void Stream::Impl::rethrow() {
 }
 
 Error Stream::Impl::fail_writing(const Error& error) {
-  write_failure_ = error;
+  write_failure_ = for_good(error);
   return error;
 }
 
@@ -91,6 +102,9 @@ Result<void> Stream::Impl::drain_output(const char* name, Deadline deadline,
     const Wake wake = wait(Interest::kWrite, deadline);
     if (wake != Wake::kReady) return interruption(wake, name);
   }
+  // There may be none left because another fiber's call has found that the transport takes no more.
+  if (link_.output_broken()) [[unlikely]]
+    return fail_writing(link_.state().failure_in(name));
   return {};
 }
 
@@ -98,7 +112,10 @@ template <typename Op>
 Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
                                  OnWriteFailure on_write_failure, Op op, Until until) {
   for (;;) {
-    if (failure_) return *failure_;
+    if (failure_) return again(*failure_);
+    if (awaits_client()) [[unlikely]] {
+      if (const auto spoken = await_client(deadline); !spoken) return spoken.error();
+    }
     if (link_.output_bytes() > kOutputBytesMax) [[unlikely]] {
       const auto room = drain_output(name, deadline, kOutputBytesMax);
       if (!room && on_write_failure == OnWriteFailure::kFail) return room.error();
@@ -139,10 +156,16 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
   }
 }
 
+bool Stream::Impl::awaits_client() const noexcept {
+  return !engine_.established() && context_->role == Role::kServer &&
+         SSL_in_before(engine_.ssl()) != 0;
+}
+
 // A server has nothing to do before the client speaks, and OpenSSL would take 40 KiB
 // to find that out: many may connect and never speak.
 Result<void> Stream::Impl::await_client(Deadline deadline) {
-  while (link_.prefetch().kind == IoResult::Kind::kWouldBlock) {
+  // Another fiber may do the handshake while this one waits.
+  while (awaits_client() && link_.prefetch().kind == IoResult::Kind::kWouldBlock) {
     const Wake wake = wait(Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, kHandshake);
   }
@@ -156,16 +179,11 @@ Result<void> Stream::Impl::handshake(Deadline deadline) {
 }
 
 Result<void> Stream::Impl::shake_hands(Deadline deadline) {
-  if (failure_) return *failure_;
-  if (context_->role == Role::kServer && SSL_in_before(engine_.ssl()) != 0) {
-    if (const auto spoken = await_client(deadline); !spoken) return fail(spoken.error());
-  }
   const Result<bool> open = drive(kHandshake, deadline, OnWriteFailure::kFail, SSL_do_handshake);
   Result<void> done = open ? drain_output(kHandshake, deadline) : open.error();
   if (done && !*open) done = Error{.code = Errc::kDisconnected, .operation = kHandshake};
   if (done) done = settle_kernel();
-  if (!done) return failure_ ? *failure_ : fail(done.error());
-  fiber::release_unused_stack();
+  if (!done) return failure_ ? done.error() : fail(done.error());
   return {};
 }
 
@@ -226,15 +244,17 @@ Result<std::size_t> Stream::Impl::read_with(ReadFunction function, const char* n
   });
   if (!open) return open.error();
   if (*open) engine_.got_data();
+  // Such as our Finished, if this read has done the handshake.
+  if (link_.output_bytes() > 0) (void)offer_output(name);
   fiber::breathe();
   return *open ? count : std::size_t{0};
 }
 
 std::optional<Error> Stream::Impl::refuse_write() const {
-  if (failure_) return failure_;
-  if (write_failure_) return write_failure_;
-  if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
-  return std::nullopt;
+  if (failure_) return again(*failure_);
+  if (write_failure_) return again(*write_failure_);
+  if (!write_ended_) return std::nullopt;
+  return again({.code = Errc::kDisconnected, .operation = "write after our end"});
 }
 
 Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pieces,
@@ -244,7 +264,7 @@ Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pie
   tls::Pieces rest(pieces);
   if (undecided() && !rest.empty()) [[unlikely]] {
     const auto known = decide(deadline, OnWriteFailure::kFail);
-    if (!known) return failure_ ? *failure_ : fail_writing(known.error());
+    if (!known) return report_write(known.error());
   }
   while (!rest.empty()) {
     std::size_t count = 0;
@@ -257,15 +277,15 @@ Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pie
       const auto chunk = rest.front(kWriteBytesMax, gather);
       return SSL_write_ex(ssl, chunk.data(), chunk.size(), &count);
     });
-    if (!open) return failure_ ? *failure_ : fail_writing(open.error());
+    if (!open) return report_write(open.error());
     if (!*open) return fail_writing({.code = Errc::kDisconnected, .operation = kName});
     rest.remove(count);
     const std::size_t leave = rest.empty() ? 0 : kWriteBytesMax - 1;
     if (const auto sent = drain_output(kName, deadline, leave); !sent) {
       return fail_writing(sent.error());
     }
+    fiber::breathe();
   }
-  fiber::breathe();
   return {};
 }
 
@@ -287,7 +307,7 @@ Result<std::size_t> Stream::Impl::copy_piece(const Piece& piece, Deadline deadli
     } while (got < 0 && failed == EINTR);
     return got <= 0 ? 1 : SSL_write_ex(ssl, buffer.data(), static_cast<std::size_t>(got), &count);
   });
-  if (!open) return failure_ ? *failure_ : fail_writing(open.error());
+  if (!open) return report_write(open.error());
   if (!*open) return fail_writing({.code = Errc::kDisconnected, .operation = kName});
   if (got < 0) return Error{.code = Errc::kInvalid, .sys_errno = failed, .operation = kRead};
   if (const auto sent = drain_output(kName, deadline, kWriteBytesMax - 1); !sent) {
@@ -300,19 +320,18 @@ Result<std::size_t> Stream::Impl::copy_piece(const Piece& piece, Deadline deadli
 Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
   constexpr const char* kName = "SSL_shutdown";
   // Our own flag: OpenSSL sets SSL_SENT_SHUTDOWN before the alert has left.
-  if (write_ended_) return {};
-  if (failure_) return *failure_;
-  if (write_failure_) return *write_failure_;
-  // In the middle of a handshake SSL_shutdown() is an error, and there is nothing to end.
-  const Result<bool> sent = drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) {
-    return SSL_in_init(ssl) != 0 ? 1 : send_close_notify(ssl);
-  });
-  if (!sent) return failure_ ? *failure_ : fail_writing(sent.error());
-  write_ended_ = true;
-  if (const auto flushed = drain_output(kName, deadline); !flushed) {
-    return fail_writing(flushed.error());
+  if (!write_ended_) {
+    if (failure_) return again(*failure_);
+    if (write_failure_) return again(*write_failure_);
+    // In the middle of a handshake SSL_shutdown() is an error, and there is nothing to end.
+    const Result<bool> sent = drive(kName, deadline, OnWriteFailure::kFail, [](SSL* ssl) {
+      return SSL_in_init(ssl) != 0 ? 1 : send_close_notify(ssl);
+    });
+    if (!sent) return is_interruption(sent.error()) ? sent.error() : report_write(sent.error());
+    write_ended_ = true;
   }
-  return {};
+  // An interruption leaves close_notify where it is, for the next call to send.
+  return drain_output(kName, deadline);
 }
 
 Result<void> Stream::Impl::close(Deadline deadline) {

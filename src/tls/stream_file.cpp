@@ -62,7 +62,7 @@ Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::
   if (const auto refused = refuse_write()) return *refused;
   if (undecided() && count > 0) {
     const auto known = decide(deadline, OnWriteFailure::kFail);
-    if (!known) return failure_ ? *failure_ : fail_writing(known.error());
+    if (!known) return report_write(known.error());
   }
   const bool by_kernel = kernel_states().send == KernelTlsState::kActive;
   std::size_t sent = 0;

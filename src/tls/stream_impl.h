@@ -11,6 +11,7 @@
 #include "heddle/tls/stream.h"
 #include "heddle/wait_queue.h"
 
+#include "fiber/breathe.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
 #include "tls/context_state.h"
@@ -71,7 +72,11 @@ class Stream::Impl {
   // Engine::call(), and then throws what a transport or a callback has thrown meanwhile.
   template <typename Op>
   tls::Step call(const char* name, Op&& op) {
+    const bool was_established = engine_.established();
     const tls::Step step = engine_.call(name, std::forward<Op>(op));
+    // The handshake has gone deep into the stack, and the connection may be idle from now on.
+    if (!was_established && engine_.established()) [[unlikely]]
+      fiber::release_unused_stack();
     if (engine_.has_exception()) [[unlikely]]
       rethrow();
     return step;
@@ -111,6 +116,8 @@ class Stream::Impl {
 
   // Why nothing may be written, if so.
   std::optional<Error> refuse_write() const;
+  // Reports the failure of a write, which ends writing unless the connection has failed as well.
+  Error report_write(const Error& error) { return failure_ ? error : fail_writing(error); }
   // One piece of a file: 0 at its end.
   struct Piece {
     int file;
@@ -129,9 +136,18 @@ class Stream::Impl {
   // Whether a write would have nothing to do before it.
   bool writable() const noexcept;
 
+  // Whether OpenSSL would only find out that the client has not spoken yet.
+  bool awaits_client() const noexcept;
+
+  // What later calls fail with, for a connection that has failed with `error`: a code of an
+  // interruption would invite them to be repeated, and nothing can come of that.
+  static Error for_good(const Error& error) noexcept;
   Error fail(const Error& error);
   [[noreturn]] void rethrow();
   Error fail_writing(const Error& error);
+  // `error` again, which a call has found that came too late. Others may run first: a loop over a
+  // connection that has failed must not keep them from it.
+  static Error again(const Error& error);
 
   // One way of the transport, for which one fiber waits at a time.
   struct Direction {

@@ -44,9 +44,13 @@ struct StreamOptions {
 // Lifetime: no fiber may be inside a call when the stream is destroyed.
 //   Destruction sends nothing: call close() for an orderly end.
 // Errors:   a failure of the connection is final: later calls return it again. A
-//   write() or handshake() that was interrupted (kTimedOut, kCancelled) makes
-//   later writes fail with the same code, since the peer may have part of it; reads go on. An
-//   interrupted read() loses nothing and may be repeated.
+//   write() that was interrupted (kTimedOut, kCancelled) makes later writes fail with
+//   kDisconnected, since the peer may have part of it; reads go on. After an interrupted
+//   handshake() all calls do. An interrupted read() loses nothing and may be repeated, and so may
+//   shutdown_write() and close(). (If a callback gives up because of the deadline, OpenSSL fails
+//   the handshake: the call returns the callback's error, and later ones kDisconnected.) A peer
+//   that sends 32 records in a row without data, or a handshake of more than 16 times what
+//   SSL_CTX_set_max_cert_list(3) allows for its certificates, is cut off with kProtocol.
 // The thread's OpenSSL error queue is after each call as it was before.
 class Stream {
  public:
