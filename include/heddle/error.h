@@ -27,7 +27,7 @@ struct Error {
   Errc code = Errc::kInternal;
   std::int16_t verify_code = 0;    // X509_V_ERR_* when kUntrusted, else 0.
   int sys_errno = 0;               // errno of the system call that failed, or 0.
-  unsigned long openssl_code = 0;  // Oldest ERR_* entry, the root cause, or 0.
+  unsigned long openssl_code = 0;  // The ERR_* entry that explains it, or 0.
   const char* operation = "";      // Static string, such as "SSL_read".
 
   // Describes the error for a log line. Never parse it.

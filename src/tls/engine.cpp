@@ -4,25 +4,52 @@
 #include <algorithm>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include <openssl/err.h>
 #include <openssl/sslerr.h>
 
 #include "base/interruption.h"
-#include "openssl/error.h"
 
 namespace heddle::tls {
 namespace {
 
-Errc code_of(unsigned long openssl_code) {
+// OpenSSL's own reasons begin here; those below only name the library that has failed.
+constexpr int kFirstReason = 100;
+
+bool is_verify_failure(const ErrorEntry& entry) {
+  return ERR_GET_LIB(entry.code) == ERR_LIB_SSL &&
+         ERR_GET_REASON(entry.code) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+}
+
+bool is_reason_of_tls(const ErrorEntry& entry) {
+  return ERR_GET_LIB(entry.code) == ERR_LIB_SSL && !ERR_COMMON_ERROR(entry.code) &&
+         ERR_GET_REASON(entry.code) >= kFirstReason;
+}
+
+// The entry that explains a failure. A verdict on certificates comes before all. Then the newest
+// reason of TLS: entries before it say what a cipher or a parser made of the same bytes. Without
+// one the oldest entry is the root cause. Null if there are none.
+const ErrorEntry* explaining(const std::vector<ErrorEntry>& entries) {
+  for (const auto& explains : {is_verify_failure, is_reason_of_tls}) {
+    const auto newest = std::find_if(entries.rbegin(), entries.rend(), explains);
+    if (newest != entries.rend()) return &*newest;
+  }
+  return entries.empty() ? nullptr : &entries.front();
+}
+
+// OpenSSL also says ERR_R_MALLOC_FAILURE where memory was not short: to an empty OCSP response, for
+// one. malloc() itself sets errno.
+Errc code_of(unsigned long openssl_code, int saved_errno) {
+  if (ERR_GET_REASON(openssl_code) == ERR_R_MALLOC_FAILURE) {
+    return saved_errno == ENOMEM ? Errc::kExhausted : Errc::kProtocol;
+  }
   if (ERR_GET_LIB(openssl_code) != ERR_LIB_SSL) return Errc::kProtocol;
   switch (ERR_GET_REASON(openssl_code)) {
     case SSL_R_UNEXPECTED_EOF_WHILE_READING:
       return Errc::kTruncated;
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
       return Errc::kUntrusted;
-    case ERR_R_MALLOC_FAILURE:
-      return Errc::kExhausted;
     case ERR_R_INTERNAL_ERROR:
       return Errc::kInternal;
     default:
@@ -136,7 +163,7 @@ Step Engine::classify(const char* name, int rc) {
       return {Step::Kind::kEnd};
     case SSL_ERROR_SSL:
       if (callback_failure_) return {Step::Kind::kFailed, *std::exchange(callback_failure_, {})};
-      return {Step::Kind::kFailed, tls_error(name)};
+      return {Step::Kind::kFailed, tls_error(name, saved_errno)};
     case SSL_ERROR_SYSCALL:
       return {Step::Kind::kFailed, transport_error(name, saved_errno)};
     default:
@@ -144,9 +171,17 @@ Step Engine::classify(const char* name, int rc) {
   }
 }
 
-Error Engine::tls_error(const char* name) const {
-  Error error = openssl::error_from_queue(Errc::kProtocol, name);
-  error.code = code_of(error.openssl_code);
+Error Engine::tls_error(const char* name, int saved_errno) const {
+  const std::vector<ErrorEntry> entries = ThreadErrorQueue().entries();
+  const ErrorEntry* const entry = explaining(entries);
+  Error error{.code = Errc::kProtocol, .operation = name};
+  if (entry == nullptr) return error;
+  if (ERR_SYSTEM_ERROR(entry->code)) {
+    error.sys_errno = ERR_GET_REASON(entry->code);
+    return error;
+  }
+  error.openssl_code = entry->code;
+  error.code = code_of(entry->code, saved_errno);
   if (error.code == Errc::kUntrusted) {
     error.verify_code = static_cast<std::int16_t>(SSL_get_verify_result(ssl_.get()));
   }

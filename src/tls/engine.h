@@ -176,7 +176,7 @@ class Engine {
   Result<void> await_turn_slow(const char* name, Deadline deadline);
   void note_handshake() noexcept;
   Step classify(const char* name, int rc);
-  Error tls_error(const char* name) const;
+  Error tls_error(const char* name, int saved_errno) const;
   Error transport_error(const char* name, int saved_errno) const;
 
   BioState& state_;
