@@ -8,6 +8,8 @@ import pathlib
 import re
 import sys
 
+import foreign_calls
+
 # Layer -> what its files may include, with the delimiter: our private "openssl/..." is not OpenSSL's
 # <openssl/...>. Anything in <> that is not RESTRICTED is the standard library or libc, and allowed.
 LAYERS = {
@@ -35,6 +37,9 @@ BANNED = {
     r'\bSSL_get_error\(|\bERR_get_error\(': 'go through Engine::call()',
     r'catch \(\.\.\.\)': 'would swallow a forced unwind',
 }
+# Layers that call what the program has handed to them.
+FOREIGN_CALLERS = ('src/fiber', 'src/io', 'src/tls', 'src/runtime')
+
 EXCUSE = 'tidy: '  # `// tidy: why this is fine here` on the line or the one above.
 
 LINES_MAX = 500
@@ -100,6 +105,10 @@ def check(root: pathlib.Path) -> int:
         for number, what in found:
             if not any(EXCUSE in line for line in lines[max(number - 2, 0):number]):
                 report(path, number, what)
+    for path, number, what in foreign_calls.offences(root, FOREIGN_CALLERS):
+        lines = path.read_text().splitlines()
+        if not any(EXCUSE in line for line in lines[max(number - 2, 0):number]):
+            report(path, number, what)
     for path in unbuilt(root, paths):
         report(path, 1, 'no meson.build names it, so nobody compiles it')
     return offences

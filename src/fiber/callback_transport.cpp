@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "fiber/no_park.h"
 #include "fiber/scheduler.h"
+#include "fiber/user_code.h"
 
 namespace heddle {
 namespace {
@@ -82,7 +83,7 @@ Wake CallbackTransport::read_more(Deadline deadline) {
   if (!unread_.empty() || at_end_ || read_failure_) return Wake::kReady;
   input_.resize(kInputBytes);
   try {
-    const Result<std::size_t> got = functions_.read(input_, deadline);
+    const Result<std::size_t> got = fiber::call_user(functions_.read, input_, deadline);
     if (got) {
       HEDDLE_ASSERT(*got <= input_.size());
       unread_ = std::span(input_).first(*got);
@@ -117,7 +118,7 @@ Wake CallbackTransport::write_all(Deadline deadline) {
 
 Wake CallbackTransport::write_some(Deadline deadline) {
   const auto rest = std::span<const std::byte>(output_).subspan(written_);
-  const Result<std::size_t> took = functions_.write(rest, deadline);
+  const Result<std::size_t> took = fiber::call_user(functions_.write, rest, deadline);
   if (took && *took > 0) {
     HEDDLE_ASSERT(*took <= rest.size());
     written_ += *took;
@@ -132,7 +133,7 @@ Wake CallbackTransport::write_some(Deadline deadline) {
 
 void CallbackTransport::shutdown_write() noexcept {
   const fiber::NoParkScope no_park("a transport's shutdown_write function");
-  if (functions_.shutdown_write && !write_failure_) functions_.shutdown_write();
+  if (functions_.shutdown_write && !write_failure_) fiber::call_user(functions_.shutdown_write);
 }
 
 }  // namespace heddle

@@ -8,6 +8,7 @@
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "fiber/scheduler.h"
+#include "fiber/user_code.h"
 
 namespace heddle {
 namespace {
@@ -28,17 +29,18 @@ Result<void> go_on(Deadline deadline) {
 
 Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
   constexpr std::size_t kBytesMax = std::size_t{1} << 20;
-  transport.shutdown_write();
+  fiber::call_user(&Transport::shutdown_write, transport);
   std::array<std::byte, 2048> dropped;
   std::size_t total = 0;
   while (!deadline.is_never() || total < kBytesMax) {
-    const IoResult io = transport.try_read(dropped);
+    const IoResult io = fiber::call_user(&Transport::try_read, transport, dropped);
     switch (io.kind) {
       case IoResult::Kind::kEnd:
         return {};
       case IoResult::Kind::kFailed:
-        return transport.failure().value_or(
-            Error{.code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = kOperation});
+        return fiber::call_user(&Transport::failure, transport)
+            .value_or(Error{
+                .code = Errc::kDisconnected, .sys_errno = io.sys_errno, .operation = kOperation});
       case IoResult::Kind::kBytes:
         total += io.bytes;
         if (const auto going = go_on(deadline); !going) return going;
@@ -46,7 +48,7 @@ Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
       case IoResult::Kind::kWouldBlock:
         break;
     }
-    const Wake wake = transport.wait(Interest::kRead, deadline);
+    const Wake wake = fiber::call_user(&Transport::wait, transport, Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
   return Error{.code = Errc::kDisconnected, .operation = "the peer sends on after our end"};

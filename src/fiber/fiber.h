@@ -59,6 +59,13 @@ class Fiber : public Context {
   std::shared_ptr<detail::TaskState> task;
   tls::Engine* engine = nullptr;  // The TLS connection inside whose call it is. Kept by tls.
   std::vector<std::pair<unsigned, std::shared_ptr<void>>> locals;  // By FiberLocal id.
+
+  // Precondition: there is one. Its destructor may use other FiberLocals, so it is not in the list
+  // any more by then.
+  void end_last_local() noexcept {
+    const auto last = std::move(locals.back());
+    locals.pop_back();
+  }
 };
 
 }  // namespace heddle::fiber

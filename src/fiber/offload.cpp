@@ -23,6 +23,7 @@
 #include "base/assert.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
+#include "fiber/user_code.h"
 
 namespace heddle {
 namespace {
@@ -177,8 +178,10 @@ void OffloadPool::State::serve() noexcept {
     job->stage = Stage::kRunning;
     ++stats_.running;
     lock.unlock();
-    job->work->run();
-    finish(std::move(job));
+    fiber::call_user([&] {
+      job->work->run();
+      finish(std::move(job));  // May destroy a result.
+    });
     lock.lock();
   }
 }

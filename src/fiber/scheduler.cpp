@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "fiber/no_park.h"
 #include "fiber/overflow.h"
+#include "fiber/user_code.h"
 
 namespace heddle::fiber {
 namespace {
@@ -185,8 +186,8 @@ void Scheduler::fiber_main(void* from, void* where) noexcept {
   auto& came_from = *static_cast<Context*>(from);
   came_from.where = where;
   scheduler.arrive(fiber, came_from);
-  fiber.task->run();
-  while (!fiber.locals.empty()) fiber.locals.pop_back();
+  call_user(&detail::TaskState::run, *fiber.task);
+  while (!fiber.locals.empty()) call_user(&Fiber::end_last_local, fiber);
   scheduler.finish(fiber);
 }
 
@@ -199,7 +200,7 @@ void Scheduler::finish(Fiber& fiber) noexcept {
   } else if (fiber.task->escaped) {
     failed_.add(fiber.task);
   }
-  fiber.task.reset();
+  call_user([&] { fiber.task.reset(); });  // May destroy a result.
   finished_ = &fiber;
   Fiber* const next = budget_ > 0 ? pop_ready() : nullptr;
   if (next != nullptr) --budget_;

@@ -164,7 +164,9 @@ static void accept_all(Listener& listener, const Handler& handler, Scope& connec
     auto socket = listener.accept(Deadline::never());
     if (!socket && socket.error().code == Errc::kCancelled) return;
     if (!socket) continue;  // accept() has waited.
-    auto handle = [&handler, mine = *std::move(socket)]() mutable { handler(std::move(mine)); };
+    auto handle = [&handler, mine = *std::move(socket)]() mutable {
+      handler(std::move(mine));  // tidy: all that its fiber runs.
+    };
     // If no stack can be had for it, the connection is closed here.
     (void)connections.spawn("connection", std::move(handle));
   }

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "fiber/user_code.h"
 
 namespace heddle::io {
 namespace {
@@ -95,7 +96,10 @@ void Reactor::run_posted() {
     const std::lock_guard lock(mutex_);
     work.swap(posted_);
   }
-  for (const auto& each : work) each();
+  for (auto& each : work) {
+    const fiber::UserCodeScope scope;
+    std::exchange(each, nullptr)();  // What it has captured ends within, too.
+  }
 }
 
 int Reactor::add(Pollable& pollable, int fd, Token& added) {

@@ -5,23 +5,24 @@
 #include <optional>
 #include <utility>
 
-#include "heddle/error_queue.h"
 #include "heddle/result.h"
 
 #include "fiber/no_park.h"
+#include "fiber/user_code.h"
 #include "openssl/handles.h"
 
 namespace heddle::tls {
 
-// CallbackScope gives a callback an error queue of its own. OpenSSL is in the middle of a call:
-// what is in the queue, under marks of its making, is part of the verdict to come.
+// CallbackScope gives a callback an error queue of its own (fiber/user_code.h). OpenSSL is in the
+// middle of a call: what is in the queue, under marks of its making, is part of the verdict to
+// come.
 class CallbackScope {
  public:
   // `name` is for whoever parks where that is not possible.
   explicit CallbackScope(const char* name) noexcept;
 
  private:
-  std::optional<ErrorQueueScope> queue_;
+  fiber::UserCodeScope queue_;
   std::optional<fiber::NoParkScope> no_park_;
 };
 

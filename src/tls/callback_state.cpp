@@ -110,10 +110,6 @@ CallbackState& CallbackState::of(const SSL_CTX* ctx) noexcept {
 }
 
 CallbackScope::CallbackScope(const char* name) noexcept {
-  const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
-  if (scheduler == nullptr || scheduler->isolation() == Isolation::kIsolated) {
-    queue_.emplace(Leftovers::kDrop);
-  }
   // The job is the thread's, whatever fiber runs: parked, it would get into others' calls.
   if (ASYNC_get_current_job() != nullptr) no_park_.emplace(name);
 }

@@ -14,6 +14,7 @@
 #include "heddle/tls/context.h"
 
 #include "base/assert.h"
+#include "fiber/user_code.h"
 #include "tls/callback_scope.h"
 #include "tls/callback_state.h"
 #include "tls/context_state.h"
@@ -167,10 +168,12 @@ Result<HelloAnswer> ask_program(const CallbackState& state, SSL* ssl) {
   const ClientHello hello(ssl);
   ConnectionState::attach(ssl).server_name = hello.server_name();
   if (state.client_hello) {
-    Result<HelloAnswer> answer = state.client_hello(hello);
+    Result<HelloAnswer> answer = fiber::call_user(state.client_hello, hello);
     if (!answer || !answer->is_go_on()) return answer;
   }
-  if (state.server_name && !hello.server_name().empty()) return state.server_name(hello);
+  if (state.server_name && !hello.server_name().empty()) {
+    return fiber::call_user(state.server_name, hello);
+  }
   return HelloAnswer::go_on();
 }
 

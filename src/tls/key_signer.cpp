@@ -9,6 +9,7 @@
 #include "heddle/tls/private_key.h"
 
 #include "fiber/scheduler.h"
+#include "fiber/user_code.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
 #include "tls/pem.h"
@@ -68,13 +69,13 @@ class OffloadSigner final : public Signer {
                                       Deadline deadline) override {
     const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
     if (scheduler == nullptr || scheduler->running() == nullptr) {
-      return signer_->sign(scheme, message, deadline);
+      return fiber::call_user(&Signer::sign, *signer_, scheme, message, deadline);
     }
     // All that it uses goes with it: the handshake may give up while it runs.
     return pool_->run_abandonable(
         [signer = signer_, scheme, deadline,
          copy = std::vector<std::byte>(message.begin(), message.end())] {
-          return signer->sign(scheme, copy, deadline);
+          return fiber::call_user(&Signer::sign, *signer, scheme, copy, deadline);
         },
         deadline);
   }

@@ -54,7 +54,7 @@ ssize_t uninterrupted(Call call) {
 }  // namespace
 
 KernelTlsState kernel_tls_obstacle(const Transport& transport) {
-  const int descriptor = transport.tcp_descriptor();
+  const int descriptor = fiber::call_user(&Transport::tcp_descriptor, transport);
   if (descriptor < 0 || !is_tcp(descriptor)) return KernelTlsState::kNoSocket;
   return kernel_tls_support().state;
 }
@@ -67,7 +67,10 @@ Error kernel_tls_error(KernelTlsState state) {
 }
 
 KernelRecords::KernelRecords(KernelTls mode, SSL* ssl, Transport& transport)
-    : mode_(mode), ssl_(ssl), transport_(transport), descriptor_(transport.tcp_descriptor()) {
+    : mode_(mode),
+      ssl_(ssl),
+      transport_(transport),
+      descriptor_(fiber::call_user(&Transport::tcp_descriptor, transport)) {
   SSL_set_options(ssl, SSL_OP_ENABLE_KTLS);
 }
 
@@ -82,7 +85,7 @@ bool KernelRecords::take_keys(bool for_sending, void* keys) noexcept {
   if (!socket_bio_) socket_bio_.reset(BIO_new_socket(descriptor_, BIO_NOCLOSE));
   const bool taken =
       socket_bio_ && BIO_ctrl(socket_bio_.get(), kControlSetKeys, for_sending ? 1 : 0, keys) > 0;
-  if (taken && for_sending) transport_.kernel_tls_begins();
+  if (taken && for_sending) fiber::call_user(&Transport::kernel_tls_begins, transport_);
   if (!has_old_keys) state = taken ? KernelTlsState::kActive : KernelTlsState::kRefused;
   return taken;
 }
@@ -129,7 +132,7 @@ IoResult KernelRecords::outcome(ssize_t count, int sys_errno, Interest interest)
   if (count > 0) return {IoResult::Kind::kBytes, static_cast<std::size_t>(count)};
   if (count == 0) return {IoResult::Kind::kEnd};
   if (sys_errno != EAGAIN) return {IoResult::Kind::kFailed, 0, sys_errno};
-  transport_.would_block(interest);
+  fiber::call_user(&Transport::would_block, transport_, interest);
   return {IoResult::Kind::kWouldBlock};
 }
 

@@ -14,6 +14,7 @@
 #include "heddle/tls/ktls.h"
 #include "heddle/transport.h"
 
+#include "fiber/user_code.h"
 #include "openssl/handles.h"
 
 namespace heddle::tls {
@@ -102,11 +103,13 @@ class KernelDrain final : public Transport {
       : records_(records), below_(below) {}
 
   IoResult try_read(std::span<std::byte> into) override { return records_.drop(into); }
-  IoResult try_write(std::span<const std::byte> from) override { return below_.try_write(from); }
-  Wake wait(Interest interest, Deadline deadline) override {
-    return below_.wait(interest, deadline);
+  IoResult try_write(std::span<const std::byte> from) override {
+    return fiber::call_user(&Transport::try_write, below_, from);
   }
-  void shutdown_write() noexcept override { below_.shutdown_write(); }
+  Wake wait(Interest interest, Deadline deadline) override {
+    return fiber::call_user(&Transport::wait, below_, interest, deadline);
+  }
+  void shutdown_write() noexcept override { fiber::call_user(&Transport::shutdown_write, below_); }
 
  private:
   KernelRecords& records_;

@@ -15,6 +15,7 @@
 #include "heddle/tls/context.h"
 
 #include "base/assert.h"
+#include "fiber/user_code.h"
 #include "tls/callback_scope.h"
 #include "tls/callback_state.h"
 
@@ -120,7 +121,12 @@ void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
   if (state.removals.empty()) return;
   const std::vector<std::string> ids = state.removals.take();
   if (!state.store.remove) return;  // The store has been exchanged meanwhile.
-  for (const std::string& id : ids) state.store.remove(id, deadline);
+  for (const std::string& id : ids) {
+    try {
+      fiber::call_user(state.store.remove, id, deadline);
+    } catch (...) {  // tidy: no call of the program's is to blame; see SessionStore::remove.
+    }
+  }
 }
 
 }  // namespace tls

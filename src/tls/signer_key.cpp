@@ -32,6 +32,7 @@
 #include <openssl/provider.h>
 #include <openssl/rsa.h>
 
+#include "fiber/user_code.h"
 #include "openssl/error.h"
 #include "tls/callback_scope.h"
 #include "tls/engine.h"
@@ -254,7 +255,7 @@ bool is_right_or_harmless(const Signing& signing, const std::vector<std::byte>& 
 Result<std::vector<std::byte>> checked_signature(const Signing& signing, SignatureScheme scheme,
                                                  std::span<const std::byte> message,
                                                  std::size_t size_max, Deadline deadline) {
-  auto signature = signing.key->signer->sign(scheme, message, deadline);
+  auto signature = fiber::call_user(&Signer::sign, *signing.key->signer, scheme, message, deadline);
   if (!signature) return signature;
   if (signature->empty() || signature->size() > size_max) {
     return Error{.code = Errc::kInvalid,
