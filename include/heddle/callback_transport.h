@@ -39,7 +39,8 @@ class CallbackTransport final : public Transport {
     // kCancelled, it must not have written any.
     std::function<Result<std::size_t>(std::span<const std::byte> from, Deadline deadline)> write;
 
-    // Tells the peer that nothing more will be written. May be empty. Must neither park nor throw.
+    // Tells the peer that nothing more will be written. May be empty. Must neither park nor throw:
+    // either ends the process, by name.
     std::function<void()> shutdown_write{};
   };
 

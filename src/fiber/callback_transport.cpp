@@ -2,12 +2,14 @@
 #include "heddle/callback_transport.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "heddle/fiber.h"
 
 #include "base/assert.h"
 #include "fiber/no_park.h"
+#include "fiber/overflow.h"
 #include "fiber/scheduler.h"
 #include "fiber/user_code.h"
 
@@ -132,8 +134,16 @@ Wake CallbackTransport::write_some(Deadline deadline) {
 }
 
 void CallbackTransport::shutdown_write() noexcept {
-  const fiber::NoParkScope no_park("a transport's shutdown_write function");
-  if (functions_.shutdown_write && !write_failure_) fiber::call_user(functions_.shutdown_write);
+  const char* const what = "a transport's shutdown_write function";
+  const fiber::NoParkScope no_park(what);
+  if (!functions_.shutdown_write || write_failure_) return;
+  try {
+    fiber::call_user(functions_.shutdown_write);
+  } catch (const std::exception& thrown) {
+    fiber::die("%s throws: %s", what, thrown.what());
+  } catch (...) {  // tidy: it ends the process, by name.
+    fiber::die("%s throws", what);
+  }
 }
 
 }  // namespace heddle

@@ -203,6 +203,17 @@ TEST_F(UserCodeTest, FunctionsOfACallbackTransport) {
   });
 }
 
+TEST_F(UserCodeTest, ThrowingFromShutdownWriteEndsTheProcessByName) {
+  CallbackTransport transport(
+      {.read = [](std::span<std::byte>, Deadline) -> Result<std::size_t> { return std::size_t{0}; },
+       .write = [](std::span<const std::byte> from, Deadline) -> Result<std::size_t> {
+         return from.size();
+       },
+       .shutdown_write = [] { throw std::runtime_error("the radio is off"); }});
+  EXPECT_DEATH(transport.shutdown_write(),
+               "a transport's shutdown_write function throws: the radio is off");
+}
+
 TEST_F(UserCodeTest, TransportThatIsDrained) {
   sim::Pipe pipe(world_);
   run([&] {
