@@ -12,6 +12,15 @@ namespace heddle {
 using TimePoint = std::chrono::steady_clock::time_point;
 using Duration = std::chrono::nanoseconds;
 
+// As Duration; what does not fit becomes Duration::max() or min().
+template <typename Rep, typename Period>
+constexpr Duration saturated(std::chrono::duration<Rep, Period> delay) {
+  using Inexact = std::chrono::duration<double, Duration::period>;
+  if (Inexact(delay) >= Inexact(Duration::max())) return Duration::max();
+  if (Inexact(delay) <= Inexact(Duration::min())) return Duration::min();
+  return std::chrono::duration_cast<Duration>(delay);
+}
+
 // Deadlines are absolute, so one Deadline bounds a whole request however many
 // calls it takes: pass it down unchanged. A deadline that has passed still lets
 // an operation succeed that need not wait.
@@ -19,6 +28,14 @@ class Deadline {
  public:
   static constexpr Deadline never() { return Deadline(TimePoint::max()); }
   static constexpr Deadline at(TimePoint when) { return Deadline(when); }
+
+  // `delay` after `from`. Beyond the ends of the clock this is never(), or its first moment.
+  static constexpr Deadline after(TimePoint from, Duration delay) {
+    const Duration since = from.time_since_epoch();
+    if (delay > Duration::zero() && since > Duration::max() - delay) return never();
+    if (delay < Duration::zero() && since < Duration::min() - delay) return at(TimePoint::min());
+    return at(from + delay);
+  }
 
   constexpr TimePoint time() const { return when_; }
   constexpr bool is_never() const { return when_ == TimePoint::max(); }

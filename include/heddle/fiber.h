@@ -258,12 +258,17 @@ auto scope(Body&& body) -> std::invoke_result_t<Body, Scope&> {
 // The running fiber. Precondition of all: called from a fiber.
 namespace this_fiber {
 
-// The time at which the runtime last looked for events: what deadlines are
-// measured by. Costs no system call.
+// The time at which the runtime last looked for events, or a fiber called after(): what deadlines
+// are measured by. Costs no system call.
 TimePoint now() noexcept;
 
-// A deadline that far from now.
+// A deadline that far from now, by the clock: what other fibers have taken since the last look for
+// events does not count. A delay that the clock cannot hold gives Deadline::never().
 Deadline after(Duration delay) noexcept;
+template <typename Rep, typename Period>
+Deadline after(std::chrono::duration<Rep, Period> delay) noexcept {
+  return after(saturated(delay));
+}
 
 // Lets the other fibers that are ready run first. Fails with kCancelled.
 Result<void> yield();

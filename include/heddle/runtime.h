@@ -78,8 +78,13 @@ class Runtime {
   // unwound. For good.
   void stop();
 
+  // As this_fiber::now() and after(); between runs by the clock.
   TimePoint now() const noexcept;
-  Deadline after(Duration delay) const noexcept { return Deadline::at(now() + delay); }
+  Deadline after(Duration delay) const noexcept;
+  template <typename Rep, typename Period>
+  Deadline after(std::chrono::duration<Rep, Period> delay) const noexcept {
+    return after(saturated(delay));
+  }
   Isolation isolation() const noexcept;
   RuntimeStats stats() const noexcept;
 

@@ -28,6 +28,9 @@ class Source {
 
   virtual TimePoint now() const noexcept = 0;
 
+  // Looks at the clock; now() is the same from then on.
+  virtual TimePoint look_at_clock() noexcept { return now(); }
+
   // Looks for events, waiting for them no longer than `until`, and wakes fibers by
   // Scheduler::wake(). A time that has passed means: look, do not wait.
   virtual void wait(Deadline until) = 0;
@@ -103,6 +106,10 @@ class Scheduler {
 
   Source& source() const noexcept { return source_; }
   TimePoint now() const noexcept { return source_.now(); }
+  // By the clock, not by now(): a fiber that ran before may have taken longer than `delay`.
+  Deadline after(Duration delay) const noexcept {
+    return Deadline::after(source_.look_at_clock(), delay);
+  }
   Isolation isolation() const noexcept { return options_.isolation; }
 
   // The error queue of the thread that run() was called on.

@@ -114,7 +114,7 @@ TimePoint now() noexcept {
 }
 
 Deadline after(Duration delay) noexcept {
-  return Deadline::at(now() + delay);
+  return fiber::Scheduler::current().after(delay);
 }
 
 Result<void> yield() {

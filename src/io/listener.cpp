@@ -149,7 +149,7 @@ Wake Listener::await_connection(Deadline deadline) {
 Error Listener::back_off(Deadline deadline, int sys_errno) {
   backoff_ = std::clamp(backoff_ * 2, kBackoffMin, kBackoffMax);
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
-  const Deadline again = Deadline::at(scheduler.now() + backoff_);
+  const Deadline again = scheduler.after(backoff_);
   const Wake wake = scheduler.park(std::min(again, deadline));
   if (wake == Wake::kCancelled) {
     return {.code = Errc::kCancelled, .operation = kAccept};

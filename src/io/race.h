@@ -109,7 +109,7 @@ class Race {
     --attempts_;
     if (!connected) {
       last_error_ = connected.error();
-      next_attempt_ = this_fiber::after(Duration::zero());  // No use in waiting longer.
+      next_attempt_ = Deadline::at(this_fiber::now());  // No use in waiting longer.
     } else if (!won_) {
       won_ = *std::move(connected);
     }

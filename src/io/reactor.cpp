@@ -47,23 +47,24 @@ Result<std::unique_ptr<Reactor>> Reactor::create() {
 
 Reactor::Reactor(UniqueFd epoll, UniqueFd posted)
     : epoll_(std::move(epoll)), event_(std::move(posted)), slots_(1) {
-  refresh_now();
+  look_at_clock();
 }
 
-void Reactor::refresh_now() noexcept {
+TimePoint Reactor::look_at_clock() noexcept {
   now_ = std::chrono::steady_clock::now();  // tidy: the one clock.
+  return now_;
 }
 
 void Reactor::wait(Deadline until) {
   std::array<epoll_event, 256> buffer;
   // With the time of the last look this may wait too long by what ran since then.
-  if (!until.is_never() && until.time() > now_) refresh_now();
+  if (!until.is_never() && until.time() > now_) look_at_clock();
   const int count = ::epoll_wait(epoll_.get(), buffer.data(), static_cast<int>(buffer.size()),
                                  timeout_ms(until, now_));
   // Only a signal (EINTR) can end it without events or time.
   HEDDLE_ASSERT(count >= 0 || errno == EINTR);
   ++polls_;
-  refresh_now();
+  look_at_clock();
   bool posted = false;
   for (const epoll_event& event :
        std::span(buffer).first(static_cast<std::size_t>(std::max(count, 0)))) {

@@ -28,7 +28,7 @@ class Reactor final : public fiber::Source {
 
   // Of the last look for events. Asking the clock costs more than a fiber switch.
   TimePoint now() const noexcept override { return now_; }
-  void refresh_now() noexcept;
+  TimePoint look_at_clock() noexcept override;
 
   // Precondition: called on the thread's own stack, by the scheduler.
   void wait(Deadline until) override;

@@ -129,7 +129,7 @@ Deadline Resolver::next_timeout() const {
   timeval left{};
   if (ares_timeout(channel_, nullptr, &left) == nullptr) return Deadline::never();
   const Duration wait = std::chrono::seconds(left.tv_sec) + std::chrono::microseconds(left.tv_usec);
-  return Deadline::at(fiber::Scheduler::current().now() + wait);
+  return fiber::Scheduler::current().after(wait);
 }
 
 void Resolver::process_ready() {

@@ -52,8 +52,12 @@ void Runtime::stop() {
 
 TimePoint Runtime::now() const noexcept {
   // Between runs nobody looks at the clock.
-  if (fiber::Scheduler::current_or_null() != &state_->scheduler) state_->reactor->refresh_now();
-  return state_->reactor->now();
+  const bool runs = fiber::Scheduler::current_or_null() == &state_->scheduler;
+  return runs ? state_->reactor->now() : state_->reactor->look_at_clock();
+}
+
+Deadline Runtime::after(Duration delay) const noexcept {
+  return state_->scheduler.after(delay);
 }
 
 Isolation Runtime::isolation() const noexcept {
