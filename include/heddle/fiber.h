@@ -152,7 +152,9 @@ class Task {
   }
 
   // Asks the fiber to stop: the call in which it is parked, and every call that
-  // would park from then on, fails with kCancelled. Does not wait.
+  // would park from then on, fails with kCancelled. A call that need not park still succeeds, but
+  // only a few in a row: whoever loops over a peer that always has data is stopped as well. Does
+  // not wait. May be called before, during and after run().
   void cancel() { detail::cancel(*state_); }
 
   bool finished() const noexcept { return state_->fiber == nullptr; }
@@ -270,7 +272,8 @@ Deadline after(std::chrono::duration<Rep, Period> delay) noexcept {
   return after(saturated(delay));
 }
 
-// Lets the other fibers that are ready run first. Fails with kCancelled.
+// Lets the other fibers that are ready run first. Fails with kCancelled; the others have run by
+// then, too.
 Result<void> yield();
 
 // Parks until `deadline` has passed. Fails with kCancelled.

@@ -3,15 +3,17 @@
 #pragma once
 
 #include "heddle/fiber.h"
+#include "heddle/transport.h"
 
 #include "fiber/scheduler.h"
 
 namespace heddle::fiber {
 
 // As Scheduler::breathe().
-inline void breathe() {
+inline Wake breathe() {
   Scheduler* const scheduler = Scheduler::current_or_null();
-  if (scheduler != nullptr && scheduler->running() != nullptr) scheduler->breathe();
+  if (scheduler == nullptr || scheduler->running() == nullptr) return Wake::kReady;
+  return scheduler->breathe();
 }
 
 // As Scheduler::give_way().

@@ -17,7 +17,7 @@ constexpr const char* kOperation = "wait for the peer to close";
 
 // For a peer that sends so fast that nobody has to wait for it.
 Result<void> go_on(Deadline deadline) {
-  fiber::breathe();
+  (void)fiber::breathe();
   const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
   if (scheduler == nullptr || scheduler->running() == nullptr) return {};
   if (this_fiber::cancelled()) return interruption(Wake::kCancelled, kOperation);

@@ -22,6 +22,8 @@ class Engine;
 
 namespace heddle::fiber {
 
+class Scheduler;
+
 // Context is something that can be switched to: a fiber, or the thread itself.
 struct Context {
   void* where = nullptr;  // Boost's fcontext_t while it does not run.
@@ -53,6 +55,7 @@ class Fiber : public Context {
   Fiber* scope_previous = nullptr;
   Fiber* scope_next = nullptr;
 
+  Scheduler* scheduler = nullptr;
   std::uint64_t id = 0;
   Stack stack;
   std::string name;

@@ -213,6 +213,7 @@ OffloadPool::~OffloadPool() = default;
 Result<void> OffloadPool::perform(std::shared_ptr<detail::TaskState> work, Late late,
                                   Deadline deadline) {
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  (void)scheduler.breathe();  // It may be refused at once.
   // Else it could begin before the fiber learns that it shall not wait.
   if (scheduler.running_fiber().cancelled) return interruption(Wake::kCancelled, kOperation);
   return state_->perform(std::make_shared<Job>(std::move(work), scheduler.source()), late,

@@ -42,11 +42,19 @@ Scheduler::Scheduler(Source& source, SchedulerOptions options) noexcept
     : source_(source), options_(options), thread_(options.isolation) {}
 
 Scheduler::~Scheduler() {
-  HEDDLE_ASSERT(live_ == 0);
+  if (live_ != 0) {
+    die("a runtime is destroyed while %zu fibers have not finished, such as '%s': stop() and run() "
+        "it first",
+        live_, first_->name.c_str());
+  }
+  if (t_current == this) die("a runtime is destroyed inside its own run()");
 }
 
 Scheduler& Scheduler::current() noexcept {
-  HEDDLE_ASSERT(t_current != nullptr);
+  if (t_current == nullptr) [[unlikely]] {
+    die("a call that is for fibers, or for work that was posted to a runtime, on a thread on which "
+        "no runtime runs");
+  }
   return *t_current;
 }
 
@@ -55,7 +63,8 @@ Scheduler* Scheduler::current_or_null() noexcept {
 }
 
 Fiber& Scheduler::running_fiber() const noexcept {
-  HEDDLE_ASSERT(running_ != nullptr);
+  if (running_ == nullptr) [[unlikely]]
+    die("a call that may park, outside any fiber: in work that was posted to a runtime");
   return *running_;
 }
 
@@ -72,6 +81,7 @@ Result<void> Scheduler::spawn(const SpawnOptions& options,
       fiber.stack.top(), fiber.stack.bytes,
       [](boost::context::detail::transfer_t from) { fiber_main(from.data, from.fctx); });
   sanitizer::create(fiber.sanitizer, fiber.stack.base, fiber.stack.bytes);
+  fiber.scheduler = this;
   fiber.id = next_id_++;
   fiber.name = options.name;
   fiber.scope = scope;
@@ -88,7 +98,7 @@ Result<void> Scheduler::spawn(const SpawnOptions& options,
 }
 
 void Scheduler::run() {
-  HEDDLE_ASSERT(t_current == nullptr);
+  if (t_current != nullptr) die("run() inside run(), on one thread");
   const CurrentScope current(this);
   thread_.attach();
   sanitizer::adopt_thread(main_.sanitizer);
@@ -97,7 +107,7 @@ void Scheduler::run() {
   // Also with no fiber: there may be work posted that spawns one.
   do {
     poll();
-    budget_ = kSwitchesPerPoll;
+    budget_ = kStepsPerPoll;
     if (Fiber* const next = pop_ready()) switch_to(main_, *next, /*from_ends=*/false);
   } while (live_ > 0);
   failed_.rethrow();
@@ -113,11 +123,12 @@ void Scheduler::poll() {
 
 Wake Scheduler::park(Deadline deadline, Cancellable cancellable) {
   Fiber& fiber = running_fiber();
-  if (const char* const what = NoParkScope::active()) [[unlikely]] {
-    die("fiber '%s' parks inside %s, where no other fiber may run", fiber.name.c_str(), what);
-  }
+  forbid_in_no_park_scope("parks");
   fiber.cancellable = cancellable == Cancellable::kYes;
-  if (fiber.cancelled && fiber.cancellable) return Wake::kCancelled;
+  if (fiber.cancelled && fiber.cancellable) {
+    (void)breathe();
+    return Wake::kCancelled;
+  }
   fiber.state = Fiber::State::kParked;
   fiber.deadline = deadline;
   if (!deadline.is_never()) timers_.arm(fiber, deadline);
@@ -127,7 +138,7 @@ Wake Scheduler::park(Deadline deadline, Cancellable cancellable) {
 
 Wake Scheduler::yield() {
   Fiber& fiber = running_fiber();
-  if (fiber.cancelled) return Wake::kCancelled;
+  forbid_in_no_park_scope("yields");
   operations_left_ = kOperationsPerTurn;
   push_ready(fiber);
   leave_running();
@@ -156,8 +167,18 @@ Wake Scheduler::give_way(Deadline deadline) {
   return now() < deadline.time() ? Wake::kReady : Wake::kTimedOut;
 }
 
-void Scheduler::breathe() {
-  if (--operations_left_ == 0) (void)yield();
+Wake Scheduler::breathe() {
+  if (budget_ > 0) --budget_;
+  if (--operations_left_ > 0) return Wake::kReady;
+  operations_left_ = 1;  // If it cannot be now, then at the next operation.
+  return NoParkScope::active() == nullptr ? yield() : Wake::kReady;
+}
+
+void Scheduler::forbid_in_no_park_scope(const char* verb) const noexcept {
+  if (const char* const what = NoParkScope::active()) [[unlikely]] {
+    die("fiber '%s' %s inside %s, where no other fiber may run", running_->name.c_str(), verb,
+        what);
+  }
 }
 
 void Scheduler::switch_to(Context& from, Context& to, bool from_ends) noexcept {

@@ -26,6 +26,7 @@ class Source {
  public:
   virtual ~Source() = default;
 
+  // As of the last look at the clock: costs nothing.
   virtual TimePoint now() const noexcept = 0;
 
   // Looks at the clock; now() is the same from then on.
@@ -78,7 +79,7 @@ class Scheduler {
 
   // Parks the running fiber until wake() or `deadline`. Returns kCancelled at once,
   // and every time from then on, if the fiber was cancelled, unless `cancellable`
-  // is kNo.
+  // is kNo. Other fibers may run all the same: see breathe().
   Wake park(Deadline deadline, Cancellable cancellable = Cancellable::kYes);
 
   // Makes a parked fiber ready; otherwise does nothing.
@@ -87,17 +88,20 @@ class Scheduler {
   void cancel(Fiber& fiber) noexcept;
   void cancel_all() noexcept;  // Present and future.
 
-  // Lets the other ready fibers run. Returns kReady or kCancelled.
+  // Lets the other ready fibers run, whether the fiber is cancelled or not. Returns kReady or
+  // kCancelled.
   Wake yield();
 
   // Looks for events and lets the other ready fibers run, for an operation that has done its share
   // of long work. Returns kTimedOut if `deadline` has passed meanwhile.
   Wake give_way(Deadline deadline);
 
-  // To be called after an operation that could have parked and did not have to:
-  // yields after many of them, so that a fiber whose peer never lets it wait does
-  // not keep the others from running.
-  void breathe();
+  // To be called by an operation that could have parked and did not have to, or that has failed
+  // at once: yields after many of them. So a fiber whose peer never lets it wait, or that repeats
+  // what fails for good, does not keep the others from running. Does nothing where parking is
+  // forbidden. Returns kCancelled, and the operation is to fail with that, if it has yielded and
+  // the fiber is cancelled: a goodbye can still be sent then, but a loop ends. Otherwise kReady.
+  Wake breathe();
 
   // The running fiber, or null on the thread's own stack.
   Fiber* running() const noexcept { return running_; }
@@ -121,8 +125,9 @@ class Scheduler {
   std::size_t stacks_pooled() const noexcept { return stacks_.pooled(); }
 
  private:
-  // Switches between two looks for events, when fibers keep each other busy.
-  static constexpr unsigned kSwitchesPerPoll = 128;
+  // Switches, and operations in between, from one look for events and deadlines to the next when
+  // fibers keep each other busy.
+  static constexpr unsigned kStepsPerPoll = 128;
   // Operations that a fiber may do in a row without parking.
   static constexpr unsigned kOperationsPerTurn = 16;
 
@@ -136,6 +141,7 @@ class Scheduler {
   [[gnu::always_inline]] inline void leave_running() noexcept;
   [[gnu::always_inline]] inline void switch_to(Context& from, Context& to, bool from_ends) noexcept;
   [[gnu::always_inline]] inline void arrive(Context& now, Context& from) noexcept;
+  void forbid_in_no_park_scope(const char* verb) const noexcept;
   void finish(Fiber& fiber) noexcept;
   void reap() noexcept;
   void poll();
@@ -152,7 +158,7 @@ class Scheduler {
   Fiber* ready_head_ = nullptr;
   Fiber* ready_tail_ = nullptr;
   std::size_t ready_count_ = 0;
-  unsigned budget_ = 0;  // Switches left before the next look for events.
+  unsigned budget_ = 0;  // Steps left before the next look for events.
   unsigned operations_left_ = kOperationsPerTurn;
 
   Fiber* first_ = nullptr;  // All fibers, in spawn order.

@@ -27,7 +27,7 @@ void assert_not_taken(bool result_is_there) {
 }
 
 void cancel(TaskState& state) {
-  if (state.fiber != nullptr) fiber::Scheduler::current().cancel(*state.fiber);
+  if (state.fiber != nullptr) state.fiber->scheduler->cancel(*state.fiber);
 }
 
 // Where only this list still knows a task, its exception is sure to be thrown: nothing

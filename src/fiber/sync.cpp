@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/interruption.h"
+#include "fiber/breathe.h"
 #include "fiber/scheduler.h"
 
 namespace heddle {
@@ -50,8 +51,10 @@ void WaitQueue::remove(Waiter& waiter) noexcept {
 }
 
 Result<void> Semaphore::acquire(Deadline deadline) {
+  constexpr const char* kOperation = "wait for a semaphore";
+  if (const Wake wake = fiber::breathe(); wake != Wake::kReady) return result_of(wake, kOperation);
   if (try_acquire()) return {};
-  return result_of(waiters_.wait(deadline), "wait for a semaphore");
+  return result_of(waiters_.wait(deadline), kOperation);
 }
 
 bool Semaphore::try_acquire() noexcept {
@@ -66,8 +69,12 @@ void Semaphore::release() {
 }
 
 Result<Mutex::Lock> Mutex::lock(Deadline deadline) {
+  constexpr const char* kOperation = "lock a mutex";
+  if (const Wake wake = fiber::breathe(); wake != Wake::kReady) {
+    return interruption(wake, kOperation);
+  }
   if (auto lock = try_lock()) return *std::move(lock);
-  const Result<void> got = result_of(waiters_.wait(deadline), "lock a mutex");
+  const Result<void> got = result_of(waiters_.wait(deadline), kOperation);
   if (!got) return got.error();
   return Lock(*this);
 }
@@ -103,8 +110,10 @@ void WaitGroup::done() {
 }
 
 Result<void> WaitGroup::wait(Deadline deadline) {
+  constexpr const char* kOperation = "wait for a group";
+  if (const Wake wake = fiber::breathe(); wake != Wake::kReady) return result_of(wake, kOperation);
   while (pending_ > 0) {
-    const Result<void> woken = result_of(waiters_.wait(deadline), "wait for a group");
+    const Result<void> woken = result_of(waiters_.wait(deadline), kOperation);
     if (!woken) return woken;
   }
   return {};

@@ -47,6 +47,10 @@ Result<int> start(int fd, const Address& address, Deadline deadline) {
 
 Result<std::unique_ptr<Socket>> connect_address(Reactor& reactor, const Address& address,
                                                 Deadline deadline) {
+  // It may fail at once.
+  if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
+    return interruption(wake, kOperation);
+  }
   UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return failure(errno);
   const Result<int> started = start(fd.get(), address, deadline);

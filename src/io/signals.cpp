@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/interruption.h"
+#include "fiber/scheduler.h"
 #include "io/signals.h"
 
 namespace heddle {
@@ -39,6 +40,10 @@ Signals::~Signals() {
 }
 
 Result<int> Signals::wait(Deadline deadline) {
+  constexpr const char* kOperation = "wait for a signal";
+  if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
+    return interruption(wake, kOperation);
+  }
   for (;;) {
     signalfd_siginfo info{};
     if (::read(pollable_->fd(), &info, sizeof(info)) == sizeof(info)) {
@@ -46,7 +51,7 @@ Result<int> Signals::wait(Deadline deadline) {
     }
     pollable_->readable = false;
     const Wake wake = pollable_->wait(Interest::kRead, deadline);
-    if (wake != Wake::kReady) return interruption(wake, "wait for a signal");
+    if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/interruption.h"
 #include "base/sigpipe_held.h"
+#include "fiber/breathe.h"
 #include "fiber/drain.h"
 #include "io/sockets.h"
 
@@ -116,27 +117,34 @@ void Socket::would_block(Interest interest) noexcept {
 }
 
 Result<std::size_t> Socket::read(std::span<std::byte> into, Deadline deadline) {
+  constexpr const char* kOperation = "read from a socket";
   if (into.empty()) return std::size_t{0};
+  if (const Wake wake = fiber::breathe(); wake != Wake::kReady) {
+    return interruption(wake, kOperation);
+  }
   for (;;) {
     const IoResult io = try_read(into);
     switch (io.kind) {
       case IoResult::Kind::kBytes:
-        fiber::Scheduler::current().breathe();
         return io.bytes;
       case IoResult::Kind::kEnd:
         return std::size_t{0};
       case IoResult::Kind::kFailed:
-        return broken(io.sys_errno, "read from a socket");
+        return broken(io.sys_errno, kOperation);
       case IoResult::Kind::kWouldBlock:
         break;
     }
     const Wake wake = wait(Interest::kRead, deadline);
-    if (wake != Wake::kReady) return interruption(wake, "read from a socket");
+    if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
 }
 
 Result<void> Socket::write(std::span<const std::byte> from, Deadline deadline) {
+  constexpr const char* kOperation = "write to a socket";
   while (!from.empty()) {
+    if (const Wake wake = fiber::breathe(); wake != Wake::kReady) {
+      return interruption(wake, kOperation);
+    }
     const IoResult io = try_write(from);
     switch (io.kind) {
       case IoResult::Kind::kBytes:
@@ -144,18 +152,18 @@ Result<void> Socket::write(std::span<const std::byte> from, Deadline deadline) {
         continue;
       case IoResult::Kind::kEnd:
       case IoResult::Kind::kFailed:
-        return broken(io.sys_errno, "write to a socket");
+        return broken(io.sys_errno, kOperation);
       case IoResult::Kind::kWouldBlock:
         break;
     }
     const Wake wake = wait(Interest::kWrite, deadline);
-    if (wake != Wake::kReady) return interruption(wake, "write to a socket");
+    if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
-  fiber::Scheduler::current().breathe();
   return {};
 }
 
 Result<void> Socket::close(Deadline deadline) {
+  (void)fiber::breathe();
   return finish_and_drain(*this, deadline);
 }
 

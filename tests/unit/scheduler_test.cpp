@@ -223,7 +223,7 @@ TEST(SchedulerDeathTest, DestroyingASchedulerWithFibersAborts) {
         sim::World world(1);
         world.spawn("never runs", [] {});
       },
-      "live_ == 0");
+      "a runtime is destroyed while 1 fibers have not finished, such as 'never runs'");
 }
 
 }  // namespace
