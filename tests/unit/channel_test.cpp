@@ -135,6 +135,54 @@ TEST_P(ChannelTest, ValuePushedRightBeforeTheEndReachesExactlyOneConsumer) {
   });
 }
 
+// Values that cannot be copied: what is gone, is gone.
+TEST_P(ChannelTest, ValueThatCannotBePushedIsStillTheCallers) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<std::unique_ptr<int>> channel(1);
+    auto first = std::make_unique<int>(1);
+    auto second = std::make_unique<int>(2);
+    ASSERT_TRUE(channel.push(std::move(first)));
+    EXPECT_EQ(first, nullptr);
+    EXPECT_EQ(channel.push(std::move(second), this_fiber::after(seconds(1))).error().code,
+              Errc::kTimedOut);
+    EXPECT_NE(second, nullptr);
+    EXPECT_EQ(channel.try_push(std::move(second)).error().code, Errc::kExhausted);
+    EXPECT_NE(second, nullptr);
+    channel.close();
+    EXPECT_EQ(channel.push(std::move(second)).error().code, Errc::kDisconnected);
+    EXPECT_EQ(channel.try_push(std::move(second)).error().code, Errc::kDisconnected);
+    EXPECT_NE(second, nullptr);
+    EXPECT_EQ(**channel.try_pop(), 1);
+    EXPECT_EQ(channel.try_pop(), std::nullopt);
+    EXPECT_EQ(channel.pop().value(), std::nullopt) << "the end is still there";
+  });
+}
+
+TEST_P(ChannelTest, TryPushAndTryPopTakeTheirTurnAfterThoseThatWait) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<int> channel(1);
+    std::optional<int> got;
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("consumer", [&] { got = channel.pop().value(); }));
+      settle();
+      ASSERT_TRUE(channel.try_push(1));
+      EXPECT_EQ(channel.try_pop(), std::nullopt) << "it is the consumer's";
+    });
+    EXPECT_EQ(got, 1);
+    ASSERT_TRUE(channel.try_push(2));
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("producer", [&] { EXPECT_TRUE(channel.push(3)); }));
+      settle();
+      EXPECT_EQ(channel.try_pop(), 2);
+      EXPECT_EQ(channel.try_push(4).error().code, Errc::kExhausted) << "the room is the producer's";
+    });
+    EXPECT_EQ(channel.try_pop(), 3);
+    EXPECT_EQ(channel.try_pop(), std::nullopt);
+  });
+}
+
 TEST_P(ChannelTest, PushAndPopFailAtTheDeadlineAndWhenCancelled) {
   sim::World world(seed());
   world.run([] {
