@@ -18,9 +18,12 @@ class SignalsFactory;
 
 // Signals blocks the given signals for the calling thread and hands them to wait().
 //
-// Fibers:   one fiber waits at a time.
-// Threads:  create it before other threads start, or they will take the signals.
-// Lifetime: destruction restores the thread's signal mask.
+// Fibers:   one fiber waits at a time. Several Signals may name one signal; any one of them gets
+// it. Threads:  create it before other threads start, or they will take the signals. Destroy it on
+// the
+//   thread that made it. Processes that the thread starts inherit the blocked signals.
+// Lifetime: destruction unblocks the signals that were not blocked before, once no other Signals
+//   of the thread names them.
 class Signals {
  public:
   // Fails with kExhausted when the kernel gives no descriptor.
@@ -37,7 +40,7 @@ class Signals {
 
  private:
   friend class io::SignalsFactory;
-  struct Mask;
+  class Mask;
   Signals(std::unique_ptr<io::Pollable> pollable, std::unique_ptr<Mask> restore);
 
   std::unique_ptr<io::Pollable> pollable_;

@@ -3,6 +3,7 @@
 
 #include <sys/signalfd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 
@@ -14,8 +15,50 @@
 
 namespace heddle {
 
-struct Signals::Mask {
-  sigset_t before{};
+// Mask blocks signals for the calling thread as long as any of them says so: several may name the
+// same signal, and end in any order.
+class Signals::Mask {
+ public:
+  explicit Mask(const sigset_t& wanted) noexcept : wanted_(wanted) {
+    sigset_t before;
+    (void)::pthread_sigmask(SIG_BLOCK, &wanted_, &before);
+    for_each([&](int signal, Count& count) {
+      if (count.masks++ == 0) count.blocked_before = sigismember(&before, signal) == 1;
+    });
+  }
+  Mask(const Mask&) = delete;
+  Mask& operator=(const Mask&) = delete;
+  ~Mask() {
+    sigset_t free;
+    sigemptyset(&free);
+    for_each([&](int signal, Count& count) {
+      if (--count.masks == 0 && !count.blocked_before) sigaddset(&free, signal);
+    });
+    (void)::pthread_sigmask(SIG_UNBLOCK, &free, nullptr);
+  }
+
+ private:
+  struct Count {
+    unsigned masks = 0;
+    bool blocked_before = false;
+  };
+
+  static std::array<Count, NSIG>& of_thread() noexcept {
+    thread_local std::array<Count, NSIG> counts;
+    return counts;
+  }
+
+  template <typename Function>
+  void for_each(Function function) noexcept {
+    std::array<Count, NSIG>& counts = of_thread();
+    for (int signal = 1; signal < NSIG; ++signal) {
+      if (sigismember(&wanted_, signal) == 1) {
+        function(signal, counts[static_cast<std::size_t>(signal)]);
+      }
+    }
+  }
+
+  const sigset_t wanted_;
 };
 
 Result<std::unique_ptr<Signals>> io::SignalsFactory::make(Reactor& reactor,
@@ -27,17 +70,14 @@ Result<std::unique_ptr<Signals>> io::SignalsFactory::make(Reactor& reactor,
   if (!fd) return Error{.code = Errc::kExhausted, .sys_errno = errno, .operation = "signalfd"};
   auto pollable = Pollable::create(reactor, std::move(fd));
   if (!pollable) return pollable.error();
-  auto mask = std::make_unique<Signals::Mask>();
-  (void)::pthread_sigmask(SIG_BLOCK, &wanted, &mask->before);
-  return std::unique_ptr<Signals>(new Signals(*std::move(pollable), std::move(mask)));
+  return std::unique_ptr<Signals>(
+      new Signals(*std::move(pollable), std::make_unique<Signals::Mask>(wanted)));
 }
 
 Signals::Signals(std::unique_ptr<io::Pollable> pollable, std::unique_ptr<Mask> restore)
     : pollable_(std::move(pollable)), restore_(std::move(restore)) {}
 
-Signals::~Signals() {
-  (void)::pthread_sigmask(SIG_SETMASK, &restore_->before, nullptr);
-}
+Signals::~Signals() = default;
 
 Result<int> Signals::wait(Deadline deadline) {
   constexpr const char* kOperation = "wait for a signal";

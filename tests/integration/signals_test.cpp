@@ -82,5 +82,31 @@ TEST_F(SignalsTest, MaskIsRestored) {
   EXPECT_FALSE(blocked(SIGUSR1));
 }
 
+// A signal that is not blocked any more would end the process, by default.
+TEST_F(SignalsTest, TwoThatNameOneSignalMayEndInAnyOrder) {
+  const std::initializer_list<int> numbers = {SIGUSR1};
+  for (const bool first_ends_first : {true, false}) {
+    auto first = Signals::create(*runtime_, numbers).value();
+    auto second = Signals::create(*runtime_, {SIGUSR1, SIGUSR2}).value();
+    (first_ends_first ? first : second).reset();
+    EXPECT_TRUE(blocked(SIGUSR1));
+    EXPECT_EQ(blocked(SIGUSR2), first_ends_first);
+    (first_ends_first ? second : first).reset();
+    EXPECT_FALSE(blocked(SIGUSR1));
+    EXPECT_FALSE(blocked(SIGUSR2));
+  }
+}
+
+TEST_F(SignalsTest, SignalThatWasBlockedBeforeStaysSo) {
+  sigset_t mine;
+  sigemptyset(&mine);
+  sigaddset(&mine, SIGUSR1);
+  ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &mine, nullptr), 0);
+  run([](Signals&) { EXPECT_TRUE(blocked(SIGUSR2)); });
+  EXPECT_TRUE(blocked(SIGUSR1));
+  EXPECT_FALSE(blocked(SIGUSR2));
+  ASSERT_EQ(::pthread_sigmask(SIG_UNBLOCK, &mine, nullptr), 0);
+}
+
 }  // namespace
 }  // namespace heddle
