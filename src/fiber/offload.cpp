@@ -32,12 +32,27 @@ constexpr const char* kOperation = "run a function on another thread";
 
 enum class Stage : std::uint8_t { kQueued, kRunning, kDone, kAbandoned };
 
+// SignalMask is what a thread blocks.
+class SignalMask {
+ public:
+  static SignalMask of_thread() noexcept {
+    SignalMask mask;
+    (void)pthread_sigmask(SIG_SETMASK, nullptr, &mask.signals_);
+    return mask;
+  }
+  void set() const noexcept { (void)pthread_sigmask(SIG_SETMASK, &signals_, nullptr); }
+
+ private:
+  sigset_t signals_{};
+};
+
 struct Job {
   Job(std::shared_ptr<detail::TaskState> function, fiber::Source& source)
       : work(std::move(function)), home(source) {}
 
   std::shared_ptr<detail::TaskState> work;
   fiber::Source& home;
+  const SignalMask mask = SignalMask::of_thread();  // The caller's.
 
   // Guarded by the pool's mutex.
   Stage stage = Stage::kQueued;
@@ -53,14 +68,14 @@ class BlockedSignals {
   BlockedSignals() noexcept {
     sigset_t all;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
+    (void)pthread_sigmask(SIG_SETMASK, &all, nullptr);
   }
   BlockedSignals(const BlockedSignals&) = delete;
   BlockedSignals& operator=(const BlockedSignals&) = delete;
-  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  ~BlockedSignals() { before_.set(); }
 
  private:
-  sigset_t before_{};
+  const SignalMask before_ = SignalMask::of_thread();
 };
 
 }  // namespace
@@ -169,6 +184,7 @@ void OffloadPool::State::serve() noexcept {
   (void)pthread_setname_np(pthread_self(), "heddle-offload");
   // Of this thread alone. To give way needs no rights.
   [[maybe_unused]] const int nice_now = ::nice(options_.nice);
+  const SignalMask all_blocked = SignalMask::of_thread();
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
@@ -179,7 +195,9 @@ void OffloadPool::State::serve() noexcept {
     ++stats_.running;
     lock.unlock();
     fiber::call_user([&] {
+      job->mask.set();
       job->work->run();
+      all_blocked.set();
       finish(std::move(job));  // May destroy a result.
     });
     lock.lock();

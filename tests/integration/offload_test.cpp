@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <fstream>
 #include <memory>
 #include <semaphore>
 #include <stdexcept>
@@ -16,6 +17,7 @@
 #include <gtest/gtest.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "heddle/fiber.h"
 #include "heddle/runtime.h"
@@ -274,25 +276,52 @@ TEST(OffloadTest, ACancelledFibersFunctionNeverRuns) {
   EXPECT_EQ(pool->stats().withdrawn, 0U);
 }
 
-TEST(OffloadTest, SignalsAreNotForThePoolsThreads) {
+sigset_t mask_of_thread() {
+  sigset_t mask;
+  EXPECT_EQ(pthread_sigmask(SIG_SETMASK, nullptr, &mask), 0);
+  return mask;
+}
+
+// The signals that the thread `id` of this process blocks, as bits.
+std::string blocked_by(pid_t id) {
+  std::ifstream status("/proc/self/task/" + std::to_string(id) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("SigBlk:")) return line.substr(line.find_first_not_of("\t ", 7));
+  }
+  return {};
+}
+
+TEST(OffloadTest, SignalsAreNotForThePoolsThreadsThatWait) {
+  const sigset_t before = mask_of_thread();
   const auto pool = pool_of(1);
-  sigset_t before;
-  sigset_t after;
-  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  const sigset_t after = mask_of_thread();
+  EXPECT_EQ(sigismember(&before, SIGTERM), sigismember(&after, SIGTERM));
   const auto runtime = Runtime::create().value();
   run(*runtime, [&] {
-    const bool blocked = pool->run(
-                                 [] {
-                                   sigset_t mask;
-                                   pthread_sigmask(SIG_SETMASK, nullptr, &mask);
-                                   return sigismember(&mask, SIGTERM) == 1;
-                                 },
-                                 Deadline::never())
-                             .value();
-    EXPECT_TRUE(blocked);
+    const pid_t thread = pool->run([] { return ::gettid(); }, Deadline::never()).value();
+    // The result comes back before the thread waits again, but not before it has blocked them.
+    const std::string blocked = blocked_by(thread);
+    EXPECT_EQ(std::stoull(blocked, nullptr, 16) >> (SIGTERM - 1) & 1U, 1U) << blocked;
   });
-  pthread_sigmask(SIG_SETMASK, nullptr, &after);
-  EXPECT_EQ(sigismember(&before, SIGTERM), sigismember(&after, SIGTERM));
+}
+
+// Processes that it starts inherit it.
+TEST(OffloadTest, FunctionRunsWithTheSignalMaskOfItsCaller) {
+  const auto pool = pool_of(1);
+  const sigset_t before = mask_of_thread();
+  sigset_t mine = before;
+  sigaddset(&mine, SIGUSR2);
+  sigdelset(&mine, SIGTERM);
+  const auto runtime = Runtime::create().value();
+  for (const sigset_t& mask : {mine, before}) {
+    ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &mask, nullptr), 0);
+    run(*runtime, [&] {
+      const sigset_t there = pool->run(mask_of_thread, Deadline::never()).value();
+      for (const int signal : {SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD}) {
+        EXPECT_EQ(sigismember(&there, signal), sigismember(&mask, signal)) << signal;
+      }
+    });
+  }
 }
 
 // The usual case for it: a call that knows no deadline.
