@@ -46,6 +46,9 @@ struct RuntimeStats {
 //
 // Threads:  create, run and destroy it on one thread. post() and stop() may be
 //   called from any thread, and from no signal handler.
+// Processes: after fork() only the process that made it may use it; the child may destroy it, with
+//   its sockets, or execute another program. Else the two would take each other's events away, so
+//   a use in another process ends that process and says so.
 // Lifetime: outlives its sockets, listeners and fibers. Destroying it with fibers
 //   that have not finished is a bug: stop() and run() first.
 class Runtime {
@@ -70,8 +73,8 @@ class Runtime {
   void run();
 
   // Runs `work` on the runtime's thread, outside any fiber, soon: it may spawn and
-  // wake but not park. What it throws comes out of run(). It keeps run() from returning no longer
-  // than fibers do; what is still waiting when run() returns is done by the next run().
+  // wake but not park. What it throws comes out of run(). Posted work does not keep run() alive.
+  // What is left over when run() returns, or throws, runs in the next run().
   void post(std::function<void()> work);
 
   // Cancels every fiber, present and future, so that run() returns once they have

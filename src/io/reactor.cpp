@@ -6,12 +6,18 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <climits>
+#include <iterator>
+#include <mutex>
 #include <span>
 #include <utility>
 
+#include <pthread.h>
+
 #include "base/assert.h"
+#include "fiber/overflow.h"
 #include "fiber/user_code.h"
 
 namespace heddle::io {
@@ -27,6 +33,19 @@ int timeout_ms(Deadline until, TimePoint now) {
   if (until.time() <= now) return 0;
   const auto wait = std::chrono::ceil<std::chrono::milliseconds>(until.time() - now).count();
   return static_cast<int>(std::min<std::int64_t>(wait, INT_MAX));
+}
+
+std::atomic<unsigned> g_forks{0};
+
+// Differs from that of the process that this one was forked from. getpid() would be a system call
+// at each look for events.
+unsigned process_number() noexcept {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    (void)::pthread_atfork(nullptr, nullptr,
+                           [] { g_forks.fetch_add(1, std::memory_order_relaxed); });
+  });
+  return g_forks.load(std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -46,7 +65,7 @@ Result<std::unique_ptr<Reactor>> Reactor::create() {
 }
 
 Reactor::Reactor(UniqueFd epoll, UniqueFd posted)
-    : epoll_(std::move(epoll)), event_(std::move(posted)), slots_(1) {
+    : process_(process_number()), epoll_(std::move(epoll)), event_(std::move(posted)), slots_(1) {
   look_at_clock();
 }
 
@@ -55,7 +74,17 @@ TimePoint Reactor::look_at_clock() noexcept {
   return now_;
 }
 
+void Reactor::forbid_after_fork() const noexcept {
+  if (process_ == g_forks.load(std::memory_order_relaxed)) [[likely]]
+    return;
+  fiber::die(
+      "a runtime is used after fork(), in another process than it was made in: make a new one "
+      "in the child");
+}
+
 void Reactor::wait(Deadline until) {
+  forbid_after_fork();
+  if (!due_.empty()) until = Deadline::at(TimePoint::min());
   std::array<epoll_event, 256> buffer;
   // With the time of the last look this may wait too long by what ran since then.
   if (!until.is_never() && until.time() > now_) look_at_clock();
@@ -78,10 +107,12 @@ void Reactor::wait(Deadline until) {
       slot.pollable->notify(event.events);
     }
   }
-  if (posted) run_posted();
+  if (posted) take_posted();
+  run_due();
 }
 
 void Reactor::post(std::function<void()> work) {
+  forbid_after_fork();
   const std::lock_guard lock(mutex_);
   posted_.push_back(std::move(work));
   if (posted_.size() > 1) return;  // The reactor has been told and has not come yet.
@@ -89,17 +120,24 @@ void Reactor::post(std::function<void()> work) {
   (void)::eventfd_write(event_.get(), 1);
 }
 
-void Reactor::run_posted() {
+void Reactor::take_posted() {
   eventfd_t ignored = 0;
   (void)::eventfd_read(event_.get(), &ignored);
-  std::vector<std::function<void()>> work;
-  {
-    const std::lock_guard lock(mutex_);
-    work.swap(posted_);
+  const std::lock_guard lock(mutex_);
+  if (due_.empty()) {
+    due_.swap(posted_);
+  } else {
+    std::move(posted_.begin(), posted_.end(), std::back_inserter(due_));
+    posted_.clear();
   }
-  for (auto& each : work) {
+}
+
+void Reactor::run_due() {
+  while (!due_.empty()) {
     const fiber::UserCodeScope scope;
-    std::exchange(each, nullptr)();  // What it has captured ends within, too.
+    const std::function<void()> work = std::move(due_.front());
+    due_.pop_front();  // Before it can throw.
+    work();
   }
 }
 
@@ -109,18 +147,33 @@ int Reactor::add(Pollable& pollable, int fd, Token& added) {
     slots_.emplace_back();
     free_slots_.reserve(slots_.size());  // So that remove() cannot fail.
   }
+  forbid_after_fork();
   const std::uint32_t index = free_slots_.back();
   const Token token{index, slots_[index].generation};
   epoll_event events{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                      .data = {.u64 = pack(token.index, token.generation)}};
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &events) != 0) return errno;
+  if (const int failed = register_with_epoll(fd, events); failed != 0) return failed;
   free_slots_.pop_back();
   slots_[token.index].pollable = &pollable;
   added = token;  // Not before: a Pollable without one gives no slot back.
   return 0;
 }
 
-// The kernel drops the registration itself when the descriptor is closed.
+// A registration ends with what the descriptor refers to, not with the descriptor. If that lives on
+// elsewhere (dup(2), another process), the number can come again and already be there.
+int Reactor::register_with_epoll(int fd, epoll_event& events) {
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &events) == 0) return 0;
+  if (errno != EEXIST) return errno;
+  const bool in_use = std::any_of(slots_.begin(), slots_.end(), [fd](const Slot& slot) {
+    return slot.pollable != nullptr && slot.pollable->fd() == fd;
+  });
+  if (in_use) return EEXIST;
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &events) == 0 ? 0 : errno;
+}
+
+// The kernel drops the registration itself, as a rule: see register_with_epoll(). It is not taken
+// back here: that would be a system call per connection, and in a forked child it would be the
+// parent's.
 void Reactor::remove(const Token& token) noexcept {
   slots_[token.index].pollable = nullptr;
   ++slots_[token.index].generation;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,8 @@
 
 #include "base/unique_fd.h"
 #include "fiber/scheduler.h"
+
+struct epoll_event;
 
 namespace heddle::io {
 
@@ -30,10 +33,15 @@ class Reactor final : public fiber::Source {
   TimePoint now() const noexcept override { return now_; }
   TimePoint look_at_clock() noexcept override;
 
-  // Precondition: called on the thread's own stack, by the scheduler.
+  // Precondition: called on the thread's own stack, by the scheduler. Throws what posted work
+  // throws; what was posted behind it is run by the next call.
   void wait(Deadline until) override;
 
   void post(std::function<void()> work) override;
+
+  // Ends the process if it is a child of the one that made the reactor. Both have the one epoll
+  // instance then, and would take each other's events away.
+  void forbid_after_fork() const noexcept;
 
   std::uint64_t polls() const noexcept { return polls_; }
 
@@ -58,8 +66,11 @@ class Reactor final : public fiber::Source {
   // Returns 0 or the errno.
   int add(Pollable& pollable, int fd, Token& added);
   void remove(const Token& token) noexcept;
-  void run_posted();
+  int register_with_epoll(int fd, epoll_event& events);
+  void take_posted();
+  void run_due();
 
+  const unsigned process_;  // How many fork() calls lie between the first process and ours.
   UniqueFd epoll_;
   UniqueFd event_;
   TimePoint now_;
@@ -67,8 +78,10 @@ class Reactor final : public fiber::Source {
   std::vector<std::uint32_t> free_slots_;
   std::uint64_t polls_ = 0;
 
+  std::deque<std::function<void()>> due_;  // Taken over and not yet run: one of them has thrown.
+
   std::mutex mutex_;  // Guards posted_.
-  std::vector<std::function<void()>> posted_;
+  std::deque<std::function<void()>> posted_;
 };
 
 // Pollable is a descriptor with the reactor's knowledge of it. It owns both.

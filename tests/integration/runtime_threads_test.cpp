@@ -1,4 +1,6 @@
 // Runtimes and threads: what may cross, and that nothing else is shared.
+#include <sys/wait.h>
+
 #include <array>
 #include <atomic>
 #include <csignal>
@@ -9,12 +11,15 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <openssl/err.h>
+#include <unistd.h>
 
 #include "heddle/fiber.h"
 #include "heddle/fiber_local.h"
 #include "heddle/listener.h"
+#include "heddle/offload.h"
 #include "heddle/runtime.h"
 #include "heddle/socket.h"
 #include "heddle/sync.h"
@@ -97,6 +102,156 @@ TEST(RuntimeThreadsTest, WorkThatComesBetweenRunsIsDoneByTheNext) {
   EXPECT_EQ(done, 0);
   runtime->run();
   EXPECT_EQ(done, 3);
+}
+
+TEST(RuntimeThreadsTest, WorkBehindOneThatThrowsIsDoneByTheNextRun) {
+  const auto runtime = Runtime::create().value();
+  std::vector<int> done;
+  Result<void> slept;
+  ASSERT_TRUE(
+      runtime->spawn("sleeper", [&] { slept = this_fiber::sleep_until(Deadline::never()); }));
+  for (const int number : {1, 2, 3}) {
+    runtime->post([&done, number] {
+      done.push_back(number);
+      throw std::runtime_error(std::to_string(number));
+    });
+  }
+  runtime->post([&] { done.push_back(4); });
+  runtime->stop();
+  for (const char* const what : {"1", "2", "3"}) {
+    try {
+      runtime->run();
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const std::runtime_error& thrown) {
+      EXPECT_STREQ(thrown.what(), what);
+    }
+    runtime->post([&] { done.push_back(5); });
+  }
+  runtime->run();
+  EXPECT_EQ(done, (std::vector<int>{1, 2, 3, 4, 5, 5, 5}));
+  EXPECT_FALSE(slept);
+}
+
+// What wakes it is posted, too.
+TEST(RuntimeThreadsTest, FiberOnAPoolComesBackThoughPostedWorkThrows) {
+  const auto runtime = Runtime::create().value();
+  const auto pool = OffloadPool::create({.threads = 1}).value();
+  int result = 0;
+  ASSERT_TRUE(runtime->spawn("caller", [&] {
+    const auto work = [&] {
+      for (int i = 0; i < 3; ++i) runtime->post([] { throw std::runtime_error("posted"); });
+      return 7;
+    };
+    result = pool->run(work, Deadline::never()).value();
+  }));
+  int thrown = 0;
+  for (bool over = false; !over;) {
+    try {
+      runtime->run();
+      over = true;
+    } catch (const std::runtime_error&) {
+      ++thrown;
+    }
+  }
+  EXPECT_EQ(thrown, 3);
+  EXPECT_EQ(result, 7);
+}
+
+TEST(RuntimeThreadsTest, OtherThreadsFillAChannelByPostedWork) {
+  constexpr int kValues = 100;
+  const auto runtime = Runtime::create().value();
+  Channel<int> channel(2);
+  std::vector<int> got;
+  ASSERT_TRUE(runtime->spawn("consumer", [&] {
+    while (const auto value = channel.pop().value()) got.push_back(*value);
+  }));
+  int given = 0;
+  // Comes again while the channel is full.
+  std::function<void()> give = [&] {
+    while (given < kValues && channel.try_push(given)) ++given;
+    if (given < kValues) return runtime->post(give);
+    channel.close();
+  };
+  std::thread([&] { runtime->post(give); }).join();
+  runtime->run();
+  ASSERT_EQ(got.size(), static_cast<std::size_t>(kValues));
+  for (int i = 0; i < kValues; ++i) EXPECT_EQ(got[static_cast<std::size_t>(i)], i);
+}
+
+// What `body` says before it ends as a forked process, by `signal`; 0: as it likes.
+std::string say_in_child(const std::function<void()>& body, int signal) {
+  std::array<int, 2> ends{};
+  EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    (void)::dup2(ends[1], STDERR_FILENO);
+    body();
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string said;
+  std::array<char, 256> buffer;
+  for (ssize_t got = 0; (got = ::read(ends[0], buffer.data(), buffer.size())) > 0;) {
+    said.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+  ::close(ends[0]);
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WIFSIGNALED(status) ? WTERMSIG(status) : 0, signal);
+  return said;
+}
+
+TEST(RuntimeThreadsTest, UseInAForkedProcessEndsThatProcessAndSaysWhy) {
+  const auto runtime = Runtime::create().value();
+  const Address any_port = Address::parse("127.0.0.1:0").value();
+  const auto uses = {
+      std::function<void()>([&] { runtime->run(); }),
+      std::function<void()>([&] { runtime->stop(); }),
+      std::function<void()>([&] { (void)Listener::create(*runtime, any_port); }),
+  };
+  for (const auto& use : uses) {
+    EXPECT_NE(say_in_child(use, SIGABRT).find("a runtime is used after fork()"), std::string::npos);
+  }
+  ASSERT_TRUE(runtime->spawn("forks", [&] {
+    const std::string said =
+        say_in_child([] { (void)this_fiber::sleep_until(Deadline::never()); }, SIGABRT);
+    EXPECT_NE(said.find("a runtime is used after fork()"), std::string::npos) << said;
+  }));
+  runtime->run();
+}
+
+TEST(RuntimeThreadsTest, ForkedProcessMayDestroyWhatItHasInheritedAndMakeItsOwn) {
+  auto runtime = Runtime::create().value();
+  auto listener = Listener::create(*runtime, Address::parse("127.0.0.1:0").value()).value();
+  const Address address = listener->address();
+  const std::string said = say_in_child(
+      [&] {
+        listener.reset();
+        runtime.reset();
+        const auto own = Runtime::create().value();
+        (void)own->spawn("fiber", [&] {
+          const auto client = connect(*own, address, own->after(kPatience));
+          if (!client) (void)!::write(STDERR_FILENO, "unreachable", 11);
+        });
+        own->run();
+      },
+      0);
+  EXPECT_EQ(said, "");
+  // And the parent hears of it.
+  ASSERT_TRUE(
+      runtime->spawn("server", [&] { EXPECT_TRUE(listener->accept(runtime->after(kPatience))); }));
+  runtime->run();
+}
+
+TEST(RuntimeThreadsTest, DeadlineIsMeasuredFromNowHoweverLongTheFiberHasRun) {
+  const auto runtime = Runtime::create().value();
+  ASSERT_TRUE(runtime->spawn("fiber", [&] {
+    const TimePoint before = std::chrono::steady_clock::now();
+    EXPECT_GE(this_fiber::after(seconds(1)).time(), before + seconds(1));
+    EXPECT_GE(runtime->after(seconds(1)).time(), before + seconds(1));
+    EXPECT_GE(runtime->now(), before);
+  }));
+  runtime->run();
 }
 
 TEST(RuntimeThreadsTest, StopFromAnotherThreadCancelsPresentAndFutureFibers) {
