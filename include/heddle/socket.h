@@ -22,7 +22,8 @@ class SocketFactory;
 }  // namespace io
 
 // Socket is a connected stream socket, registered once with epoll, edge-triggered.
-// TCP_NODELAY is set: TLS writes whole records.
+// TCP_NODELAY is set: TLS writes whole records. TCP_NOTSENT_LOWAT is 128 KiB: what a peer does not
+// read waits in the program, which can see it, and not in the kernel.
 //
 // Fibers:   one fiber may wait for reading while another waits for writing.
 // Threads:  the runtime's thread.
@@ -32,7 +33,9 @@ class SocketFactory;
 class Socket final : public Transport {
  public:
   // Takes over a connected stream socket, and makes it non-blocking. Fails with
-  // kExhausted when epoll cannot watch it; `descriptor` is then closed.
+  // kExhausted when epoll cannot watch it; `descriptor` is then closed. Others may have duplicates
+  // of it (dup(2)). Urgent data (MSG_OOB) is left out of what is read, and descriptors that are
+  // passed over a Unix socket are closed.
   static Result<std::unique_ptr<Socket>> adopt(Runtime& runtime, int descriptor);
 
   Socket(const Socket&) = delete;

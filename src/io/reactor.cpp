@@ -150,7 +150,7 @@ int Reactor::add(Pollable& pollable, int fd, Token& added) {
   forbid_after_fork();
   const std::uint32_t index = free_slots_.back();
   const Token token{index, slots_[index].generation};
-  epoll_event events{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+  epoll_event events{.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                      .data = {.u64 = pack(token.index, token.generation)}};
   if (const int failed = register_with_epoll(fd, events); failed != 0) return failed;
   free_slots_.pop_back();
@@ -217,7 +217,7 @@ Wake Pollable::wait(Interest interest, Deadline deadline) {
 
 void Pollable::notify(std::uint32_t events) noexcept {
   constexpr std::uint32_t kAtEnd = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
-  if ((events & kAtEnd) != 0) hangup = true;
+  if ((events & (EPOLLPRI | kAtEnd)) != 0) short_read_drains = false;
   if ((events & (EPOLLIN | kAtEnd)) != 0) {
     readable = true;
     if (reader_ != nullptr) fiber::Scheduler::current().wake(*reader_);

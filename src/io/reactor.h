@@ -107,7 +107,11 @@ class Pollable {
   // finds the descriptor drained (or full): the next event comes only after that.
   bool readable = false;
   bool writable = false;
-  bool hangup = false;  // An end or error is still to be read: a short read is not the last.
+
+  // Whether a read that returns less than was asked for has taken all there was. Not with an end or
+  // error that is still to be read, nor where recv(2) stops early: before urgent data and passed
+  // descriptors.
+  bool short_read_drains = true;
 
  private:
   friend class Reactor;

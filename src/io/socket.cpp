@@ -34,13 +34,19 @@ Result<Address> ask_address(int fd, AddressCall call, const char* operation) {
 }  // namespace
 
 Result<std::unique_ptr<Socket>> io::SocketFactory::make(Reactor& reactor, UniqueFd fd) {
-  // Fails for a Unix socket, which needs none.
   const int on = 1;
-  (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  const bool tcp = ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0;
+  if (tcp) {
+    // Else the kernel takes megabytes for a peer that does not read.
+    constexpr int kUnsentMax = 128 * 1024;
+    (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentMax, sizeof(kUnsentMax));
+  }
   auto pollable = Pollable::create(reactor, std::move(fd));
   if (!pollable) return pollable.error();
   // A new connection has room; whether data has arrived the first event tells.
   (*pollable)->writable = true;
+  // Over a Unix socket descriptors may be passed, and a read stops in front of them.
+  (*pollable)->short_read_drains = tcp;
   return std::unique_ptr<Socket>(new Socket(*std::move(pollable)));
 }
 
@@ -68,9 +74,8 @@ IoResult Socket::try_read(std::span<std::byte> into) noexcept {
   } while (count < 0 && failed == EINTR);
   if (count > 0) {
     const auto bytes = static_cast<std::size_t>(count);
-    // A short read took all there was. What comes later makes a new event, except
-    // an end that has been announced already.
-    if (bytes < into.size() && !pollable.hangup) pollable.readable = false;
+    // What comes later makes a new event.
+    if (bytes < into.size() && pollable.short_read_drains) pollable.readable = false;
     return {IoResult::Kind::kBytes, bytes};
   }
   if (count == 0) return {IoResult::Kind::kEnd};
