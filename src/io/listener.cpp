@@ -2,13 +2,16 @@
 #include "heddle/listener.h"
 
 #include <netinet/in.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <string>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/interruption.h"
@@ -39,6 +42,25 @@ std::uint64_t inode_of(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
+
+// PathLock keeps others of us from the folder of a Unix path. A server that has bound its path and
+// does not listen yet looks like a dead one to remove_abandoned(), and would lose the path.
+// Without the right to read the folder there is no lock.
+class PathLock {
+ public:
+  explicit PathLock(const Address& address) {
+    if (address.family() != AF_UNIX) return;
+    const std::string folder = std::filesystem::path(unix_path(address)).parent_path();
+    folder_ =
+        UniqueFd(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    // Whoever holds it makes a few system calls. It ends with the descriptor.
+    while (folder_ && ::flock(folder_.get(), LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+
+ private:
+  UniqueFd folder_;
+};
 
 // Removes a socket file that a dead process left: nobody accepts there any more.
 void remove_abandoned(const Address& address) {
@@ -78,6 +100,7 @@ Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::listen_on(
     Reactor& reactor, const Address& address, const ListenOptions& options) {
   UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return unusable("make a socket", errno);
+  const PathLock lock(address);
   const int on = 1;
   if (address.family() == AF_UNIX) {
     remove_abandoned(address);
@@ -107,6 +130,7 @@ Listener::Listener(std::unique_ptr<io::Pollable> pollable, Address address)
 
 Listener::~Listener() {
   if (address_.family() != AF_UNIX) return;
+  const PathLock lock(address_);
   const std::string path = unix_path(address_);
   if (inode_of(path) == inode_) (void)::unlink(path.c_str());
 }

@@ -1,10 +1,13 @@
 // Listening and connecting: what is refused, what waits, what survives a shortage.
 #include "heddle/listener.h"
 
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -12,10 +15,12 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "heddle/fiber.h"
@@ -239,6 +244,43 @@ TEST_F(ListenerTest, PathThatAnotherHasTakenSinceIsLeftToIt) {
   std::filesystem::remove(socket_path());
   const auto second = listen(unix_address());
   first.reset();
+  EXPECT_TRUE(std::filesystem::exists(socket_path()));
+}
+
+// Whether somebody waits for the lock of `file`, as the kernel tells.
+bool is_waited_for(const path& file) {
+  struct stat status {};
+  EXPECT_EQ(::stat(file.c_str(), &status), 0);
+  const std::string inode = ":" + std::to_string(status.st_ino) + " ";
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    if (line.find("-> FLOCK") != std::string::npos && line.find(inode) != std::string::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// It has bound the path, but does not listen yet: it looks like one that is dead.
+TEST_F(ListenerTest, PathOfAServerThatIsJustStartingIsLeftToIt) {
+  const UniqueFd folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(::flock(folder.get(), LOCK_EX), 0);
+  const UniqueFd starting(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const Address address = unix_address();
+  ASSERT_EQ(::bind(starting.get(), address.data(), address.size()), 0);
+  std::atomic<bool> refused = false;
+  std::thread other([&] {
+    const auto runtime = Runtime::create().value();
+    const auto listener = Listener::create(*runtime, address);
+    refused = !listener && listener.error().sys_errno == EADDRINUSE;
+  });
+  if (std::filesystem::exists("/proc/locks")) {
+    for (int i = 0; i < 1'000'000 && !is_waited_for(folder_) && !refused; ++i) ::sched_yield();
+  }
+  EXPECT_EQ(::listen(starting.get(), 1), 0);
+  ASSERT_EQ(::flock(folder.get(), LOCK_UN), 0);
+  other.join();
+  EXPECT_TRUE(refused);
   EXPECT_TRUE(std::filesystem::exists(socket_path()));
 }
 
