@@ -16,7 +16,7 @@ enum class Errc : std::uint8_t {
   kTruncated,     // EOF without close_notify: what was received may be cut short.
   kProtocol,      // The peer broke TLS or sent an alert: do not retry.
   kUntrusted,     // The peer's certificate did not verify: do not retry.
-  kUnreachable,   // No address, or nobody answers there: try elsewhere or later.
+  kUnreachable,   // Nobody answers there: try elsewhere or later.
   kExhausted,     // Out of descriptors, stacks or memory: shed load, then retry.
   kInvalid,       // A file, name or setting that cannot be used: correct it.
   kInternal,      // A bug, here or in OpenSSL.

@@ -4,6 +4,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <optional>
@@ -27,6 +29,7 @@ class Race {
 
   static constexpr Duration kResolutionDelay = std::chrono::milliseconds(50);
   static constexpr Duration kAttemptDelay = std::chrono::milliseconds(250);
+  static constexpr std::size_t kAddressesMax = 64;  // Of each family.
 
   Race(Resolve resolve, Connect connect, Deadline deadline)
       : resolve_(std::move(resolve)), connect_(std::move(connect)), deadline_(deadline) {}
@@ -57,8 +60,10 @@ class Race {
     --resolving_;
     if (found) {
       auto& queue = family == AF_INET6 ? ipv6_ : ipv4_;
-      queue.assign(found->begin(), found->end());
-    } else if (!last_error_) {
+      const auto count = std::min<std::size_t>(found->size(), kAddressesMax);
+      queue.assign(found->begin(), found->begin() + static_cast<std::ptrdiff_t>(count));
+    } else if (!last_error_ || last_error_->code == Errc::kInvalid) {
+      // One family has no address as a rule. That the other could not be asked for says more.
       last_error_ = found.error();
     }
     if (family == AF_INET6) ipv6_resolved_ = true;
@@ -70,7 +75,7 @@ class Race {
     const bool addresses_left = !ipv6_.empty() || !ipv4_.empty();
     if (!addresses_left && resolving_ == 0 && attempts_ == 0) {
       return last_error_.value_or(
-          Error{.code = Errc::kUnreachable, .operation = "connect: the name has no address"});
+          Error{.code = Errc::kInvalid, .operation = "connect: the name has no address"});
     }
     Deadline next = Deadline::never();
     if (addresses_left) {

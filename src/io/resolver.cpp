@@ -2,6 +2,7 @@
 #include "io/resolver.h"
 
 #include <sys/epoll.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +20,8 @@
 namespace heddle::io {
 namespace {
 
+constexpr const char* kOperation = "resolve a host name";
+
 Error failure(int status) {
   const auto error = [](Errc code, const char* operation) {
     return Error{.code = code, .operation = operation};
@@ -26,9 +29,9 @@ Error failure(int status) {
   switch (status) {
     case ARES_ENOTFOUND:
     case ARES_EBADNAME:
-      return error(Errc::kUnreachable, "resolve a host name: no such name");
+      return error(Errc::kInvalid, "resolve a host name: no such name");
     case ARES_ENODATA:
-      return error(Errc::kUnreachable, "resolve a host name: no address of this kind");
+      return error(Errc::kInvalid, "resolve a host name: it has no address");
     case ARES_ETIMEOUT:
     case ARES_ECONNREFUSED:
       return error(Errc::kUnreachable, "resolve a host name: no name server answers");
@@ -51,7 +54,8 @@ struct Resolver::Request {
   static void finished(void* request, int status, int /*timeouts*/, ares_addrinfo* found) {
     std::unique_ptr<Request> self(static_cast<Request*>(request));
     if (found != nullptr) {
-      for (const auto* node = found->nodes; node != nullptr; node = node->ai_next) {
+      for (const auto* node = found->nodes;
+           node != nullptr && self->addresses.size() < kAddressesMax; node = node->ai_next) {
         self->addresses.push_back(Address::from_sockaddr(node->ai_addr, node->ai_addrlen));
       }
       ares_freeaddrinfo(found);
@@ -59,6 +63,17 @@ struct Resolver::Request {
     self->status = status;
     self->done = true;
     if (!self->abandoned) (void)self.release();  // Its fiber has it.
+  }
+};
+
+// Of the fiber: c-ares may have the request still.
+struct Resolver::Release {
+  void operator()(Request* request) const noexcept {
+    if (request->done) {
+      delete request;
+    } else {
+      request->abandoned = true;
+    }
   }
 };
 
@@ -72,21 +87,53 @@ Result<std::unique_ptr<Resolver>> Resolver::create(Reactor& reactor,
   }
   auto sockets = Pollable::create(reactor, std::move(epoll));
   if (!sockets) return sockets.error();
-  std::unique_ptr<Resolver> resolver(new Resolver(*std::move(sockets)));
-  ares_options settings{};
-  settings.sock_state_cb = socket_changed;
-  settings.sock_state_cb_data = resolver.get();
-  if (ares_init_options(&resolver->channel_, &settings, ARES_OPT_SOCK_STATE_CB) != ARES_SUCCESS) {
-    return Error{.code = Errc::kExhausted, .operation = "set up the name resolver"};
-  }
-  if (!options.servers.empty() &&
-      ares_set_servers_ports_csv(resolver->channel_, options.servers.c_str()) != ARES_SUCCESS) {
-    return Error{.code = Errc::kInvalid, .operation = "set the name servers"};
-  }
+  std::unique_ptr<Resolver> resolver(new Resolver(*std::move(sockets), options));
+  if (const Result<void> configured = resolver->configure(); !configured) return configured.error();
   return resolver;
 }
 
-Resolver::Resolver(std::unique_ptr<Pollable> sockets) : sockets_(std::move(sockets)) {}
+Resolver::Resolver(std::unique_ptr<Pollable> sockets, ResolverOptions options)
+    : sockets_(std::move(sockets)), options_(std::move(options)) {}
+
+Resolver::Stamp Resolver::Stamp::of(const std::string& path) noexcept {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  return {.device = status.st_dev,
+          .inode = status.st_ino,
+          .bytes = status.st_size,
+          .seconds = status.st_mtim.tv_sec,
+          .nanoseconds = status.st_mtim.tv_nsec};
+}
+
+// Reads the configuration, if it is not the one that was read before. Queries in progress end with
+// ARES_EDESTRUCTION, and are made again by their fibers: their servers may be gone.
+Result<void> Resolver::configure() {
+  const Stamp now = Stamp::of(options_.configuration);
+  if (channel_ != nullptr && now == configured_) return {};
+  std::string path = options_.configuration;
+  ares_options settings{};
+  settings.sock_state_cb = socket_changed;
+  settings.sock_state_cb_data = this;
+  settings.resolvconf_path = path.data();
+  int given = ARES_OPT_SOCK_STATE_CB | ARES_OPT_RESOLVCONF;
+  if (options_.port != 0) {
+    settings.udp_port = settings.tcp_port = options_.port;
+    given |= ARES_OPT_UDP_PORT | ARES_OPT_TCP_PORT;
+  }
+  ares_channeldata* made = nullptr;
+  if (ares_init_options(&made, &settings, given) != ARES_SUCCESS) {
+    return Error{.code = Errc::kExhausted, .operation = "set up the name resolver"};
+  }
+  ares_channeldata* const old = std::exchange(channel_, made);
+  configured_ = now;
+  if (old != nullptr) ares_destroy(old);
+  if (driver_ != nullptr) fiber::Scheduler::current().wake(*driver_);
+  if (!options_.servers.empty() &&
+      ares_set_servers_ports_csv(channel_, options_.servers.c_str()) != ARES_SUCCESS) {
+    return Error{.code = Errc::kInvalid, .operation = "set the name servers"};
+  }
+  return {};
+}
 
 Resolver::~Resolver() {
   if (channel_ != nullptr) ares_destroy(channel_);
@@ -94,32 +141,44 @@ Resolver::~Resolver() {
 
 Result<std::vector<Address>> Resolver::resolve(const std::string& host, std::uint16_t port,
                                                int family, Deadline deadline) {
-  auto* const request = new Request;
+  // It may be answered at once.
+  if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
+    return interruption(wake, kOperation);
+  }
+  // Shared with c-ares.
+  std::unique_ptr<Request, Release> request(new Request);
+  do {
+    // Without memory for a new configuration the old one goes on.
+    (void)configure();
+    *request = Request();
+    ask(host, port, family, request.get());
+    while (!request->done) {
+      const Wake wake = wait_for_progress(deadline);
+      if (wake == Wake::kReady || request->done) continue;
+      return interruption(wake, kOperation);
+    }
+  } while (request->status == ARES_EDESTRUCTION);
+  if (request->status != ARES_SUCCESS) return failure(request->status);
+  if (request->addresses.empty()) return failure(ARES_ENODATA);
+  return std::move(request->addresses);
+}
+
+void Resolver::ask(const std::string& host, std::uint16_t port, int family, Request* request) {
   ares_addrinfo_hints hints{};
   hints.ai_family = family;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = ARES_AI_NUMERICSERV;
   ares_getaddrinfo(channel_, host.c_str(), std::to_string(port).c_str(), &hints, Request::finished,
                    request);
-  while (!request->done) {
-    const Wake wake = wait_for_progress(deadline);
-    if (wake == Wake::kReady || request->done) continue;
-    request->abandoned = true;
-    return interruption(wake, "resolve a host name");
-  }
-  const std::unique_ptr<Request> owned(request);
-  if (owned->status != ARES_SUCCESS) return failure(owned->status);
-  if (owned->addresses.empty()) return failure(ARES_ENODATA);
-  return std::move(owned->addresses);
 }
 
 Wake Resolver::wait_for_progress(Deadline deadline) {
-  if (driving_) return others_.wait(deadline);
-  driving_ = true;
+  if (driver_ != nullptr) return others_.wait(deadline);
+  driver_ = &fiber::Scheduler::current().running_fiber();
   const Deadline retry = next_timeout();
   const Wake wake = sockets_->wait(Interest::kRead, std::min(deadline, retry));
   if (wake != Wake::kCancelled) process_ready();
-  driving_ = false;
+  driver_ = nullptr;
   others_.wake_all();
   return wake == Wake::kTimedOut && retry < deadline ? Wake::kReady : wake;
 }

@@ -19,6 +19,8 @@ namespace heddle::io {
 
 struct ResolverOptions {
   std::string servers;  // "IP:PORT,..." instead of the system's; for tests.
+  std::string configuration = "/etc/resolv.conf";  // Read again whenever it has changed.
+  std::uint16_t port = 0;                          // Of the servers in there, instead of 53.
 };
 
 // Resolver asks as the system is configured (hosts file, then DNS). There is no
@@ -32,20 +34,38 @@ class Resolver {
   static Result<std::unique_ptr<Resolver>> create(Reactor& reactor,
                                                   const ResolverOptions& options = {});
 
+  static constexpr std::size_t kAddressesMax = 256;
+
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
   ~Resolver();
 
-  // Returns the addresses of one family (AF_INET or AF_INET6), at least one.
-  // Fails with kUnreachable (no such name, no address, server failure), kTimedOut,
-  // kCancelled.
+  // Returns the addresses of one family (AF_INET or AF_INET6), at least one and at most
+  // kAddressesMax. Fails with kInvalid (no such name, no address of the family), kUnreachable (the
+  // name servers fail or do not answer), kTimedOut, kCancelled.
   Result<std::vector<Address>> resolve(const std::string& host, std::uint16_t port, int family,
                                        Deadline deadline);
 
  private:
   struct Request;
+  struct Release;
 
-  explicit Resolver(std::unique_ptr<Pollable> sockets);
+  // What tells one state of the configuration file from another.
+  struct Stamp {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::int64_t bytes = 0;
+    std::int64_t seconds = 0;
+    std::int64_t nanoseconds = 0;
+
+    static Stamp of(const std::string& path) noexcept;
+    bool operator==(const Stamp&) const = default;
+  };
+
+  Resolver(std::unique_ptr<Pollable> sockets, ResolverOptions options);
+
+  Result<void> configure();
+  void ask(const std::string& host, std::uint16_t port, int family, Request* request);
 
   static void socket_changed(void* resolver, int fd, int readable, int writable);
   Wake wait_for_progress(Deadline deadline);
@@ -54,8 +74,10 @@ class Resolver {
 
   // An epoll instance with c-ares' sockets, itself watched by the reactor.
   std::unique_ptr<Pollable> sockets_;
+  const ResolverOptions options_;
   ares_channeldata* channel_ = nullptr;
-  bool driving_ = false;
+  Stamp configured_;                // What channel_ was made of.
+  fiber::Fiber* driver_ = nullptr;  // Waits for the sockets, for all.
   WaitQueue others_;
 };
 

@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -100,10 +103,10 @@ std::string answer_to(const Query& query, const Reply& reply) {
 // NameServer answers on UDP and on TCP, on the same port.
 class NameServer {
  public:
-  explicit NameServer(Runtime& runtime) : runtime_(runtime) {
+  explicit NameServer(Runtime& runtime, const std::string& on = "127.0.0.1:0") : runtime_(runtime) {
     UniqueFd fd;
     do {  // Until UDP has the port free that TCP was given.
-      tcp_ = Listener::create(runtime, Address::parse("127.0.0.1:0").value()).value();
+      tcp_ = Listener::create(runtime, Address::parse(on).value()).value();
       fd.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     } while (::bind(fd.get(), tcp_->address().data(), tcp_->address().size()) != 0);
     udp_ = Pollable::create(runtime.reactor(), std::move(fd)).value();
@@ -234,25 +237,27 @@ TEST_F(ResolverTest, EachFamilyIsAskedForOnItsOwn) {
   });
 }
 
-TEST_F(ResolverTest, NameThatDoesNotExistIsUnreachable) {
+TEST_F(ResolverTest, NameThatDoesNotExistIsInvalid) {
   run([this](Scope& fibers) {
     ASSERT_TRUE(fibers.spawn("server", [this] { server_->serve({}); }));
     for (const char* const name : {"none.test", "two words", "dots..test"}) {
       const auto missing = resolver_->resolve(name, 443, AF_INET, patience());
       ASSERT_FALSE(missing);
-      EXPECT_EQ(missing.error().code, Errc::kUnreachable) << missing.error().message();
+      EXPECT_EQ(missing.error().code, Errc::kInvalid) << missing.error().message();
+      EXPECT_EQ(missing.error().message().find("unreachable"), std::string::npos);
     }
   });
 }
 
-TEST_F(ResolverTest, NameWithoutAddressesOfTheFamilyIsUnreachable) {
+TEST_F(ResolverTest, NameWithoutAddressesOfTheFamilyIsInvalid) {
   run([this](Scope& fibers) {
     ASSERT_TRUE(fibers.spawn("server", [this] {
       server_->serve({{"host.test", {"2001:db8::1"}}});
     }));
     const auto missing = resolver_->resolve("host.test", 443, AF_INET, patience());
     ASSERT_FALSE(missing);
-    EXPECT_EQ(missing.error().code, Errc::kUnreachable) << missing.error().message();
+    EXPECT_EQ(missing.error().code, Errc::kInvalid) << missing.error().message();
+    EXPECT_STREQ(missing.error().operation, "resolve a host name: it has no address");
   });
 }
 
@@ -269,6 +274,61 @@ TEST_F(ResolverTest, ServerThatFailsIsUnreachable) {
     ASSERT_FALSE(failed);
     EXPECT_EQ(failed.error().code, Errc::kUnreachable) << failed.error().message();
   });
+}
+
+TEST_F(ResolverTest, NameWithThousandsOfAddressesIsCutShort) {
+  run([this](Scope& fibers) {
+    Reply many;
+    for (int i = 0; i < 3000; ++i) {
+      many.addresses.push_back("10.0." + std::to_string(i / 256) + "." + std::to_string(i % 256));
+    }
+    ASSERT_TRUE(fibers.spawn("server", [this, many] {
+      const auto query = server_->receive();
+      ASSERT_TRUE(query);
+      server_->reply(*query, {.truncated = true});
+      server_->answer_over_tcp(many);
+    }));
+    const auto found = resolver_->resolve("host.test", 443, AF_INET, patience());
+    ASSERT_TRUE(found) << found.error().message();
+    EXPECT_EQ(found->size(), Resolver::kAddressesMax);
+  });
+}
+
+// As when the computer joins another network. The old server does not answer any more.
+TEST_F(ResolverTest, ChangeOfTheConfigurationCountsAtOnceAlsoForQueriesInProgress) {
+  std::string folder = testing::TempDir() + "heddle-resolver-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  const std::string file = folder + "/resolv.conf";
+  const auto configure = [&](const char* server) {
+    std::ofstream(file + ".new") << "nameserver " << server << '\n';
+    std::filesystem::rename(file + ".new", file);
+  };
+  run([&](Scope& fibers) {
+    const std::uint16_t port = Address::parse(server_->address()).value().port();
+    NameServer silent(*runtime_, "127.0.0.2:" + std::to_string(port));
+    configure("127.0.0.2");
+    resolver_ =
+        Resolver::create(runtime_->reactor(), {.configuration = file, .port = port}).value();
+    ASSERT_TRUE(fibers.spawn("server", [this] {
+      server_->serve({{"one.test", {"192.0.2.1"}}, {"two.test", {"192.0.2.2"}}});
+    }));
+    scope([&](Scope& clients) {
+      for (int i = 0; i < 3; ++i) {
+        ASSERT_TRUE(clients.spawn("early", [this] {
+          EXPECT_EQ(text(resolver_->resolve("one.test", 443, AF_INET, patience())),
+                    (Texts{"192.0.2.1:443"}));
+        }));
+      }
+      ASSERT_TRUE(silent.receive());
+      configure("127.0.0.1");
+      // Less than the time after which c-ares would ask the silent one again.
+      const Deadline soon = runtime_->after(milliseconds(4500));
+      EXPECT_EQ(text(resolver_->resolve("two.test", 443, AF_INET, soon)), (Texts{"192.0.2.2:443"}));
+      EXPECT_LT(runtime_->now(), soon.time());
+    });
+    EXPECT_GE(server_->served, 4);
+  });
+  std::filesystem::remove_all(folder);
 }
 
 // c-ares reads length and message of such an answer in two steps, and no event comes
