@@ -12,6 +12,7 @@
 
 #include "base/unique_fd.h"
 #include "openssl/handles.h"
+#include "tls/trust_digest.h"
 
 namespace heddle::tls {
 
@@ -71,6 +72,8 @@ struct CallbackState {
   Removals removals;
   TicketKeysCallback ticket_keys;
   TicketKeyRing ticket_key_ring;
+  TrustDigest trust;
+  bool is_ours = false;  // Context::create() made the SSL_CTX.
 };
 
 // ConnectionState is what callbacks remember of one connection.
@@ -84,6 +87,11 @@ struct ConnectionState {
   std::optional<std::string> server_name;  // Of the hello for which the context was chosen.
   std::string psk_identity;                // Until OpenSSL has copied it.
 };
+
+// Installs what every server needs that is configured here, with or without functions of the
+// program's: it judges hellos, and sessions that come back.
+void install_hello_callback(SSL_CTX* ctx);
+void install_ticket_callback(SSL_CTX* ctx);
 
 // The PSK callbacks, and the choice of the ones that `ctx` has for `ssl`: unlike most, they are
 // copied into an SSL when it is made.

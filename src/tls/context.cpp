@@ -1,7 +1,8 @@
 // Configuring an SSL_CTX.
 #include "heddle/tls/context.h"
 
-#include <array>
+#include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,13 +54,7 @@ void set_defaults(SSL_CTX* ctx, Role role) {
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_TRUSTED_FIRST |
                                                            X509_V_FLAG_PARTIAL_CHAIN |
                                                            X509_V_FLAG_X509_STRICT);
-  if (role == Role::kClient) {
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
-  } else {
-    // Without one, a server that asks for certificates refuses to resume sessions.
-    constexpr std::array<unsigned char, 6> kName = {'h', 'e', 'd', 'd', 'l', 'e'};
-    SSL_CTX_set_session_id_context(ctx, kName.data(), kName.size());
-  }
+  if (role == Role::kClient) SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
 }
 
 Result<void> use_credentials(SSL_CTX* ctx, const tls::CredentialsData& data) {
@@ -90,6 +85,11 @@ Result<Context> Context::create(Role role, Trust trust) {
   auto state = tls::state_of(std::move(ctx), role);
   if (!state) return state.error();
   Context context(*std::move(state));
+  tls::CallbackState::of(context.native_handle()).is_ours = true;
+  if (role == Role::kServer) {
+    tls::install_hello_callback(context.native_handle());
+    tls::install_ticket_callback(context.native_handle());
+  }
   if (trust == Trust::kSystem) {
     const Result<void> loaded = context.load_default_certs();
     if (!loaded) return loaded.error();
@@ -149,9 +149,17 @@ Result<void> Context::load_verify_locations(const std::filesystem::path& file_or
   if (!std::filesystem::is_directory(status) && !std::filesystem::is_regular_file(status)) {
     return Error{.code = Errc::kInvalid, .sys_errno = EINVAL, .operation = kOperation};
   }
-  const int loaded = std::filesystem::is_directory(status)
-                         ? SSL_CTX_load_verify_dir(native_handle(), file_or_folder.c_str())
-                         : SSL_CTX_load_verify_file(native_handle(), file_or_folder.c_str());
+  X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
+  tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
+  if (std::filesystem::is_directory(status)) {
+    digest.add_folder(store, std::filesystem::absolute(file_or_folder).lexically_normal());
+    return SSL_CTX_load_verify_dir(native_handle(), file_or_folder.c_str()) == 1
+               ? Result<void>()
+               : error_from_queue(Errc::kExhausted, kOperation);
+  }
+  digest.before_addition(store);
+  const int loaded = SSL_CTX_load_verify_file(native_handle(), file_or_folder.c_str());
+  digest.after_addition(store);
   if (loaded != 1) return error_from_queue(Errc::kInvalid, kOperation);
   return {};
 }
@@ -171,19 +179,28 @@ Result<void> Context::add_trusted_certificates(std::span<const std::byte> pem_or
     certificates.push_back(*std::move(parsed));
   }
   X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
-  for (const openssl::X509Ptr& certificate : certificates) {
-    if (X509_STORE_add_cert(store, certificate.get()) != 1) {
-      return error_from_queue(Errc::kExhausted, "trust a certificate");
-    }
-  }
+  tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
+  digest.before_addition(store);
+  const bool added = std::all_of(certificates.begin(), certificates.end(), [&](const auto& each) {
+    return X509_STORE_add_cert(store, each.get()) == 1;
+  });
+  digest.after_addition(store);
+  if (!added) return error_from_queue(Errc::kExhausted, "trust a certificate");
   return {};
 }
 
 Result<void> Context::load_default_certs() {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  if (SSL_CTX_set_default_verify_paths(native_handle()) != 1) {
+  X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
+  tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
+  digest.before_addition(store);
+  const int loaded = SSL_CTX_set_default_verify_paths(native_handle());
+  digest.after_addition(store);
+  if (loaded != 1) {
     return error_from_queue(Errc::kInvalid, "load the system's trusted certificates");
   }
+  const char* const folder = std::getenv(X509_get_default_cert_dir_env());
+  digest.add_folder(store, folder != nullptr ? folder : X509_get_default_cert_dir());
   return {};
 }
 

@@ -164,6 +164,11 @@ void Context::on_verify(VerifyCallback callback) {
   auto& held = tls::CallbackState::of(native_handle()).verify;
   held = std::move(callback);
   SSL_CTX_set_cert_verify_callback(native_handle(), held ? tls::verify : nullptr, nullptr);
+  if (role() == Role::kClient) return;
+  tls::install_ticket_callback(native_handle());
+  // What is in OpenSSL's own cache cannot be asked about.
+  SSL_CTX_set_session_cache_mode(native_handle(), SSL_CTX_get_session_cache_mode(native_handle()) |
+                                                      SSL_SESS_CACHE_NO_INTERNAL_LOOKUP);
 }
 
 }  // namespace heddle

@@ -3,11 +3,9 @@
 // Both the client hello and the server name callback run where OpenSSL calls its client hello
 // callback: before it looks for a session to resume. Its servername callback comes after that, too
 // late to keep a session of one name from being resumed under another (RFC 6066, section 3).
-#include <array>
 #include <string>
 #include <utility>
 
-#include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
@@ -18,6 +16,7 @@
 #include "tls/callback_scope.h"
 #include "tls/callback_state.h"
 #include "tls/context_state.h"
+#include "tls/session_mark.h"
 
 namespace heddle {
 namespace {
@@ -152,18 +151,6 @@ bool use_context(SSL* ssl, SSL_CTX* ctx) {
          SSL_set_max_proto_version(ssl, static_cast<int>(SSL_CTX_get_max_proto_version(ctx))) == 1;
 }
 
-// Ties the session to the name, and to whether a client certificate is asked for: resuming one
-// skips that. The same in every process, which may share tickets or a store.
-bool tie_sessions(SSL* ssl, std::string_view server_name) {
-  std::string tied = "heddle";
-  tied += static_cast<char>('0' + SSL_get_verify_mode(ssl));
-  tied += server_name;
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  return EVP_Digest(tied.data(), tied.size(), digest.data(), &size, EVP_sha256(), nullptr) == 1 &&
-         SSL_set_session_id_context(ssl, digest.data(), size) == 1;
-}
-
 Result<HelloAnswer> ask_program(const CallbackState& state, SSL* ssl) {
   const ClientHello hello(ssl);
   ConnectionState::attach(ssl).server_name = hello.server_name();
@@ -177,26 +164,31 @@ Result<HelloAnswer> ask_program(const CallbackState& state, SSL* ssl) {
   return HelloAnswer::go_on();
 }
 
-int client_hello(SSL* ssl, int* alert, void* /*argument*/) {
-  const ConnectionState* connection = ConnectionState::of(ssl);
-  // Its second, after a HelloRetryRequest: the choice is made.
-  if (connection != nullptr && connection->server_name) return SSL_CLIENT_HELLO_SUCCESS;
-  *alert = SSL_AD_INTERNAL_ERROR;
+// Asks the program, and does what it says. False ends the handshake, with `alert`.
+bool choose(SSL* ssl, int* alert) {
   const auto answer =
       ask<HelloAnswer>("the client hello or server name callback, in an ASYNC job of OpenSSL", ssl,
                        [&] { return ask_program(CallbackState::of(ssl), ssl); });
-  if (!answer) return SSL_CLIENT_HELLO_ERROR;
+  if (!answer) return false;
   if (answer->alert()) {
     *alert = static_cast<int>(*answer->alert());
     keep_failure(ssl, {.code = Errc::kProtocol, .operation = "refused by a hello callback"});
-    return SSL_CLIENT_HELLO_ERROR;
+    return false;
   }
-  if (answer->context() != nullptr && !use_context(ssl, answer->context()->ctx)) {
-    return SSL_CLIENT_HELLO_ERROR;
-  }
-  connection = ConnectionState::of(ssl);
-  return tie_sessions(ssl, *connection->server_name) ? SSL_CLIENT_HELLO_SUCCESS
-                                                     : SSL_CLIENT_HELLO_ERROR;
+  return answer->context() == nullptr || use_context(ssl, answer->context()->ctx);
+}
+
+int client_hello(SSL* ssl, int* alert, void* /*argument*/) {
+  *alert = SSL_AD_INTERNAL_ERROR;
+  const ConnectionState* const connection = ConnectionState::of(ssl);
+  // Its second, after a HelloRetryRequest: the choice is made.
+  if (connection != nullptr && connection->server_name) return SSL_CLIENT_HELLO_SUCCESS;
+  const CallbackState& state = CallbackState::of(ssl);
+  const bool asks = state.client_hello || state.server_name;
+  if (asks && !choose(ssl, alert)) return SSL_CLIENT_HELLO_ERROR;
+  // With what was chosen, and under the name that it was chosen for (RFC 6066, section 3).
+  return mark_sessions(ssl, server_name_of(ssl)) ? SSL_CLIENT_HELLO_SUCCESS
+                                                 : SSL_CLIENT_HELLO_ERROR;
 }
 
 // OpenSSL's servername callback: acknowledges the name. Everything is decided; a client that names
@@ -215,12 +207,17 @@ int acknowledge_name(SSL* ssl, int* alert, void* /*argument*/) {
 void install(SSL_CTX* ctx) {
   const CallbackState& state = CallbackState::of(ctx);
   const bool wanted = state.client_hello || state.server_name;
-  SSL_CTX_set_client_hello_cb(ctx, wanted ? client_hello : nullptr, nullptr);
+  SSL_CTX_set_client_hello_cb(ctx, wanted || state.is_ours ? client_hello : nullptr, nullptr);
   auto* const acknowledge = wanted ? acknowledge_name : nullptr;  // The next is a macro.
   SSL_CTX_set_tlsext_servername_callback(ctx, acknowledge);
 }
 
 }  // namespace
+
+void install_hello_callback(SSL_CTX* ctx) {
+  install(ctx);
+}
+
 }  // namespace tls
 
 void Context::on_client_hello(ClientHelloCallback callback) {

@@ -3,7 +3,6 @@
 
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <strings.h>
 
 #include "openssl/error.h"
 
@@ -52,25 +51,6 @@ Result<void> set_peer_name(SSL* ssl, const ContextState& context, const std::str
   X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
   if (X509_VERIFY_PARAM_set1_host(param, name.c_str(), name.size()) != 1) {
     return openssl::error_from_queue(Errc::kInvalid, "set server_name");
-  }
-  return {};
-}
-
-// A resumed handshake shows no certificate: what was checked then has to be good enough now.
-Result<void> offer_session(SSL* ssl, const ContextState& context, const Session& session) {
-  if (context.role == Role::kServer) return invalid("set session: only a client offers one");
-  const char* const now = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-  const char* const then = SSL_SESSION_get0_hostname(session.native_handle());
-  if (now != nullptr && then != nullptr && ::strcasecmp(now, then) != 0) {
-    return invalid("set session: it is another host's");
-  }
-  if (SSL_set_session(ssl, session.native_handle()) != 1) {
-    return openssl::error_from_queue(Errc::kInvalid, "set session");
-  }
-  const bool had_certificate = SSL_SESSION_get0_peer(session.native_handle()) != nullptr;
-  if ((SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) != 0 && had_certificate &&
-      SSL_get_verify_result(ssl) != X509_V_OK) {
-    return invalid("set session: its peer was not verified");
   }
   return {};
 }

@@ -1,26 +1,47 @@
 // From a context to a connection.
 #include "tls/new_ssl.h"
 
+#include <optional>
+
 #include "openssl/error.h"
 #include "tls/callback_state.h"
 #include "tls/names.h"
+#include "tls/session_mark.h"
 
 namespace heddle::tls {
+namespace {
+
+// What other code does with a client's SSL_CTX may depend on its ID context: OpenSSL refuses a
+// program's own PSK (SSL_psk_use_session_cb_func(3)) if that has another one.
+bool marks_sessions(const ContextState& context) {
+  return context.role == Role::kServer || CallbackState::of(context.ctx).is_ours;
+}
+
+Result<void> tie_sessions(SSL* ssl, const ContextState& context, const StreamOptions& options) {
+  std::optional<Sha256> mark;
+  if (marks_sessions(context)) {
+    mark = mark_sessions(ssl, options.server_name);
+    if (!mark) return openssl::error_from_queue(Errc::kExhausted, "mark the sessions");
+  }
+  if (!options.session) return {};
+  if (context.role == Role::kClient) return offer_session(ssl, *options.session, mark);
+  return Error{.code = Errc::kInvalid, .operation = "set session: only a client offers one"};
+}
+
+}  // namespace
 
 Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions& options) {
   openssl::SslPtr ssl(SSL_new(context.ctx));
   if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
   const Result<void> named = set_peer_name(ssl.get(), context, options.server_name);
   if (!named) return named.error();
-  if (options.session) {
-    const Result<void> offered = offer_session(ssl.get(), context, *options.session);
-    if (!offered) return offered.error();
-  }
   if (context.role == Role::kServer) {
     SSL_set_accept_state(ssl.get());
   } else {
     SSL_set_connect_state(ssl.get());
   }
+  const Result<void> tied = tie_sessions(ssl.get(), context, options);
+  if (!tied) return tied.error();
   return ssl;
 }
 

@@ -72,6 +72,11 @@ int use_session(SSL* ssl, const EVP_MD* digest, const unsigned char** identity,
   if (!made) return 0;
   const SSL_CIPHER* const cipher = SSL_SESSION_get0_cipher(made.get());
   if (digest != nullptr && SSL_CIPHER_get_handshake_digest(cipher) != digest) return 1;
+  // A client refuses to resume a session of another ID context (tls/session_mark.h), and takes this
+  // one for such. The one in the SSL is new, or offered at the same time: it has the SSL's own.
+  unsigned mark_size = 0;
+  const unsigned char* const mark = SSL_SESSION_get0_id_context(SSL_get_session(ssl), &mark_size);
+  if (SSL_SESSION_set1_id_context(made.get(), mark, mark_size) != 1) return 0;
   std::string& kept = ConnectionState::attach(ssl).psk_identity;
   kept = (*psk)->identity;
   *identity = reinterpret_cast<const unsigned char*>(kept.data());

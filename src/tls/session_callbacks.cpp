@@ -18,6 +18,7 @@
 #include "fiber/user_code.h"
 #include "tls/callback_scope.h"
 #include "tls/callback_state.h"
+#include "tls/session_mark.h"
 
 namespace heddle {
 namespace tls {
@@ -36,8 +37,8 @@ SSL_SESSION* get_session(SSL* ssl, const unsigned char* id, int size, int* copy)
   const std::string_view wanted(reinterpret_cast<const char*>(id), static_cast<std::size_t>(size));
   SSL_SESSION* found = nullptr;
   tell("the session lookup callback, in an ASYNC job of OpenSSL", ssl, [&] {
-    const std::optional<Session> session = state.store.get(Connection(ssl), wanted);
-    if (!session) return;
+    const std::optional<Session> session = state.store.get(ClientHello(ssl), wanted);
+    if (!session || !may_resume(ssl, session->native_handle())) return;
     found = session->native_handle();
     SSL_SESSION_up_ref(found);
   });
@@ -114,7 +115,22 @@ int ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX*
                       : open(ssl, *held, name, iv, cipher, mac);
 }
 
+// What has been decrypted, before OpenSSL compares its ID context.
+SSL_TICKET_RETURN judge_ticket(SSL* ssl, SSL_SESSION* session, const unsigned char* /*name*/,
+                               std::size_t /*name_size*/, SSL_TICKET_STATUS status,
+                               void* /*argument*/) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) {
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  if (!may_resume(ssl, session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 }  // namespace
+
+void install_ticket_callback(SSL_CTX* ctx) {
+  SSL_CTX_set_session_ticket_cb(ctx, nullptr, judge_ticket, nullptr);
+}
 
 void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
   CallbackState& state = CallbackState::of(ctx);

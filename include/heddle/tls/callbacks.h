@@ -119,8 +119,7 @@ class HelloAnswer {
 // not chosen yet. Called once per connection, also when the client has to say hello again
 // (HelloRetryRequest), which it must do with the same name.
 //
-// A context that has this or the next resumes sessions only under the server name under which they
-// were made (RFC 6066, section 3): one name's client certificates are no good for another's.
+// Sessions resume only where the same is chosen again (heddle/tls/session.h).
 using ClientHelloCallback = std::function<Result<HelloAnswer>(const ClientHello&)>;
 
 // Servers: the same for clients that send a server name (SNI), after the one before if both are
@@ -165,8 +164,15 @@ class PeerChain {
 
 // Verifies the peer, after OpenSSL has: returns `verdict()` to agree, X509_V_OK to accept all the
 // same, an X509_V_ERR_... to refuse (kUntrusted with this verify code, and the alert that goes with
-// it; X509_V_ERR_APPLICATION_VERIFICATION if nothing fits). Not called when a session is resumed,
-// nor for a peer without a certificate. Under VerifyMode::kNone a client accepts what is refused.
+// it; X509_V_ERR_APPLICATION_VERIFICATION if nothing fits). Not called for a peer without a
+// certificate. Under VerifyMode::kNone a client accepts what is refused.
+//
+// Also called before a session is resumed: by a client when it is about to offer it, by a server
+// that verifies peers when it has found it. The chain is the peer's certificate alone then, and the
+// verdict X509_V_OK, since it was accepted when the session was made. To refuse it there makes a
+// full handshake, in which the callback is called again and has the last word. A client asks with
+// an info callback of the SSL (SSL_set_info_callback(3)), a server with the ticket callback of the
+// SSL_CTX (SSL_CTX_set_session_ticket_cb(3)): do not replace them.
 using VerifyCallback = std::function<Result<int>(const Connection&, const PeerChain&)>;
 
 // Gets each line of the key log, without the end of the line: with it, whoever has recorded the

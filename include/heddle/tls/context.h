@@ -126,7 +126,8 @@ class Context {
   // Servers: encrypts tickets with the first of `keys`, and accepts those of all. To rotate: put
   // the new one second everywhere, then first everywhere, and drop the old one after the session
   // timeout. Any thread may exchange them at any time. Without a call OpenSSL makes a key of its
-  // own for each Context.
+  // own for each Context. Servers that share keys resume each other's sessions if they also verify
+  // clients alike and show the same certificate (heddle/tls/session.h).
   void set_ticket_keys(std::vector<TicketKey> keys);
 
   // What the program wants to be asked, or told, while a connection works: heddle/tls/callbacks.h.
@@ -142,7 +143,8 @@ class Context {
   void on_psk_client(PskClientCallback callback);
   void on_psk_server(PskServerCallback callback);
   void on_new_session(NewSessionCallback callback);  // Clients.
-  void set_session_store(SessionStore store);        // Servers. Only `remove` may be empty.
+  // Servers. Only `remove` may be empty. As with set_ticket_keys(), sharing a store is not enough.
+  void set_session_store(SessionStore store);
   void on_ticket_keys(TicketKeysCallback callback);  // Servers. Instead of set_ticket_keys().
 
   // Appends the key log to a file, which is made for its owner alone (mode 0600). Lines that

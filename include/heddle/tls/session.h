@@ -18,6 +18,33 @@ namespace heddle {
 // Session is what two ends agreed on: version, cipher, secret, and the peer's certificate. Copies
 // are cheap, and share one SSL_SESSION.
 //
+// Resuming a session skips certificates, names and trust. So a session resumes only where a full
+// handshake would have been accepted too: it carries a digest of what was verified when it was
+// made, as its session ID context (SSL_CTX_set_session_id_context(3)), which serialise() and
+// tickets keep. The digest is made of
+//   - the verify mode, the trusted certificates, the CRLs, and every other parameter of
+//     verification (X509_VERIFY_PARAM_set_flags(3)) that OpenSSL lets us read;
+//   - the folders in which OpenSSL looks for more, by name: what is in them may change;
+//   - the certificate that this end shows, if Context::use_cert_chain() or load_cert_chain() gave
+//     it (with several, the last one);
+//   - clients: the name or IP address that they ask for;
+//   - servers: the server name that the client sent. What a hello callback chose is in the above.
+// It is the same in every process that is configured in the same way, and a Context that is
+// changed, also through native_handle(), no longer takes its older sessions.
+//
+// Servers make a full handshake instead when the digests differ. The same holds when the peer's
+// certificate has expired since, when VerifyMode::kRequired is set and the session holds no
+// certificate (that of a PSK), and when a VerifyCallback refuses the stored certificate. Clients
+// fail with kInvalid when the digests differ or the certificate has expired
+// (StreamOptions::session): forget the session then, and connect without one.
+//
+// Contexts of other code (Context::adopt()): servers are treated alike, but an SSL_CTX whose own
+// callbacks change the SSL_CTX or verify mode of a connection must call
+// SSL_set_session_id_context(3) there. Clients leave the session ID context alone, since OpenSSL
+// refuses a program's own PSK if it has another one; they verify the stored certificate and its
+// name again whenever a session is offered. Every client does so with a session that other code
+// made and that carries no session ID context.
+//
 // Threads: a Session may be used by several threads, like the SSL_SESSION in it.
 class Session {
  public:

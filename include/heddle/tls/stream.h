@@ -31,7 +31,9 @@ struct StreamOptions {
   std::string server_name;
 
   // Clients: a session of the same server that is to be resumed; if it will not have it, the
-  // handshake is a full one. The certificate is not shown and not verified again.
+  // handshake is a full one. The certificate is not shown and not verified again, so the session
+  // must come from a connection to the same `server_name` with the same trust, verification and
+  // identity as this context's (heddle/tls/session.h), and its certificate must not have expired.
   std::optional<Session> session;
 };
 
@@ -56,9 +58,9 @@ class Stream {
  public:
   // Makes a stream and starts no I/O. Fails with kInvalid (no usable
   // `server_name` though the context checks host names; a name or session for a server; a session
-  // that another host made, or an unverified one; a transport that cannot have the KernelTls::kOn
-  // that the context insists on) or kExhausted. The first form owns the transport; in the second it
-  // must outlive the stream.
+  // made for another name or address, with other trust, or of an unverified peer; a transport that
+  // cannot have the KernelTls::kOn that the context insists on) or kExhausted. The first form owns
+  // the transport; in the second it must outlive the stream.
   static Result<std::unique_ptr<Stream>> create(const Context& context,
                                                 std::unique_ptr<Transport> transport,
                                                 const StreamOptions& options = {});
