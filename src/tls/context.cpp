@@ -2,6 +2,7 @@
 #include "heddle/tls/context.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -26,6 +27,8 @@ namespace {
 
 using openssl::error_from_queue;
 
+constexpr const char* kLoadTrusted = "load trusted certificates";
+
 int version_number(TlsVersion version) {
   return version == TlsVersion::kTls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
 }
@@ -38,12 +41,29 @@ int select_alpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size
   unsigned char* selected = nullptr;
   const int outcome = SSL_select_next_proto(
       &selected, out_size, preferred, static_cast<unsigned>(ours.size()), offered, offered_size);
-  if (outcome != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_NOACK;
+  if (outcome != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_ALERT_FATAL;
   *out = selected;
   return SSL_TLSEXT_ERR_OK;
 }
 
+// CPython's (PY_SSL_DEFAULT_CIPHERS in Modules/_ssl.c), where the security level stands in the
+// list: AEAD or SHA-2, and forward secrecy.
+constexpr const char* kCiphers =
+    "ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM";
+
+// Those that browsers offer. A server computes with a group that the client chooses, before it
+// knows anything of the client: a replayed hello with ffdhe8192 costs it 120 ms (D(HE)at,
+// CVE-2002-20001), with X25519 0.1 ms. OpenSSL has the first from 3.5 on, together with the syntax:
+// a client sends key shares for those with an asterisk, and a server prefers what stands before a
+// slash even if that takes a HelloRetryRequest.
+constexpr std::array kGroups = {"*X25519MLKEM768 / *X25519:P-256 / P-384", "X25519:P-256:P-384",
+                                "P-256:P-384"};
+
 void set_defaults(SSL_CTX* ctx, Role role) {
+  // OpenSSL of another version, or with another provider, may lack some.
+  (void)std::any_of(kGroups.begin(), kGroups.end(),
+                    [&](const char* groups) { return SSL_CTX_set1_groups_list(ctx, groups) == 1; });
+  SSL_CTX_set_cipher_list(ctx, kCiphers);
   SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
   SSL_CTX_set_security_level(ctx, 2);
   SSL_CTX_set_options(
@@ -137,17 +157,16 @@ Result<void> Context::use_cert_chain(std::string_view chain_pem, std::shared_ptr
 
 Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  constexpr const char* kOperation = "load trusted certificates";
   std::error_code failed;
   const auto status = std::filesystem::status(file_or_folder, failed);
   if (failed || !std::filesystem::exists(status)) {
     return Error{.code = Errc::kInvalid,
                  .sys_errno = failed ? failed.value() : ENOENT,
-                 .operation = kOperation};
+                 .operation = kLoadTrusted};
   }
   // OpenSSL would wait for whoever writes to a FIFO.
   if (!std::filesystem::is_directory(status) && !std::filesystem::is_regular_file(status)) {
-    return Error{.code = Errc::kInvalid, .sys_errno = EINVAL, .operation = kOperation};
+    return Error{.code = Errc::kInvalid, .sys_errno = EINVAL, .operation = kLoadTrusted};
   }
   X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
   tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
@@ -155,12 +174,12 @@ Result<void> Context::load_verify_locations(const std::filesystem::path& file_or
     digest.add_folder(store, std::filesystem::absolute(file_or_folder).lexically_normal());
     return SSL_CTX_load_verify_dir(native_handle(), file_or_folder.c_str()) == 1
                ? Result<void>()
-               : error_from_queue(Errc::kExhausted, kOperation);
+               : error_from_queue(Errc::kExhausted, kLoadTrusted);
   }
   digest.before_addition(store);
   const int loaded = SSL_CTX_load_verify_file(native_handle(), file_or_folder.c_str());
   digest.after_addition(store);
-  if (loaded != 1) return error_from_queue(Errc::kInvalid, kOperation);
+  if (loaded != 1) return error_from_queue(Errc::kInvalid, kLoadTrusted);
   return {};
 }
 

@@ -3,6 +3,7 @@
 // Both the client hello and the server name callback run where OpenSSL calls its client hello
 // callback: before it looks for a session to resume. Its servername callback comes after that, too
 // late to keep a session of one name from being resumed under another (RFC 6066, section 3).
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -178,7 +179,41 @@ bool choose(SSL* ssl, int* alert) {
   return answer->context() == nullptr || use_context(ssl, answer->context()->ctx);
 }
 
+// More than anyone has a reason to send. IANA's registry holds some 70 groups, and clients add a
+// few that mean nothing (RFC 8701). There is one key share for a group at most (RFC 8446, 4.2.8),
+// but that OpenSSL does not check: it looks for each of up to 26,000 shares in up to 32,000 groups.
+constexpr std::size_t kGroupsMax = 128;
+
+// The lengths that are in the lists may lie. OpenSSL looks at that later.
+bool is_oversized(SSL* ssl) {
+  const auto groups = extension_of(ssl, TLSEXT_TYPE_supported_groups);
+  if (groups && groups->size() > 2 + 2 * kGroupsMax) return true;
+  const auto extension = extension_of(ssl, TLSEXT_TYPE_key_share);
+  Reader shares(Reader(extension.value_or("")).counted(2));
+  std::size_t count = 0;
+  for (; !shares.empty() && count <= kGroupsMax; ++count) {
+    (void)shares.number(2);
+    (void)shares.counted(2);
+  }
+  return count > kGroupsMax;
+}
+
+bool refuse(SSL* ssl, int* alert, int with, const char* operation) {
+  *alert = with;
+  keep_failure(ssl, {.code = Errc::kProtocol, .operation = operation});
+  return false;
+}
+
+// Of every hello, the second too.
+bool is_acceptable(SSL* ssl, int* alert) {
+  if (is_oversized(ssl)) {
+    return refuse(ssl, alert, SSL_AD_ILLEGAL_PARAMETER, "client hello: too many groups");
+  }
+  return true;
+}
+
 int client_hello(SSL* ssl, int* alert, void* /*argument*/) {
+  if (!is_acceptable(ssl, alert)) return SSL_CLIENT_HELLO_ERROR;
   *alert = SSL_AD_INTERNAL_ERROR;
   const ConnectionState* const connection = ConnectionState::of(ssl);
   // Its second, after a HelloRetryRequest: the choice is made.

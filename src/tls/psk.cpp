@@ -6,6 +6,7 @@
 
 #include <openssl/ssl.h>
 
+#include "heddle/error_queue.h"
 #include "heddle/tls/context.h"
 
 #include "base/assert.h"
@@ -123,6 +124,28 @@ unsigned server_key(SSL* ssl, const char* identity, unsigned char* key, unsigned
   return psk && *psk ? copy_key(**psk, key, key_room) : 0;
 }
 
+bool is_psk(const SSL_CIPHER* cipher) {
+  constexpr std::array kKinds = {NID_kx_psk, NID_kx_ecdhe_psk, NID_kx_dhe_psk, NID_kx_rsa_psk};
+  return std::find(kKinds.begin(), kKinds.end(), SSL_CIPHER_get_kx_nid(cipher)) != kKinds.end();
+}
+
+// Suites of TLS 1.2 that use a PSK are not in the default list: whoever has a key adds them, those
+// with forward secrecy first. A list that has some is the program's choice.
+void add_psk_suites(SSL_CTX* ctx) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  const STACK_OF(SSL_CIPHER)* const ciphers = SSL_CTX_get_ciphers(ctx);
+  std::string list;
+  for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); ++i) {
+    const SSL_CIPHER* const cipher = sk_SSL_CIPHER_value(ciphers, i);
+    if (is_psk(cipher)) return;
+    // Those of TLS 1.3 have a list of their own.
+    if (SSL_CIPHER_get_kx_nid(cipher) != NID_kx_any)
+      list.append(SSL_CIPHER_get_name(cipher)) += ':';
+  }
+  list += "kECDHEPSK+CHACHA20:kECDHEPSK+AES:kDHEPSK+AESGCM:kPSK+AESGCM:kPSK+CHACHA20:!SHA1";
+  SSL_CTX_set_cipher_list(ctx, list.c_str());
+}
+
 }  // namespace
 
 void set_psk_callbacks(SSL* ssl, const SSL_CTX* ctx) {
@@ -137,6 +160,7 @@ void Context::on_psk_client(PskClientCallback callback) {
   HEDDLE_ASSERT(role() == Role::kClient);
   auto& held = tls::CallbackState::of(native_handle()).psk_client;
   held = std::move(callback);
+  if (held) tls::add_psk_suites(native_handle());
   SSL_CTX_set_psk_use_session_callback(native_handle(), held ? tls::use_session : nullptr);
   SSL_CTX_set_psk_client_callback(native_handle(), held ? tls::client_key : nullptr);
 }
@@ -145,6 +169,7 @@ void Context::on_psk_server(PskServerCallback callback) {
   HEDDLE_ASSERT(role() == Role::kServer);
   auto& held = tls::CallbackState::of(native_handle()).psk_server;
   held = std::move(callback);
+  if (held) tls::add_psk_suites(native_handle());
   SSL_CTX_set_psk_find_session_callback(native_handle(), held ? tls::find_session : nullptr);
   SSL_CTX_set_psk_server_callback(native_handle(), held ? tls::server_key : nullptr);
 }

@@ -46,8 +46,10 @@ class Connection {
  public:
   explicit Connection(SSL* ssl);
 
-  // Servers: the name that the client asks for, as it was sent (compare without regard to case);
-  // empty if it sent none. Clients: the name that they ask for.
+  // Servers: the name that the client asks for, as it was sent (compare without regard to case, or
+  // a dot at the end); empty if it sent none. It consists of letters, digits, '-', '_' and '.', but
+  // need not be anybody's name: "..", say. Contexts of other code that have no hello callback of
+  // ours do not look at it. Clients: the name that they ask for.
   std::string_view server_name() const { return server_name_; }
 
   // When the call of Stream that drives the connection gives up: pass it to what the callback
@@ -179,7 +181,10 @@ using VerifyCallback = std::function<Result<int>(const Connection&, const PeerCh
 // connection can read it. For debugging only (the SSLKEYLOGFILE format, RFC 9850).
 using KeyLogCallback = std::function<void(const Connection&, std::string_view line)>;
 
-// Psk is a key that both ends have from elsewhere; it replaces certificates.
+// Psk is a key that both ends have from elsewhere; it replaces certificates. TLS 1.2 has suites of
+// its own for that, which are not in the default list of ciphers. on_psk_client() and
+// on_psk_server() add those that have AEAD or SHA-2, forward secrecy first, to a list without any;
+// set_ciphers() after them has the last word.
 struct Psk {
   // The hash that TLS 1.3 uses the key with (RFC 8446, section 4.2.11). A server that chooses a
   // ciphersuite with another one falls back to its certificate: let set_ciphersuites() put those

@@ -42,9 +42,22 @@ enum class Trust : std::uint8_t {
 };
 
 // Context wraps an SSL_CTX. Defaults are those of CPython's create_default_context():
-// TLS 1.2 and 1.3, security level 2, no compression, no renegotiation; a client
-// verifies the peer's chain strictly (X509_V_FLAG_X509_STRICT, partial chains
-// allowed) and its host name; a server asks for no certificate.
+// TLS 1.2 and 1.3, security level 2, no compression, no renegotiation, its list of ciphers (none
+// without forward secrecy, none with SHA-1 or a PSK); a client verifies the peer's chain strictly
+// and its host name; a server asks for no certificate. Two things differ. Groups are X25519, P-256
+// and P-384, before them X25519MLKEM768 with OpenSSL 3.5: finite fields cost a server too much
+// before it knows its peer (set_groups()). And common names are never taken for host names (RFC
+// 9525, section 2).
+//
+// Strictly (X509_V_FLAG_X509_STRICT, partial chains allowed): a certificate that breaks RFC 5280 is
+// refused, such as a CA without keyUsage or a leaf without authorityKeyIdentifier, which tools make
+// by default and curl, Go and Node accept. The remedy is to issue it anew. To accept one that
+// cannot be: X509_VERIFY_PARAM_clear_flags(SSL_CTX_get0_param(native_handle()),
+// X509_V_FLAG_X509_STRICT), or on_verify().
+//
+// Servers refuse a hello with more than 128 groups or key shares (alert illegal_parameter), for
+// which OpenSSL would search long, and a server name with anything but letters, digits, hyphens,
+// underscores and dots (alert unrecognized_name).
 //
 // Threads:  configure on one thread; afterwards streams of any thread may use it.
 // Lifetime: streams keep what they need alive; the Context may go first.
@@ -104,11 +117,13 @@ class Context {
   Result<void> set_ciphers(std::string_view list);
   // TLS 1.3 suites, by name, separated by colons.
   Result<void> set_ciphersuites(std::string_view names);
-  // Key exchange groups, by name, separated by colons, best first.
+  // Key exchange groups, by name, separated by colons, best first. A server computes with the group
+  // that a client chooses before it knows the client: some 120 ms with ffdhe8192, 0.1 with X25519.
   Result<void> set_groups(std::string_view names);
 
-  // The protocols offered (client), or accepted, best first (server): RFC 7301. Without one
-  // in common the handshake goes on without ALPN. Each is 1 to 255 bytes.
+  // The protocols offered (client), or accepted, best first (server): RFC 7301. A server ends the
+  // handshake of a client that offers some and none of these, with alert no_application_protocol
+  // (section 3.2); on_alpn() may decide otherwise. Each is 1 to 255 bytes.
   Result<void> set_alpn_protocols(std::span<const std::string_view> protocols);
 
   void set_verify_mode(VerifyMode mode);
@@ -117,7 +132,11 @@ class Context {
   void set_check_hostname(bool check);
   bool check_hostname() const;
 
-  // How many TLS 1.3 tickets a server sends after a handshake (default 2).
+  // How many TLS 1.3 tickets a server sends after a handshake (default 2), some 250 bytes each or
+  // more with client certificates. Use 0 where the transport holds less than that (a small pipe, a
+  // rendezvous channel) and clients write before they read: each end would wait for the other to
+  // take its bytes. Also where clients close without reading, which resets a TCP connection if
+  // tickets are unread, and where nobody resumes.
   void set_num_tickets(std::size_t count);
 
   // How long sessions may be resumed (default 2 hours).
