@@ -16,10 +16,12 @@ namespace heddle {
 // Address is a value: copyable, comparable, no name resolution.
 class Address {
  public:
-  // Parses "127.0.0.1:443", "[::1]:443" or "unix:/path". Fails with kInvalid.
+  // Parses "127.0.0.1:443", "[::1]:443" or "unix:/path". Fails with kInvalid. A link-local address
+  // has a zone, the name or number of an interface (RFC 4007): "[fe80::1%eth0]:443".
   static Result<Address> parse(std::string_view text);
 
-  // From an IPv4 or IPv6 address without port, such as "::1". Fails with kInvalid.
+  // From an IPv4 or IPv6 address without port, such as "::1" or "fe80::1%eth0". Fails with
+  // kInvalid, also if there is no such interface.
   static Result<Address> from_ip(std::string_view ip, std::uint16_t port);
 
   // From a Unix path, at most 107 bytes. Fails with kInvalid.

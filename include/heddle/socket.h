@@ -85,9 +85,12 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address
 // Resolves `host`, a name or an IP address, and connects: IPv6 and IPv4 addresses
 // are raced as RFC 8305 says (IPv6 first, the next attempt after 250 ms or when
 // one fails, the first success wins). Fails as above with the last attempt's
-// error, or with kInvalid when there is no such name or it has no address, and with kUnreachable
-// when the name servers do not say. At most 64 addresses of each family are tried. A change of
-// /etc/resolv.conf counts from the next call on, also for calls in progress. Parks.
+// error; at once with kInvalid for what is no host: a NUL, brackets, a port, a space, a
+// name that is not ASCII (write it in its xn-- form), a zone that is no interface (see
+// Address); with kInvalid when there is no such name or it has no address, and with
+// kUnreachable when the name servers do not say. At most 64 addresses of each family are
+// tried. A change of /etc/resolv.conf counts from the next call on, also for calls in
+// progress. Parks.
 Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
                                         Deadline deadline);
 

@@ -7,8 +7,11 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
+
+#include <net/if.h>
 
 #include "base/assert.h"
 
@@ -31,6 +34,19 @@ T read_as(const std::byte* from) noexcept {
 template <typename T>
 Address make(const T& from, std::size_t size = sizeof(T)) {
   return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&from), size);
+}
+
+// Of the interface with this name or number (RFC 4007, section 11.2). 0 if there is none.
+std::uint32_t zone_index(std::string_view zone) {
+  std::uint32_t number = 0;
+  const auto parsed = std::from_chars(zone.data(), zone.data() + zone.size(), number);
+  if (parsed.ec == std::errc() && parsed.ptr == zone.data() + zone.size()) return number;
+  return ::if_nametoindex(std::string(zone).c_str());
+}
+
+std::string zone_name(std::uint32_t index) {
+  std::array<char, IF_NAMESIZE> name{};
+  return ::if_indextoname(index, name.data()) != nullptr ? name.data() : std::to_string(index);
 }
 
 }  // namespace
@@ -59,8 +75,10 @@ Result<Address> Address::parse(std::string_view text) {
 Result<Address> Address::from_ip(std::string_view ip, std::uint16_t port) {
   // inet_pton() would stop at a NUL and take what is before it.
   if (ip.find('\0') != std::string_view::npos) return invalid("parse an IP address");
-  const std::string text(ip);
-  if (sockaddr_in v4{}; ::inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1) {
+  const std::size_t percent = ip.find('%');
+  const std::string text(ip.substr(0, percent));
+  if (sockaddr_in v4{};
+      percent == std::string_view::npos && ::inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1) {
     v4.sin_family = AF_INET;
     v4.sin_port = htons(port);
     return make(v4);
@@ -68,6 +86,10 @@ Result<Address> Address::from_ip(std::string_view ip, std::uint16_t port) {
   if (sockaddr_in6 v6{}; ::inet_pton(AF_INET6, text.c_str(), &v6.sin6_addr) == 1) {
     v6.sin6_family = AF_INET6;
     v6.sin6_port = htons(port);
+    if (percent != std::string_view::npos) {
+      v6.sin6_scope_id = zone_index(ip.substr(percent + 1));
+      if (v6.sin6_scope_id == 0) return invalid("parse an IP address: no such zone here");
+    }
     return make(v6);
   }
   return invalid("parse an IP address");
@@ -107,7 +129,9 @@ std::string Address::to_string() const {
     case AF_INET6: {
       const auto v6 = read_as<sockaddr_in6>(storage_.data());
       (void)::inet_ntop(AF_INET6, &v6.sin6_addr, ip.data(), ip.size());
-      text.append("[").append(ip.data()).append("]");
+      text.append("[").append(ip.data());
+      if (v6.sin6_scope_id != 0) text.append("%").append(zone_name(v6.sin6_scope_id));
+      text.append("]");
       break;
     }
     default: {

@@ -14,6 +14,7 @@
 #include <ares.h>
 #include <netdb.h>
 
+#include "base/host_name.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 
@@ -141,6 +142,8 @@ Resolver::~Resolver() {
 
 Result<std::vector<Address>> Resolver::resolve(const std::string& host, std::uint16_t port,
                                                int family, Deadline deadline) {
+  // c-ares would stop at a NUL, and ask for bytes that are no name.
+  if (const auto judged = Host::parse(host); !judged) return judged.error();
   // It may be answered at once.
   if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);

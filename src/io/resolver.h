@@ -41,8 +41,8 @@ class Resolver {
   ~Resolver();
 
   // Returns the addresses of one family (AF_INET or AF_INET6), at least one and at most
-  // kAddressesMax. Fails with kInvalid (no such name, no address of the family), kUnreachable (the
-  // name servers fail or do not answer), kTimedOut, kCancelled.
+  // kAddressesMax. Fails with kInvalid (no host name, no such name, no address of the family),
+  // kUnreachable (the name servers fail or do not answer), kTimedOut, kCancelled.
   Result<std::vector<Address>> resolve(const std::string& host, std::uint16_t port, int family,
                                        Deadline deadline);
 

@@ -8,6 +8,7 @@
 #include "heddle/signals.h"
 #include "heddle/socket.h"
 
+#include "base/host_name.h"
 #include "io/race.h"
 #include "io/resolver.h"
 #include "io/signals.h"
@@ -31,8 +32,11 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address
 
 Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
                                         Deadline deadline) {
-  if (const auto address = Address::from_ip(host, port)) {
-    return connect(runtime, *address, deadline);
+  const Result<Host> judged = Host::parse(host);
+  if (!judged) return judged.error();
+  if (judged->is_address()) {
+    const auto address = Address::from_ip(host, port);
+    return address ? connect(runtime, *address, deadline) : address.error();
   }
   const Result<io::Resolver*> resolver = runtime.resolver();
   if (!resolver) return resolver.error();

@@ -198,6 +198,15 @@ bool is_oversized(SSL* ssl) {
   return count > kGroupsMax;
 }
 
+// What programs make file names and lines of a log of. A name that is none is not worth more than
+// a typing error, and gets the alert that goes with it.
+bool is_host_name(std::string_view name) {
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  });
+}
+
 bool refuse(SSL* ssl, int* alert, int with, const char* operation) {
   *alert = with;
   keep_failure(ssl, {.code = Errc::kProtocol, .operation = operation});
@@ -208,6 +217,9 @@ bool refuse(SSL* ssl, int* alert, int with, const char* operation) {
 bool is_acceptable(SSL* ssl, int* alert) {
   if (is_oversized(ssl)) {
     return refuse(ssl, alert, SSL_AD_ILLEGAL_PARAMETER, "client hello: too many groups");
+  }
+  if (!is_host_name(server_name_of(ssl))) {
+    return refuse(ssl, alert, SSL_AD_UNRECOGNIZED_NAME, "client hello: not a host name");
   }
   return true;
 }

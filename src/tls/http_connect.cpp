@@ -8,6 +8,8 @@
 
 #include <openssl/evp.h>
 
+#include "base/host_name.h"
+
 namespace heddle {
 namespace {
 
@@ -42,14 +44,6 @@ Error refusal(int status) {
                                 : status >= 300 ? "CONNECT: the proxy answers with a redirection"
                                                 : "CONNECT: the proxy answers with 101";
   return {.code = Errc::kProtocol, .operation = operation};
-}
-
-// What may stand in a host without ending it, or the line.
-bool is_host(std::string_view host) {
-  return !host.empty() && host.size() <= 255 && std::all_of(host.begin(), host.end(), [](char c) {
-    const bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    return is_letter || (c >= '0' && c <= '9') || std::string_view("-._:%").find(c) != SIZE_MAX;
-  });
 }
 
 std::string base64(std::string_view text) {
@@ -129,8 +123,11 @@ int status_of(std::string_view head) {
 }  // namespace
 
 Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request, Deadline deadline) {
-  if (!is_host(request.host) || request.port == 0 || request.credentials.size() > 4096) {
-    return Error{.code = Errc::kInvalid, .operation = "CONNECT: a host, port or credentials"};
+  const Result<Host> host = Host::parse(request.host);
+  if (!host) return host.error();
+  // A zone is ours (RFC 4007, section 6), and the proxy has others.
+  if (!host->zone.empty() || request.port == 0 || request.credentials.size() > 4096) {
+    return Error{.code = Errc::kInvalid, .operation = "CONNECT: a zone, port or credentials"};
   }
   const std::string ours = head_of(request);
   const auto sent = proxy.write(std::as_bytes(std::span(ours)), deadline);

@@ -2,6 +2,9 @@
 #include "tls/new_ssl.h"
 
 #include <optional>
+#include <string>
+
+#include <openssl/ssl.h>
 
 #include "openssl/error.h"
 #include "tls/callback_state.h"
@@ -17,10 +20,11 @@ bool marks_sessions(const ContextState& context) {
   return context.role == Role::kServer || CallbackState::of(context.ctx).is_ours;
 }
 
-Result<void> tie_sessions(SSL* ssl, const ContextState& context, const StreamOptions& options) {
+Result<void> tie_sessions(SSL* ssl, const ContextState& context, const std::string& peer_name,
+                          const StreamOptions& options) {
   std::optional<Sha256> mark;
   if (marks_sessions(context)) {
-    mark = mark_sessions(ssl, options.server_name);
+    mark = mark_sessions(ssl, peer_name);
     if (!mark) return openssl::error_from_queue(Errc::kExhausted, "mark the sessions");
   }
   if (!options.session) return {};
@@ -33,15 +37,18 @@ Result<void> tie_sessions(SSL* ssl, const ContextState& context, const StreamOpt
 Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions& options) {
   openssl::SslPtr ssl(SSL_new(context.ctx));
   if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
-  const Result<void> named = set_peer_name(ssl.get(), context, options.server_name);
+  const Result<std::string> named = set_peer_name(ssl.get(), context, options.server_name);
   if (!named) return named.error();
   if (context.role == Role::kServer) {
     SSL_set_accept_state(ssl.get());
   } else {
     SSL_set_connect_state(ssl.get());
   }
-  const Result<void> tied = tie_sessions(ssl.get(), context, options);
+  const Result<void> tied = tie_sessions(ssl.get(), context, *named, options);
   if (!tied) return tied.error();
+  if (context.role == Role::kClient && !let_wildcards_match(ssl.get())) {
+    return openssl::error_from_queue(Errc::kExhausted, "set server_name");
+  }
   return ssl;
 }
 

@@ -237,6 +237,24 @@ TEST_F(ResolverTest, EachFamilyIsAskedForOnItsOwn) {
   });
 }
 
+TEST_F(ResolverTest, WhatIsNoHostIsNotAskedFor) {
+  run([&](Scope&) {
+    const Deadline deadline = runtime_->after(kPatience);
+    for (const std::string_view host :
+         {std::string_view("localhost\0.evil.test", 20), std::string_view("127.0.0.1\0.test", 15),
+          std::string_view("m\xc3\xbcnchen.test"), std::string_view("[::1]"),
+          std::string_view("fe80::5%no such interface")}) {
+      const auto refused = connect(*runtime_, host, 443, deadline);
+      ASSERT_FALSE(refused) << host;
+      EXPECT_EQ(refused.error().code, Errc::kInvalid) << refused.error().message();
+      if (host.find('%') != std::string_view::npos) continue;
+      EXPECT_EQ(resolver_->resolve(std::string(host), 443, AF_INET, deadline).error().code,
+                Errc::kInvalid);
+    }
+    EXPECT_EQ(server_->served, 0);
+  });
+}
+
 TEST_F(ResolverTest, NameThatDoesNotExistIsInvalid) {
   run([this](Scope& fibers) {
     ASSERT_TRUE(fibers.spawn("server", [this] { server_->serve({}); }));

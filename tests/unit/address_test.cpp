@@ -10,6 +10,7 @@
 #include <string>
 
 #include <gtest/gtest.h>
+#include <net/if.h>
 
 namespace heddle {
 namespace {
@@ -59,7 +60,9 @@ TEST(AddressTest, RefusesWhatIsNoAddress) {
                                   "::1]:443"s,
                                   "[]:443"s,
                                   "[:::1]:443"s,
-                                  "[::1%lo]:443"s,
+                                  "[::1%]:443"s,
+                                  "[::1%no such interface]:443"s,
+                                  "127.0.0.1%lo:443"s,
                                   "[[::1]]:443"s,
                                   "unix:"s,
                                   "Unix:/x"s}) {
@@ -76,6 +79,17 @@ TEST(AddressTest, RefusesTextWithANulByte) {
   EXPECT_FALSE(Address::from_ip("127.0.0.1\0.evil.example"s, 443));
   EXPECT_FALSE(Address::from_unix_path("/run/a\0b"s));
   EXPECT_FALSE(Address::from_unix_path("\0abstract"s));
+}
+
+TEST(AddressTest, LinkLocalAddressKeepsItsZone) {
+  const std::uint32_t index = ::if_nametoindex("lo");
+  ASSERT_NE(index, 0U);
+  const Address named = Address::parse("[fe80::5%lo]:1").value();
+  EXPECT_EQ(reinterpret_cast<const sockaddr_in6*>(named.data())->sin6_scope_id, index);
+  EXPECT_EQ(named.to_string(), "[fe80::5%lo]:1");
+  EXPECT_EQ(Address::from_ip("fe80::5%" + std::to_string(index), 1).value(), named);
+  EXPECT_FALSE(Address::from_ip("fe80::5", 1).value() == named);
+  EXPECT_EQ(Address::parse("[fe80::5%4000000000]:1").value().to_string(), "[fe80::5%4000000000]:1");
 }
 
 TEST(AddressTest, BracketsAreForIpv6) {

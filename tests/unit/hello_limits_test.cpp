@@ -86,6 +86,7 @@ class HelloLimits : public testing::Test {
 };
 
 constexpr int kIllegalParameter = 47;
+constexpr int kUnrecognizedName = 112;
 
 TEST_F(HelloLimits, AsManyGroupsAsThereAreAreFine) {
   const auto going_on = say({.groups = 128, .shares = 128});
@@ -113,6 +114,31 @@ TEST_F(HelloLimits, SecondHelloOfAChoiceIsBoundedToo) {
   server_.open(context_, "");
   ASSERT_TRUE(say({.groups = 2, .shares = 1, .has_share = false})) << "a HelloRetryRequest";
   expect_refused({.groups = 2, .shares = 129}, kIllegalParameter);
+}
+
+TEST_F(HelloLimits, NameWithOtherBytesReachesNoCallback) {
+  std::vector<std::string> seen;
+  context_.on_server_name([&](const ClientHello& hello) {
+    seen.emplace_back(hello.server_name());
+    return HelloAnswer::go_on();
+  });
+  for (const char* const name : {"a/../../etc/passwd", "a\\b", "a b", "127.0.0.1:1",
+                                 "a\x01"
+                                 "b",
+                                 "a\nb", "m\xc3\xbcnchen.test", "[::1]", "*.test"}) {
+    test::End end;
+    end.open(context_, "");
+    std::swap(server_.tls, end.tls);
+    server_.incoming.consume(server_.incoming.pending());
+    server_.outgoing.consume(server_.outgoing.pending());
+    server_.open(context_, "");
+    expect_refused({.name = name}, kUnrecognizedName);
+  }
+  EXPECT_TRUE(seen.empty());
+  server_.outgoing.consume(server_.outgoing.pending());
+  server_.open(context_, "");
+  EXPECT_TRUE(say({.name = "Foo_bar-1.Test."}));
+  EXPECT_EQ(seen, std::vector<std::string>{"Foo_bar-1.Test."});
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 namespace heddle {
 
 struct HttpConnectRequest {
-  std::string host;  // Of the origin: a name, or an IP address without brackets.
+  std::string host;  // Of the origin: a name, or an IP address without brackets or zone.
   std::uint16_t port = 0;
   std::string credentials{};  // "user:password" for the proxy (RFC 7617), or empty.
 };

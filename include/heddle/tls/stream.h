@@ -27,7 +27,11 @@ struct NakedConnection;  // heddle/tls/native.h
 struct StreamOptions {
   // Clients: the host name or IP address that is asked for (SNI, RFC 6066, names
   // only) and that the certificate must be for. Required unless the context has
-  // set_check_hostname(false).
+  // set_check_hostname(false). A name consists of letters, digits, '-', '_' and '.';
+  // others are written in their xn-- form. A dot at its end is dropped. An IPv6 address
+  // has no brackets; its zone ("fe80::1%eth0") is not the peer's business. The
+  // certificate must have the name as a DNS or IP address SAN (RFC 9525): common names
+  // are never accepted. An asterisk also stands for a label with underscores.
   std::string server_name;
 
   // Clients: a session of the same server that is to be resumed; if it will not have it, the
