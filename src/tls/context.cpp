@@ -77,6 +77,29 @@ void set_defaults(SSL_CTX* ctx, Role role) {
   if (role == Role::kClient) SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
 }
 
+// OpenSSL looks for a certificate or CRL when it needs it, by a name such as "5ed36f99.0" or
+// "5ed36f99.r0" (openssl-rehash(1)), and calls any folder a success.
+Result<void> check_folder(const std::filesystem::path& folder) {
+  std::error_code failed;
+  const std::filesystem::directory_iterator files(folder, failed);
+  if (failed) {
+    return Error{.code = Errc::kInvalid, .sys_errno = failed.value(), .operation = kLoadTrusted};
+  }
+  const bool found = std::any_of(begin(files), end(files), [](const auto& entry) {
+    const std::string name = entry.path().filename();
+    constexpr std::size_t kHashBytes = 8;
+    if (name.find_first_not_of("0123456789abcdef") != kHashBytes) return false;
+    const std::size_t number = kHashBytes + (name.compare(kHashBytes, 2, ".r") == 0 ? 2 : 1);
+    return name[kHashBytes] == '.' && name.size() > number &&
+           name.find_first_not_of("0123456789", number) == std::string::npos;
+  });
+  if (found) return {};
+  return Error{.code = Errc::kInvalid,
+               .operation =
+                   "load trusted certificates: none under a hash name in the folder, "
+                   "openssl rehash makes them"};
+}
+
 Result<void> use_credentials(SSL_CTX* ctx, const tls::CredentialsData& data) {
   if (SSL_CTX_use_cert_and_key(ctx, data.leaf.get(), data.key.get(), data.rest.get(), 1) != 1) {
     return error_from_queue(Errc::kInvalid, tls::kUseChain);
@@ -171,6 +194,7 @@ Result<void> Context::load_verify_locations(const std::filesystem::path& file_or
   X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
   tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
   if (std::filesystem::is_directory(status)) {
+    if (const auto usable = check_folder(file_or_folder); !usable) return usable;
     digest.add_folder(store, std::filesystem::absolute(file_or_folder).lexically_normal());
     return SSL_CTX_load_verify_dir(native_handle(), file_or_folder.c_str()) == 1
                ? Result<void>()

@@ -4,9 +4,11 @@
 #include <optional>
 #include <string>
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include "openssl/error.h"
+#include "tls/callback_scope.h"
 #include "tls/callback_state.h"
 #include "tls/names.h"
 #include "tls/session_mark.h"
@@ -32,6 +34,23 @@ Result<void> tie_sessions(SSL* ssl, const ContextState& context, const std::stri
   return Error{.code = Errc::kInvalid, .operation = "set session: only a client offers one"};
 }
 
+// OpenSSL's words for a server without a certificate are those for a client that has nothing in
+// common with it.
+void before_alert(const SSL* ssl, int where, int value) {
+  if (where == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_HANDSHAKE_FAILURE &&
+      SSL_get_certificate(ssl) == nullptr) {
+    keep_failure(ssl, {.code = Errc::kInvalid,
+                       .openssl_code = ERR_peek_error(),
+                       .operation = "server handshake: the context has no certificate"});
+  }
+  const auto next = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(ssl));
+  if (next != nullptr) next(ssl, where, value);
+}
+
+void explain_missing_certificate(SSL* ssl) {
+  if (SSL_get_certificate(ssl) == nullptr) SSL_set_info_callback(ssl, before_alert);
+}
+
 }  // namespace
 
 Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions& options) {
@@ -46,7 +65,9 @@ Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions
   }
   const Result<void> tied = tie_sessions(ssl.get(), context, *named, options);
   if (!tied) return tied.error();
-  if (context.role == Role::kClient && !let_wildcards_match(ssl.get())) {
+  if (context.role == Role::kServer) {
+    explain_missing_certificate(ssl.get());
+  } else if (!let_wildcards_match(ssl.get())) {
     return openssl::error_from_queue(Errc::kExhausted, "set server_name");
   }
   return ssl;

@@ -227,6 +227,24 @@ TEST_F(ContextTest, TrustThatCannotBeLoadedIsRefused) {
                  kLoad);
 }
 
+TEST_F(ContextTest, FolderOfTrustNeedsANameThatOpenSslLooksFor) {
+  Context client = Context::create(Role::kClient, Trust::kNothing).value();
+  (void)chain();
+  for (const char* const other : {"5ed36f99", "5ed36f99.", "5ed36f99.x", "5ed36f99.r", "5ed36f9.0",
+                                  "5ed36f999.0", "5ed36f9x.0", "5ed36f99-0", ".0"}) {
+    (void)file(other, ours_.certificate_pem);
+  }
+  expect_refused(client.load_verify_locations(folder_),
+                 "load trusted certificates: none under a hash name in the folder, openssl rehash "
+                 "makes them");
+  for (const char* const name : {"5ed36f99.0", "5ed36f99.r12"}) {
+    const path hashed = file(name, ours_.certificate_pem);
+    const auto loaded = client.load_verify_locations(folder_);
+    EXPECT_TRUE(loaded) << loaded.error().message();
+    std::filesystem::remove(hashed);
+  }
+}
+
 // Opening one would wait for a writer that never comes.
 TEST_F(ContextTest, TrustFromAFifoIsRefused) {
   Context client = Context::create(Role::kClient, Trust::kNothing).value();
@@ -425,6 +443,26 @@ TEST_F(ContextTest, DefaultGroupsHaveNoFiniteField) {
   for (const char* const group : {"ffdhe2048", "ffdhe8192", "P-521", "X448"}) {
     client.set_groups(group).value();
     EXPECT_FALSE(connect(server_, client).outcome) << group;
+  }
+}
+
+// Not that there is no shared cipher.
+TEST_F(ContextTest, ServerWithoutACertificateSaysSo) {
+  for (const TlsVersion version : {TlsVersion::kTls12, TlsVersion::kTls13}) {
+    Context client = test::client_context();
+    client.set_versions(version, version).value();
+    sim::World world(1);
+    sim::Pipe pipe(world);
+    world.spawn("client", [&] {
+      (void)test::client(client, pipe.a())->handshake(world.after(std::chrono::seconds(10)));
+    });
+    world.run([&] {
+      const auto stream = test::server(server_, pipe.b());
+      const auto failed = stream->handshake(world.after(std::chrono::seconds(10)));
+      ASSERT_FALSE(failed);
+      EXPECT_EQ(failed.error().code, Errc::kInvalid);
+      EXPECT_STREQ(failed.error().operation, "server handshake: the context has no certificate");
+    });
   }
 }
 

@@ -101,7 +101,9 @@ class Context {
   // cannot be had. Precondition: `signer` is not null.
   Result<void> use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer);
 
-  // Trusts the CA certificates of a PEM file, or of a folder that c_rehash made.
+  // Trusts the CA certificates of a PEM file, or of a folder in which OpenSSL finds them by the
+  // hash of their names when it needs one. Fails with kInvalid for a folder that has no such name:
+  // see openssl-rehash(1).
   Result<void> load_verify_locations(const std::filesystem::path& file_or_folder);
 
   // Trusts the certificates given as PEM (one or more) or as one DER certificate.
