@@ -35,9 +35,10 @@ Result<void> tie_sessions(SSL* ssl, const ContextState& context, const std::stri
 }
 
 // OpenSSL's words for a server without a certificate are those for a client that has nothing in
-// common with it.
+// common with it: no shared cipher, or no TLS 1.3, for which the server has no signature.
 void before_alert(const SSL* ssl, int where, int value) {
-  if (where == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_HANDSHAKE_FAILURE &&
+  const int alert = where == SSL_CB_WRITE_ALERT ? value & 0xff : 0;
+  if ((alert == SSL_AD_HANDSHAKE_FAILURE || alert == SSL_AD_PROTOCOL_VERSION) &&
       SSL_get_certificate(ssl) == nullptr) {
     keep_failure(ssl, {.code = Errc::kInvalid,
                        .openssl_code = ERR_peek_error(),
