@@ -243,6 +243,7 @@ TEST_F(ResolverTest, WhatIsNoHostIsNotAskedFor) {
     for (const std::string_view host :
          {std::string_view("localhost\0.evil.test", 20), std::string_view("127.0.0.1\0.test", 15),
           std::string_view("m\xc3\xbcnchen.test"), std::string_view("[::1]"),
+          std::string_view("two words"), std::string_view("dots..test"),
           std::string_view("fe80::5%no such interface")}) {
       const auto refused = connect(*runtime_, host, 443, deadline);
       ASSERT_FALSE(refused) << host;
