@@ -11,6 +11,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/provider.h>
 #include <openssl/rsa.h>
@@ -48,6 +49,7 @@ class SignerKeyTest : public testing::Test {
   }
 
   const ErrorQueueScope scope_{Leftovers::kDrop};
+  const ThreadErrorQueue queue_;
 };
 
 // Signs "message" with `digest`, and then as `set` says.
@@ -120,6 +122,53 @@ TEST_F(SignerKeyTest, SignsWhatThePublicKeyVerifies) {
   for (const char* const digest : {"SHA2-384", "SHA-384", "sha384"}) {
     EXPECT_TRUE(verifies(public_key(KeyType::kRsa2048).get(), digest,
                          sign(signer_key(KeyType::kRsa2048).get(), digest)));
+  }
+}
+
+// libssl looks into the queue when it has to wait, and would take what it finds for a failure.
+TEST_F(SignerKeyTest, WhatSucceedsLeavesNothingInTheQueue) {
+  for (const KeyType type : kTypes) {
+    const auto same = public_key(type);
+    ERR_clear_error();
+    const auto key = signer_key(type);
+    EXPECT_EQ(EVP_PKEY_eq(key.get(), same.get()), 1);
+    EXPECT_EQ(EVP_PKEY_eq(same.get(), key.get()), 1);
+    EXPECT_GT(EVP_PKEY_get_bits(key.get()), 0);
+    EXPECT_GT(EVP_PKEY_get_size(key.get()), 0);
+    const char* const digest = type == KeyType::kEd25519 ? nullptr : "SHA256";
+    EXPECT_EQ(EVP_PKEY_digestsign_supports_digest(key.get(), nullptr, digest, nullptr), 1);
+    EXPECT_FALSE(sign(key.get(), digest).empty());
+    EXPECT_TRUE(queue_.empty()) << queue_.entries().front().message();
+  }
+}
+
+// The same may be said as a number or as text, and which it is depends on OpenSSL's version.
+TEST_F(SignerKeyTest, PaddingAndSaltAsNumberOrTextLeaveNothingInTheQueue) {
+  const auto key = signer_key(KeyType::kRsa2048);
+  ERR_clear_error();
+  int pss = RSA_PKCS1_PSS_PADDING;
+  int salt = RSA_PSS_SALTLEN_DIGEST;
+  const auto number = [](const char* name, int& value) {
+    return OSSL_PARAM_construct_int(name, &value);
+  };
+  const auto text = [](const char* name, const char* value) {
+    return OSSL_PARAM_construct_utf8_string(name, const_cast<char*>(value), 0);
+  };
+  const std::array<OSSL_PARAM, 2> paddings = {
+      number(OSSL_SIGNATURE_PARAM_PAD_MODE, pss),
+      text(OSSL_SIGNATURE_PARAM_PAD_MODE, OSSL_PKEY_RSA_PAD_MODE_PSS)};
+  const std::array<OSSL_PARAM, 2> salts = {
+      number(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, salt),
+      text(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, OSSL_PKEY_RSA_PSS_SALT_LEN_DIGEST)};
+  for (const OSSL_PARAM& padding : paddings) {
+    for (const OSSL_PARAM& length : salts) {
+      const std::array<OSSL_PARAM, 3> given = {padding, length, OSSL_PARAM_construct_end()};
+      EXPECT_FALSE(sign(key.get(), "SHA256", [&](EVP_PKEY_CTX* context) {
+                     return EVP_PKEY_CTX_set_params(context, given.data()) == 1;
+                   }).empty());
+      EXPECT_TRUE(queue_.empty()) << queue_.entries().front().message();
+      ERR_clear_error();
+    }
   }
 }
 
