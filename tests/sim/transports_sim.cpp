@@ -81,18 +81,30 @@ class RateLimited final : public Transport {
     return spend(below_.try_write(from.first(most)), writable_at_);
   }
   Wake wait(Interest interest, Deadline deadline) override {
-    TimePoint filled = interest == Interest::kWrite ? writable_at_ : readable_at_;
-    if (interest == Interest::kReadOrWrite) filled = std::min(readable_at_, writable_at_);
-    if (world_.now() >= filled) return below_.wait(interest, deadline);
+    const bool read = interest != Interest::kWrite && world_.now() >= readable_at_;
+    const bool write = interest != Interest::kRead && world_.now() >= writable_at_;
+    TimePoint filled = TimePoint::max();
+    if (interest != Interest::kWrite && !read) filled = readable_at_;
+    if (interest != Interest::kRead && !write) filled = std::min(filled, writable_at_);
     const Deadline until = std::min(Deadline::at(filled), deadline);
-    const auto slept = this_fiber::sleep_until(until);
-    if (!slept) return Wake::kCancelled;
-    return until == deadline && until.time() < filled ? Wake::kTimedOut : Wake::kReady;
+    const Wake wake = read || write ? below_.wait(both(read, write), until) : sleep(until);
+    return wake == Wake::kTimedOut && until < deadline ? Wake::kReady : wake;
   }
   void shutdown_write() noexcept override { below_.shutdown_write(); }
 
  private:
   static constexpr std::size_t kBucketBytes = 500;
+
+  // A direction whose bucket is empty is not one to ask for: what is below may well be ready there,
+  // and would say so again and again, in no time.
+  static Interest both(bool read, bool write) {
+    if (read && write) return Interest::kReadOrWrite;
+    return read ? Interest::kRead : Interest::kWrite;
+  }
+
+  static Wake sleep(Deadline until) {
+    return this_fiber::sleep_until(until) ? Wake::kTimedOut : Wake::kCancelled;
+  }
 
   IoResult spend(IoResult io, TimePoint& next) {
     next = world_.now() + per_byte_ * static_cast<Duration::rep>(io.bytes);
