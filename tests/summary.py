@@ -62,12 +62,19 @@ class Summary:
             if not cases:
                 self.counts['passed'] += 1
         elif result == 'SKIP':
-            said = program.get('stdout', '').strip().splitlines()
-            self.skipped(f'{tree.name}: {name}', said[-1] if said else 'it does not say why')
+            self.skipped(f'{tree.name}: {name}', last_words(program))
         elif failures == 0:  # A crash, a time-out, a sanitizer's complaint at exit.
             output = program.get('stdout', '') + '\n' + program.get('stderr', '')
             self.failed(f"{tree.name}: {name} ({result}, status {program.get('returncode')})",
                         repeat, output)
+
+
+def last_words(program: dict) -> str:
+    """Why a program without cases was skipped: the last line that it printed, wherever to."""
+    for stream in ('stdout', 'stderr'):
+        if said := program.get(stream, '').strip().splitlines():
+            return said[-1]
+    return 'it does not say why'
 
 
 def reason(case: ElementTree.Element) -> str:
