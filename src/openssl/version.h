@@ -14,6 +14,8 @@
 
 #include "heddle/error_queue.h"
 
+#include "base/assert.h"
+
 namespace heddle::openssl::version {
 
 // ERR_peek_error() does not see entries flagged ERR_FLAG_CLEAR. A mark can be set
@@ -63,10 +65,10 @@ class QueueContent {
   // Either also moves the text buffers that emptied slots keep for their next use,
   // so that none is lost or freed twice.
   void take() noexcept {
-    std::swap(state_, *thread_state());
+    swap();
   }
   void put() noexcept {
-    std::swap(state_, *thread_state());
+    swap();
   }
 
   // Oldest first.
@@ -87,6 +89,12 @@ class QueueContent {
   }
 
  private:
+  void swap() noexcept {
+    ERR_STATE* const state = thread_state();
+    HEDDLE_ASSERT(state != nullptr);  // Out of memory, on a thread that had no queue before.
+    std::swap(state_, *state);
+  }
+
   ERR_STATE state_{};
 };
 
@@ -113,6 +121,8 @@ class QueueContent {
   void take() noexcept {
     do {
       Layer layer{OSSL_ERR_STATE_new(), 0};
+      // Out of memory. With null nothing is saved, and nothing leaves the queue either.
+      HEDDLE_ASSERT(layer.entries != nullptr);
       OSSL_ERR_STATE_save_to_mark(layer.entries);
       // Marks that lie right under the layer, on the entry that is newest now.
       while (ERR_count_to_mark() == 0 && ERR_clear_last_mark() == 1) ++layer.marks_below;
