@@ -22,7 +22,7 @@ LAYERS = {
     'src/tls': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"tls/', '<openssl/'],
     'src/runtime': ['"heddle/', '"base/', '"openssl/', '"fiber/', '"io/', '"tls/', '"runtime/'],
     'src/guard': ['"guard/', '<openssl/'],
-    'src/http': ['"heddle/', '"base/', '"http/', '<boost/beast', '<boost/asio'],
+    'src/http': ['"heddle/', '"base/', '"http/'],
     'src/stale': ['"heddle/', '"base/', '"openssl/', '"stale/', '<openssl/', '<fmt/'],
     'src/cli': ['"heddle/', '"base/', '"http/', '"cli/', '<CLI/', '<fmt/'],
 }

@@ -66,6 +66,7 @@ class Connection {
 
  private:
   Next wait_for_request();
+  bool request_has_begun() noexcept;
   Next serve_request();
   Next read_head(RequestParser& parser);
   Next skip_body(RequestParser& parser);
@@ -143,16 +144,28 @@ void Connection::serve() {
   static_cast<void>(stream_.close(this_fiber::after(shared_.timeouts.close)));
 }
 
+// Empty lines between requests are none: they neither end the idle time nor begin a head's.
+bool Connection::request_has_begun() noexcept {
+  if (const std::size_t empty = RequestParser::empty_lines(buffered()); empty > 0) {
+    drop_front(empty);
+  }
+  return end_ > 0 && buffered() != "\r";  // Which may be half of such a line.
+}
+
 Next Connection::wait_for_request() {
-  if (end_ > 0) return Next::kGoOn;
+  if (request_has_begun()) return Next::kGoOn;
   if (shared_.draining) return Next::kClose;
   phase_ = Phase::kIdle;
   const Deadline deadline = this_fiber::after(shared_.timeouts.idle);
-  const Deadline trim = std::min(this_fiber::after(kTrimAfter), deadline);
-  const Next next = fill(trim);
-  if (next == Next::kGoOn || failure_ != Errc::kTimedOut || trim == deadline) return next;
-  this_fiber::release_unused_stack();
-  return fill(deadline);
+  Deadline until = std::min(this_fiber::after(kTrimAfter), deadline);
+  do {
+    const Next next = fill(until);
+    if (next == Next::kGoOn) continue;
+    if (failure_ != Errc::kTimedOut || until == deadline) return next;
+    this_fiber::release_unused_stack();
+    until = deadline;
+  } while (!request_has_begun());
+  return Next::kGoOn;
 }
 
 Next Connection::serve_request() {
@@ -205,8 +218,6 @@ Next Connection::skip_body(RequestParser& parser) {
     if (skipped.step == RequestParser::Step::kFailed) {
       return refuse(parser, parser.failure_status());
     }
-    if (end_ == buffer().size() && large_) return refuse(parser, 400);  // A chunk's size line.
-    if (end_ == buffer().size()) grow();
     const Next next = fill(deadline);
     if (next == Next::kClose && failure_ == Errc::kTimedOut) return refuse(parser, 408);
     if (next != Next::kGoOn) return next;
@@ -233,7 +244,7 @@ Next Connection::refuse(const RequestParser& parser, int status) {
   const BufferPool::Lease lease = shared_.buffers.take();
   Response response = error_response(status);
   const Next sent = send(response, parser.method(), Persistence::kClose, lease.bytes());
-  if (shared_.on_request) log(parser, Request{}, response, sent);
+  if (shared_.on_request) log(parser, parser.request(buffered()), response, sent);
   return sent == Next::kGoOn ? Next::kClose : sent;
 }
 

@@ -1,15 +1,10 @@
 // Percent-encoding and HTML escapes: see escape.h.
 #include "http/escape.h"
 
+#include "http/text.h"
+
 namespace heddle::http {
 namespace {
-
-int hex_digit(char digit) noexcept {
-  if (digit >= '0' && digit <= '9') return digit - '0';
-  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
-  if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
-  return -1;
-}
 
 bool stays_as_it_is(char c) noexcept {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||

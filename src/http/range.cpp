@@ -7,14 +7,10 @@
 #include <optional>
 #include <system_error>
 
+#include "http/text.h"
+
 namespace heddle::http {
 namespace {
-
-std::string_view trim(std::string_view text) noexcept {
-  const std::size_t first = std::min(text.find_first_not_of(" \t"), text.size());
-  text.remove_prefix(first);
-  return text.substr(0, text.find_last_not_of(" \t") + 1);
-}
 
 // Digits only. A number too large for us is larger than any file.
 std::optional<std::uint64_t> parse_number(std::string_view digits) noexcept {
@@ -25,11 +21,6 @@ std::optional<std::uint64_t> parse_number(std::string_view digits) noexcept {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
   if (error == std::errc::result_out_of_range) return std::numeric_limits<std::uint64_t>::max();
   return number;
-}
-
-bool is_bytes(std::string_view unit) noexcept {
-  constexpr std::string_view kBytes = "bytes";
-  return std::ranges::equal(unit, kBytes, [](char have, char want) { return (have | 32) == want; });
 }
 
 ByteRange last_bytes(std::uint64_t count, std::uint64_t size) noexcept {
@@ -44,7 +35,8 @@ ByteRange last_bytes(std::uint64_t count, std::uint64_t size) noexcept {
 
 ByteRange parse_range(std::string_view field, std::uint64_t size) noexcept {
   const std::size_t equals = field.find('=');
-  if (equals == std::string_view::npos || !is_bytes(field.substr(0, equals))) return {};
+  if (equals == std::string_view::npos || !equals_ignoring_case(field.substr(0, equals), "bytes"))
+    return {};
   const std::string_view spec = trim(field.substr(equals + 1));
   const std::size_t dash = spec.find('-');
   if (dash == std::string_view::npos) return {};

@@ -1,42 +1,79 @@
-// The one file that knows Boost.Beast. Its parser calls back for each part of a
-// request; what we need is kept as offsets, since the bytes may move while more are
-// read. Beast takes care of syntax and of conflicting lengths; what it leaves open is
-// decided here: the size of the whole head (its own limit counts from the last
-// complete field), the Host field, encodings other than chunked (it would take such a
-// request to have no body, and the body for the next request), folded lines.
+// Lines, the request line and the fields that a file server needs: see request_parser.h.
 #include "http/request_parser.h"
 
 #include <algorithm>
-#include <array>
-#include <functional>
 #include <optional>
-#include <string>
 
-#include <boost/beast/http/basic_parser.hpp>
+#include "http/text.h"
 
 namespace heddle::http {
+
+// The first six are kept, in the order of kept_.
+enum class RequestParser::Field : std::uint8_t {
+  kIfMatch,
+  kIfNoneMatch,
+  kIfModifiedSince,
+  kIfUnmodifiedSince,
+  kIfRange,
+  kRange,
+  kHost,
+  kConnection,
+  kContentLength,
+  kTransferEncoding,
+  kExpect,
+};
+
 namespace {
 
-namespace beast = boost::beast;
-using beast::http::error;
-using beast::http::field;
-using beast::http::verb;
+constexpr std::array kFieldNames = std::to_array<std::string_view>(
+    {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range",
+     "host", "connection", "content-length", "transfer-encoding", "expect"});
 
-std::string_view to_std(beast::string_view text) noexcept {
-  return {text.data(), text.size()};
-}
+// Of IANA's registry, besides GET and HEAD. Methods are case-sensitive.
+constexpr std::array kOtherMethods = std::to_array<std::string_view>({"ACL",
+                                                                      "BASELINE-CONTROL",
+                                                                      "BIND",
+                                                                      "CHECKIN",
+                                                                      "CHECKOUT",
+                                                                      "CONNECT",
+                                                                      "COPY",
+                                                                      "DELETE",
+                                                                      "LABEL",
+                                                                      "LINK",
+                                                                      "LOCK",
+                                                                      "MERGE",
+                                                                      "MKACTIVITY",
+                                                                      "MKCALENDAR",
+                                                                      "MKCOL",
+                                                                      "MKREDIRECTREF",
+                                                                      "MKWORKSPACE",
+                                                                      "MOVE",
+                                                                      "OPTIONS",
+                                                                      "ORDERPATCH",
+                                                                      "PATCH",
+                                                                      "POST",
+                                                                      "PRI",
+                                                                      "PROPFIND",
+                                                                      "PROPPATCH",
+                                                                      "PUT",
+                                                                      "QUERY",
+                                                                      "REBIND",
+                                                                      "REPORT",
+                                                                      "SEARCH",
+                                                                      "TRACE",
+                                                                      "UNBIND",
+                                                                      "UNCHECKOUT",
+                                                                      "UNLINK",
+                                                                      "UNLOCK",
+                                                                      "UPDATE",
+                                                                      "UPDATEREDIRECTREF",
+                                                                      "VERSION-CONTROL"});
 
-Method method_of(verb name) noexcept {
-  switch (name) {
-    case verb::get:
-      return Method::kGet;
-    case verb::head:
-      return Method::kHead;
-    case verb::unknown:
-      return Method::kUnknown;
-    default:
-      return Method::kOther;
-  }
+Method method_of(std::string_view name) noexcept {
+  if (name == "GET") return Method::kGet;
+  if (name == "HEAD") return Method::kHead;
+  const bool known = std::ranges::find(kOtherMethods, name) != kOtherMethods.end();
+  return known ? Method::kOther : Method::kUnknown;
 }
 
 // A host and a port as they may stand in a Host field (RFC 9110, 7.2): strict enough to
@@ -45,245 +82,230 @@ bool is_host(std::string_view value) noexcept {
   return value.find_first_of(" \t,/?#@\\\"<>") == std::string_view::npos;
 }
 
-// Whether the first line ends with the version of some HTTP, though not one of ours.
-bool names_other_version(std::string_view bytes) noexcept {
-  const std::string_view line = bytes.substr(0, bytes.find('\r'));
-  const std::string_view version = line.substr(line.rfind(' ') + 1);
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  return version.size() == 8 && version.starts_with("HTTP/") && is_digit(version[5]) &&
-         version[6] == '.' && is_digit(version[7]);
+// Bytes above 0x7f are no part of a URI, but clients send names as they are.
+bool is_target(std::string_view target) noexcept {
+  return !target.empty() && std::ranges::all_of(target, [](char c) {
+    return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;
+  });
 }
-
-struct Part {
-  std::uint32_t offset = 0;
-  std::uint32_t size = 0;
-};
 
 }  // namespace
 
-class RequestParser::Events final : public beast::http::basic_parser<true> {
- public:
-  Events() {
-    header_limit(kHeadBytesMax);
-    body_limit(kBodyBytesMax);
-  }
-
-  Step parse(std::string_view bytes);
-  Skipped skip(std::string_view bytes);
-  Request request(std::string_view bytes) const noexcept;
-
-  std::size_t consumed = 0;  // Of the head, so far.
-  Method method = Method::kUnknown;
-  int status = 0;  // Of a failure.
-  bool expects_continue = false;
-
- private:
-  // The fields that are kept, in the order of kept_.
-  static constexpr std::array kKept = {field::if_match,          field::if_none_match,
-                                       field::if_modified_since, field::if_unmodified_since,
-                                       field::if_range,          field::range};
-  struct Kept {
-    Part part;
-    std::string joined;  // Instead of `part`, if the field came more than once.
-    bool present = false;
-  };
-
-  void on_request_impl(verb name, beast::string_view method_text, beast::string_view target,
-                       int version, beast::error_code& failure) override;
-  void on_field_impl(field name, beast::string_view, beast::string_view value,
-                     beast::error_code& failure) override;
-  // Pure virtual in newer Boost only, where trailers no longer come as fields.
-  virtual void on_trailer_field_impl(field, beast::string_view, beast::string_view,
-                                     beast::error_code&) {}
-  void on_header_impl(beast::error_code& failure) override;
-  void on_response_impl(int, beast::string_view, int, beast::error_code&) override {}
-  void on_body_init_impl(const boost::optional<std::uint64_t>&, beast::error_code&) override {}
-  std::size_t on_body_impl(beast::string_view body, beast::error_code&) override {
-    return body.size();
-  }
-  void on_chunk_header_impl(std::uint64_t, beast::string_view, beast::error_code&) override {}
-  std::size_t on_chunk_body_impl(std::uint64_t, beast::string_view body,
-                                 beast::error_code&) override {
-    return body.size();
-  }
-  void on_finish_impl(beast::error_code&) override {}
-
-  void refuse(int with_status, beast::error_code& failure) noexcept {
-    status = with_status;
-    failure = error::bad_value;
-  }
-  Part part_of(std::string_view text) const noexcept;
-  void keep(Kept& kept, std::string_view value);
-  Step fail(const beast::error_code& failure, std::string_view bytes) noexcept;
-
-  std::string_view bytes_;  // During parse().
-  Part method_name_;
-  Part target_;
-  bool http_1_1_ = false;
-  bool in_trailer_ = false;
-  unsigned hosts_ = 0;
-  std::array<Kept, kKept.size()> kept_;
-};
-
-void RequestParser::Events::on_request_impl(verb name, beast::string_view method_text,
-                                            beast::string_view target, int version,
-                                            beast::error_code& failure) {
-  method = method_of(name);
-  method_name_ = part_of(to_std(method_text));
-  target_ = part_of(to_std(target));
-  http_1_1_ = version >= 11;
-  if (target.size() > kTargetBytesMax) refuse(414, failure);
+std::size_t RequestParser::empty_lines(std::string_view bytes) noexcept {
+  std::size_t size = 0;
+  while (bytes.substr(size, 2) == "\r\n") size += 2;
+  return size;
 }
 
-void RequestParser::Events::on_field_impl(field name, beast::string_view, beast::string_view value,
-                                          beast::error_code& failure) {
-  if (in_trailer_) return;
-  const std::string_view text = to_std(value);
-  // A folded line (RFC 9112, 5.2) is joined in a buffer of Beast's that will be gone.
-  const std::less<> before;
-  if (before(text.data(), bytes_.data()) || before(bytes_.data() + bytes_.size(), text.data())) {
-    return refuse(400, failure);
-  }
-  switch (name) {
-    case field::host:
-      if (++hosts_ > 1 || !is_host(text)) refuse(400, failure);
-      return;
-    case field::expect:
-      // The only expectation there is; HTTP/1.0 has none (RFC 9110, 10.1.1).
-      if (!http_1_1_) return;
-      if (!beast::iequals(value, "100-continue")) return refuse(417, failure);
-      expects_continue = true;
-      return;
-    case field::transfer_encoding:
-      if (!http_1_1_) return refuse(400, failure);
-      if (!beast::iequals(value, "chunked")) refuse(501, failure);
-      return;
-    default:
-      break;
-  }
-  const auto* const found = std::ranges::find(kKept, name);
-  if (found != kKept.end()) keep(kept_[static_cast<std::size_t>(found - kKept.begin())], text);
-}
-
-void RequestParser::Events::on_header_impl(beast::error_code& failure) {
-  in_trailer_ = true;
-  if (http_1_1_ && hosts_ == 0) refuse(400, failure);
-}
-
-Part RequestParser::Events::part_of(std::string_view text) const noexcept {
-  return {.offset = static_cast<std::uint32_t>(text.data() - bytes_.data()),
-          .size = static_cast<std::uint32_t>(text.size())};
-}
-
-void RequestParser::Events::keep(Kept& kept, std::string_view value) {
-  if (kept.present) {
-    if (kept.joined.empty()) kept.joined = bytes_.substr(kept.part.offset, kept.part.size);
-    kept.joined += ", ";
-    kept.joined += value;
-  }
-  kept.present = true;
-  kept.part = part_of(value);
-}
-
-RequestParser::Step RequestParser::Events::fail(const beast::error_code& failure,
-                                                std::string_view bytes) noexcept {
-  if (status != 0) return Step::kFailed;
-  status = 400;
-  if (failure == error::header_limit) {
-    const bool has_line = bytes.substr(0, kHeadBytesMax).find("\r\n") != std::string_view::npos;
-    status = has_line ? 431 : 414;
-  }
-  if (failure == error::body_limit) status = 413;
-  if (failure == error::bad_version && names_other_version(bytes)) status = 505;
+RequestParser::Step RequestParser::fail(int status) noexcept {
+  status_ = status;
   return Step::kFailed;
 }
 
-RequestParser::Step RequestParser::Events::parse(std::string_view bytes) {
-  bytes_ = bytes;
-  if (!got_some()) {
-    // Old clients send an empty line behind a body (RFC 9112, 2.2).
-    while (bytes.substr(consumed, 2) == "\r\n") consumed += 2;
-    if (bytes.substr(consumed) == "\r" && bytes.size() < kHeadBytesMax) return Step::kNeedMore;
+// The limit is reached within the request line, or behind it.
+RequestParser::Step RequestParser::fail_for_size(std::string_view head) noexcept {
+  if (has_request_line_) return fail(431);
+  // For the log: what would have become method and target.
+  const std::string_view line = head.substr(line_);
+  const std::size_t space = line.find(' ');
+  if (space != std::string_view::npos) {
+    const std::size_t target = line_ + space + 1;
+    const std::size_t size = std::min(head.find(' ', target), head.size()) - target;
+    method_name_ = {static_cast<std::uint32_t>(line_), static_cast<std::uint32_t>(space)};
+    target_ = {static_cast<std::uint32_t>(target), static_cast<std::uint32_t>(size)};
   }
-  beast::error_code failure;
-  do {
-    const std::string_view rest = bytes.substr(consumed);
-    if (rest.empty()) break;
-    consumed += put(boost::asio::const_buffer(rest.data(), rest.size()), failure);
-  } while (!failure && !is_header_done());
-  if (failure && failure != error::need_more) return fail(failure, bytes);
-  const bool done = !failure && is_header_done();
-  const std::size_t size = done ? consumed : bytes.size() + 1;  // One more is to come at least.
-  if (size > kHeadBytesMax) return fail(error::header_limit, bytes);
-  return done ? Step::kDone : Step::kNeedMore;
+  return fail(414);
 }
-
-RequestParser::Skipped RequestParser::Events::skip(std::string_view bytes) {
-  std::size_t skipped = 0;
-  while (!is_done()) {
-    const std::string_view rest = bytes.substr(skipped);
-    if (rest.empty()) return {Step::kNeedMore, skipped};
-    beast::error_code failure;
-    skipped += put(boost::asio::const_buffer(rest.data(), rest.size()), failure);
-    if (failure == error::need_more) return {Step::kNeedMore, skipped};
-    if (failure) return {fail(failure, {}), skipped};
-  }
-  return {Step::kDone, skipped};
-}
-
-Request RequestParser::Events::request(std::string_view bytes) const noexcept {
-  const auto text = [bytes](Part part) { return bytes.substr(part.offset, part.size); };
-  const auto value = [&](std::size_t index) {
-    const Kept& kept = kept_[index];
-    return kept.joined.empty() ? text(kept.part) : std::string_view(kept.joined);
-  };
-  return Request{.method = method,
-                 .method_name = text(method_name_),
-                 .target = text(target_),
-                 .http_1_1 = http_1_1_,
-                 .keep_alive = keep_alive(),
-                 .if_match = value(0),
-                 .if_none_match = value(1),
-                 .if_modified_since = value(2),
-                 .if_unmodified_since = value(3),
-                 .if_range = value(4),
-                 .range = value(5)};
-}
-
-RequestParser::RequestParser() : events_(std::make_unique<Events>()) {}
-
-RequestParser::~RequestParser() = default;
 
 RequestParser::Step RequestParser::parse_head(std::string_view bytes) {
-  return events_->parse(bytes);
+  // What lies beyond the limit has no influence, whether it is there already or not.
+  const std::string_view head = bytes.substr(0, kHeadBytesMax);
+  while (true) {
+    Step step = scan_line(head);
+    if (step == Step::kFailed) return step;
+    if (step == Step::kNeedMore) return head.size() < kHeadBytesMax ? step : fail_for_size(head);
+    step = read_line(head);
+    if (step != Step::kNeedMore) return step;
+  }
 }
 
-std::size_t RequestParser::head_bytes() const noexcept {
-  return events_->consumed;
+// kDone: the line ends at scanned_. Bytes are looked at once, however they come.
+RequestParser::Step RequestParser::scan_line(std::string_view head) noexcept {
+  std::size_t at = scanned_;
+  while (at < head.size() && is_line_char(head[at])) ++at;
+  scanned_ = at;
+  if (at == head.size()) return Step::kNeedMore;
+  if (head[at] != '\r') return fail(400);
+  if (at + 1 == head.size()) return Step::kNeedMore;
+  return head[at + 1] == '\n' ? Step::kDone : fail(400);
+}
+
+// Reads the line that has been found: kNeedMore if it is not the head's last.
+RequestParser::Step RequestParser::read_line(std::string_view head) {
+  const std::string_view line = head.substr(line_, scanned_ - line_);
+  Step step = Step::kNeedMore;
+  if (!line.empty()) {
+    step = has_request_line_ ? read_field(head, line) : read_request_line(line);
+  } else if (has_request_line_) {
+    step = finish();
+  }
+  if (step == Step::kFailed) return step;
+  line_ = scanned_ + 2;
+  scanned_ = line_;
+  return step;
+}
+
+RequestParser::Step RequestParser::read_request_line(std::string_view line) {
+  const std::size_t first = line.find(' ');
+  if (first == std::string_view::npos) return fail(400);
+  const std::string_view name = line.substr(0, first);
+  if (!is_token(name)) return fail(400);
+  const std::string_view rest = line.substr(first + 1);
+  const std::size_t second = rest.find(' ');
+  const std::string_view target = rest.substr(0, second);
+  method_ = method_of(name);
+  method_name_ = {static_cast<std::uint32_t>(line_), static_cast<std::uint32_t>(name.size())};
+  target_ = {static_cast<std::uint32_t>(line_ + first + 1),
+             static_cast<std::uint32_t>(target.size())};
+  if (second == std::string_view::npos || !is_target(target)) return fail(400);
+  if (const Step step = read_version(rest.substr(second + 1)); step == Step::kFailed) return step;
+  if (target.size() > kTargetBytesMax) return fail(414);
+  has_request_line_ = true;
+  return Step::kNeedMore;
+}
+
+// A later minor version means what 1.1 does to whoever knows only that (RFC 9110, 2.5).
+RequestParser::Step RequestParser::read_version(std::string_view version) {
+  const bool is_version = version.size() == 8 && version.starts_with("HTTP/") &&
+                          is_digit(version[5]) && version[6] == '.' && is_digit(version[7]);
+  if (!is_version) return fail(400);
+  if (version[5] != '1') return fail(505);
+  http_1_1_ = version[7] != '0';
+  return Step::kNeedMore;
+}
+
+RequestParser::Step RequestParser::read_field(std::string_view head, std::string_view line) {
+  // A folded line (RFC 9112, 5.2) begins with a space, which is in no name.
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return fail(400);
+  const std::string_view name = line.substr(0, colon);
+  const std::string_view value = trim(line.substr(colon + 1));
+  const auto* const known = std::ranges::find_if(
+      kFieldNames, [name](std::string_view other) { return equals_ignoring_case(name, other); });
+  switch (static_cast<Field>(known - kFieldNames.begin())) {
+    case Field::kHost:
+      return read_host(value);
+    case Field::kConnection:
+      read_connection(value);
+      return Step::kNeedMore;
+    case Field::kContentLength:
+      return read_length(value);
+    case Field::kTransferEncoding:
+      return read_encoding(value);
+    case Field::kExpect:
+      return read_expectation(value);
+    case Field::kIfMatch:
+    case Field::kIfNoneMatch:
+    case Field::kIfModifiedSince:
+    case Field::kIfUnmodifiedSince:
+    case Field::kIfRange:
+    case Field::kRange:
+      keep(head, kept_.at(static_cast<std::size_t>(known - kFieldNames.begin())), value);
+      break;
+  }
+  return Step::kNeedMore;  // Of the others, nothing is needed.
+}
+
+RequestParser::Step RequestParser::read_host(std::string_view value) {
+  if (has_host_ || !is_host(value)) return fail(400);
+  has_host_ = true;
+  return Step::kNeedMore;
+}
+
+void RequestParser::read_connection(std::string_view value) noexcept {
+  while (!value.empty()) {
+    const std::size_t comma = std::min(value.find(','), value.size());
+    const std::string_view option = trim(value.substr(0, comma));
+    if (equals_ignoring_case(option, "close")) says_close_ = true;
+    if (equals_ignoring_case(option, "keep-alive")) says_keep_alive_ = true;
+    value.remove_prefix(std::min(comma + 1, value.size()));
+  }
+}
+
+RequestParser::Step RequestParser::read_length(std::string_view value) {
+  // Repeated values, which RFC 9110, 8.6 allows to be joined, come from no honest client.
+  if (has_length_ || chunked_ || value.empty()) return fail(400);
+  if (!std::ranges::all_of(value, is_digit)) return fail(400);
+  has_length_ = true;
+  for (const char c : value) {
+    body_left_ = body_left_ * 10 + static_cast<unsigned>(c - '0');
+    if (body_left_ > kBodyBytesMax) return fail(413);
+  }
+  return Step::kNeedMore;
+}
+
+RequestParser::Step RequestParser::read_encoding(std::string_view value) {
+  if (!http_1_1_ || has_length_ || chunked_) return fail(400);
+  // The end of a body in another coding could not be found.
+  if (!equals_ignoring_case(value, "chunked")) return fail(501);
+  chunked_ = true;
+  return Step::kNeedMore;
+}
+
+RequestParser::Step RequestParser::read_expectation(std::string_view value) {
+  // The only expectation there is; HTTP/1.0 has none (RFC 9110, 10.1.1).
+  if (!http_1_1_) return Step::kNeedMore;
+  if (!equals_ignoring_case(value, "100-continue")) return fail(417);
+  expects_continue_ = true;
+  return Step::kNeedMore;
+}
+
+void RequestParser::keep(std::string_view head, Kept& kept, std::string_view value) {
+  if (kept.present) {
+    if (kept.joined == 0) {
+      joined_.emplace_back(head.substr(kept.part.offset, kept.part.size));
+      kept.joined = static_cast<std::uint8_t>(joined_.size());
+    }
+    joined_[kept.joined - std::size_t{1}].append(", ").append(value);
+  }
+  kept.present = true;
+  kept.part = {static_cast<std::uint32_t>(value.data() - head.data()),
+               static_cast<std::uint32_t>(value.size())};
+}
+
+RequestParser::Step RequestParser::finish() {
+  return http_1_1_ && !has_host_ ? fail(400) : Step::kDone;
+}
+
+RequestParser::Skipped RequestParser::skip_body(std::string_view bytes) noexcept {
+  if (chunked_) {
+    const std::size_t skipped = chunks_.skip(bytes);
+    if (chunks_.failure_status() != 0) return {fail(chunks_.failure_status()), skipped};
+    return {chunks_.done() ? Step::kDone : Step::kNeedMore, skipped};
+  }
+  const auto skipped = static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, bytes.size()));
+  body_left_ -= skipped;
+  return {body_left_ == 0 ? Step::kDone : Step::kNeedMore, skipped};
 }
 
 Request RequestParser::request(std::string_view bytes) const noexcept {
-  return events_->request(bytes);
-}
-
-bool RequestParser::has_body() const noexcept {
-  return !events_->is_done();
-}
-
-bool RequestParser::expects_continue() const noexcept {
-  return events_->expects_continue;
-}
-
-RequestParser::Skipped RequestParser::skip_body(std::string_view bytes) {
-  return events_->skip(bytes);
-}
-
-int RequestParser::failure_status() const noexcept {
-  return events_->status;
-}
-
-Method RequestParser::method() const noexcept {
-  return events_->method;
+  const auto text = [bytes](Part part) { return bytes.substr(part.offset, part.size); };
+  const auto value = [&](Field field) {
+    const Kept& kept = kept_[static_cast<std::size_t>(field)];
+    return kept.joined == 0 ? text(kept.part)
+                            : std::string_view(joined_[kept.joined - std::size_t{1}]);
+  };
+  return Request{.method = method_,
+                 .method_name = text(method_name_),
+                 .target = text(target_),
+                 .http_1_1 = http_1_1_,
+                 .keep_alive = !says_close_ && (http_1_1_ || says_keep_alive_),
+                 .if_match = value(Field::kIfMatch),
+                 .if_none_match = value(Field::kIfNoneMatch),
+                 .if_modified_since = value(Field::kIfModifiedSince),
+                 .if_unmodified_since = value(Field::kIfUnmodifiedSince),
+                 .if_range = value(Field::kIfRange),
+                 .range = value(Field::kRange)};
 }
 
 }  // namespace heddle::http

@@ -1,6 +1,7 @@
 // RequestParser: what is accepted, what is refused with which status, and that neither
 // depends on how the bytes are cut.
 #include <memory>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -80,6 +81,22 @@ TEST(RequestParser, ReadsAPlainRequest) {
   EXPECT_EQ(outcome.used, kBytes.size());
 }
 
+// What a connection makes of everything that comes: each request's outcome, until one is refused or
+// incomplete. The bytes come in pieces that end at `cuts`; what is buffered moves each time.
+std::vector<Outcome> parse_all(std::string_view bytes, const std::vector<std::size_t>& cuts) {
+  std::vector<Outcome> outcomes;
+  std::size_t begin = 0;
+  do {
+    std::vector<std::size_t> rest;
+    for (const std::size_t cut : cuts) {
+      if (cut > begin) rest.push_back(cut - begin);
+    }
+    outcomes.push_back(parse(bytes.substr(begin), rest));
+    begin += outcomes.back().used;
+  } while (outcomes.back().step == Step::kDone && begin < bytes.size());
+  return outcomes;
+}
+
 // Every request is parsed in one piece, in two, in three, and byte by byte.
 void expect_cuts_make_no_difference(std::string_view request) {
   const Outcome whole = parse(request);
@@ -96,22 +113,107 @@ void expect_cuts_make_no_difference(std::string_view request) {
   EXPECT_TRUE(parse(request, every) == whole) << request << " byte by byte";
 }
 
-TEST(RequestParser, CutsMakeNoDifference) {
-  const std::vector<std::string_view> requests = {
+constexpr std::string_view kChunkedHead =
+    "PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+std::vector<std::string> good_and_bad_requests() {
+  std::vector<std::string> requests = {
       "GET /a HTTP/1.1\r\nHost: x\r\nRange: bytes=1-2\r\nIf-Match: \"a\"\r\n\r\n",
       "GET / HTTP/1.0\r\n\r\n",
       "\r\n\r\nHEAD /h HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+      "\rGET / HTTP/1.0\r\n\r\n",
       "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
-      ("PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nTransfer-Encoding: chunked\r\n\r\n"
-       "5;ext=\"a b\"\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: t\r\n\r\n"),
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.0\r\n\r\n",
+      "PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n!",
       "GET / HTTP/1.1\r\nRange: bytes=1-2\r\nRange: bytes=3-4\r\nHost: x\r\n\r\n",
+      "GET / HTTP/1.2\r\nHost: x\r\n\r\n",
       "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
       "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
       "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
       "GET / HTTP/1.1\r\nHost: x\r\nRange: bytes=1\r\n -2\r\n\r\n",
+      "GET / HTTP/1.1\nHost: x\n\n",
+      "GET / HTTP/1.1\r\nHost: x\n\r\n",
+      "GET / HTTP/1.1\r\nHost: x\r\n\n",
+      "GET / HTTP/1.1\r\nHost: x\r\rA: b\r\n\r\n",
       "nonsense\r\n\r\n",
+      "\x16\x03\x01\x02",
   };
-  for (const std::string_view request : requests) expect_cuts_make_no_difference(request);
+  for (const char* body : {"5;ext=\"a b\"\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: t\r\n\r\n",
+                           "0\r\n\r\n",
+                           "0\r\n\r",
+                           "0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+                           "1 ;a\r\nx\r\n000;b\r\nA: b\r\nC:\r\n\r\n",
+                           "1\nx\n0\n\n",
+                           "1\r\nx\n0\r\n\r\n",
+                           "1\r\nxy\r\n",
+                           "0\r\n\n",
+                           "0\r\nA: b\n\r\n",
+                           "0\r\nA: b\r\n c\r\n\r\n",
+                           "0\r\nA\r\n\r\n",
+                           "0\r\n: b\r\n\r\n",
+                           "0\r\nA : b\r\n",
+                           "g\r\n",
+                           "\r\n",
+                           " 1\r\nx",
+                           "1 \r\nx\r\n",
+                           "-1\r\n",
+                           "0x1\r\n",
+                           "ffffffffffffffffffff\r\n",
+                           "100001\r\n",
+                           "7fffffff\r\n",
+                           "1;a\1\r\n",
+                           "1;a\rb",
+                           "00000000000000000000\r\n\r\n"}) {
+    requests.push_back(std::string(kChunkedHead) + body);
+  }
+  return requests;
+}
+
+TEST(RequestParser, CutsMakeNoDifference) {
+  for (const std::string& request : good_and_bad_requests()) {
+    const bool waits_for_more = request.ends_with("\r\n\r");
+    const std::string complete = waits_for_more ? request + "x" : request;
+    expect_cuts_make_no_difference(complete);
+  }
+}
+
+// Several requests on one connection, in pieces of any size.
+TEST(RequestParser, CutsMakeNoDifferenceToARowOfRequests) {
+  const std::vector<std::string> requests = good_and_bad_requests();
+  std::mt19937 random(1);
+  for (int round = 0; round < 2000; ++round) {
+    std::string row;
+    for (int i = 0; i < 4; ++i) row += requests[random() % requests.size()];
+    const std::size_t piece_max = 1 + random() % 64;
+    std::vector<std::size_t> cuts;
+    for (std::size_t at = 0; at < row.size(); at += 1 + random() % piece_max) cuts.push_back(at);
+    ASSERT_TRUE(parse_all(row, cuts) == parse_all(row, {})) << "round " << round << ": " << row;
+  }
+}
+
+// The limits are reached at the same byte, whatever has come behind it.
+TEST(RequestParser, CutsMakeNoDifferenceAtTheLimits) {
+  const std::string fields = "GET / HTTP/1.1\r\nHost: x\r\nA: ";
+  std::string many_fields = "GET / HTTP/1.1\r\n";
+  while (many_fields.size() < kHeadBytesMax + 100) many_fields += "A: b\r\n";
+  for (const std::string& request :
+       {fields + std::string(kHeadBytesMax, 'a') + "\1",
+        fields + std::string(kHeadBytesMax - fields.size() - 1, 'a') + "\r\n\r\n",
+        fields + std::string(kHeadBytesMax - fields.size() - 4, 'a') + "\r\n\r\n", many_fields,
+        "GET /" + std::string(kHeadBytesMax, 'a') + "\1",
+        "GET /" + std::string(kTargetBytesMax, 'a') + " HTTP/1.1\r\nHost: x\r\n\r\n",
+        std::string(2 * kHeadBytesMax, '\r').insert(0, "GET / HTTP/1.1\r"),
+        std::string(kChunkedHead) + "1;" + std::string(kHeadBytesMax, 'e') + "\1",
+        std::string(kChunkedHead) + "0\r\nA:" + std::string(kHeadBytesMax, 't') + "\1"}) {
+    const Outcome whole = parse(request);
+    EXPECT_NE(whole.step, Step::kNeedMore);
+    for (std::size_t cut = request.size() - 200; cut < request.size(); ++cut) {
+      EXPECT_TRUE(parse(request, {cut}) == whole) << request.substr(0, 60) << " cut at " << cut;
+    }
+    for (std::size_t cut = kHeadBytesMax - 3; cut < kHeadBytesMax + 3; ++cut) {
+      EXPECT_TRUE(parse(request, {cut}) == whole) << request.substr(0, 60) << " cut at " << cut;
+    }
+  }
 }
 
 TEST(RequestParser, LeavesWhatFollows) {
@@ -138,6 +240,16 @@ TEST(RequestParser, KnowsWhetherTheConnectionGoesOn) {
   EXPECT_FALSE(keep_alive("HTTP/1.1\r\nHost: x\r\nConnection: foo, Close"));
   EXPECT_FALSE(keep_alive("HTTP/1.0"));
   EXPECT_TRUE(keep_alive("HTTP/1.0\r\nConnection: Keep-Alive"));
+  EXPECT_FALSE(keep_alive("HTTP/1.0\r\nConnection: close, keep-alive"));
+  EXPECT_FALSE(keep_alive("HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close"));
+  EXPECT_TRUE(keep_alive("HTTP/1.1\r\nHost: x\r\nConnection: closed"));
+}
+
+// It is between a client and a proxy (RFC 9112, C.2.2).
+TEST(RequestParser, ProxyConnectionMeansNothing) {
+  EXPECT_TRUE(parse("GET / HTTP/1.1\r\nHost: x\r\nProxy-Connection: close\r\n\r\n").keep_alive);
+  EXPECT_FALSE(parse("GET / HTTP/1.0\r\nProxy-Connection: keep-alive\r\n\r\n").keep_alive);
+  EXPECT_EQ(parse("GET / HTTP/1.0\r\nProxy-Connection: @,\r\n\r\n").step, Step::kDone);
 }
 
 TEST(RequestParser, HostIsRequiredOnceAndPlain) {
@@ -163,6 +275,29 @@ TEST(RequestParser, RefusesBadSyntax) {
 
 TEST(RequestParser, RefusesFoldedLines) {
   EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\tc\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\n Host: x\r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n \r\n\r\n"), 400);
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c: d\r\n\r\n"), 400);
+}
+
+// RFC 9110, 2.5: as the highest minor version that the server knows.
+TEST(RequestParser, LaterMinorVersionsAreAnsweredAsHttp11) {
+  RequestParser parser;
+  const std::string bytes = "GET / HTTP/1.2\r\nHost: x\r\n\r\n";
+  ASSERT_EQ(parser.parse_head(bytes), Step::kDone);
+  EXPECT_TRUE(parser.request(bytes).http_1_1);
+  EXPECT_TRUE(parser.request(bytes).keep_alive);
+  EXPECT_EQ(status_of("GET / HTTP/1.9\r\n\r\n"), 400) << "without a Host";
+}
+
+// A line that is no request line of any version is not one of another version.
+TEST(RequestParser, WhatIsNoRequestLineIsABadRequest) {
+  for (const char* line : {"GET  / HTTP/2.0", "GET / HTTP/1.1 HTTP/2.0", "HTTP/2.0", " HTTP/2.0",
+                           "GET HTTP/2.0", "G(T / HTTP/2.0", "GET / HTTP/2.0 ", "GET / HTTP/20.0",
+                           "GET / HTTP/2", "GET /\t HTTP/2.0"}) {
+    EXPECT_EQ(status_of(line + std::string("\r\nHost: x\r\n\r\n")), 400) << line;
+  }
 }
 
 TEST(RequestParser, OtherVersionsAreNotSupported) {
@@ -182,7 +317,11 @@ TEST(RequestParser, RefusesDoubtfulLengths) {
   EXPECT_EQ(status("Content-Length: +1\r\n"), 400);
   EXPECT_EQ(status("Content-Length: -1\r\n"), 400);
   EXPECT_EQ(status("Content-Length: 0x1\r\n"), 400);
-  EXPECT_EQ(status("Content-Length: 99999999999999999999999\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: 99999999999999999999999\r\n"), 413);
+  EXPECT_EQ(status("Content-Length: 18446744073709551617\r\n"), 413) << "1, if it wrapped";
+  EXPECT_EQ(status("Content-Length: 1, 1\r\n"), 400);
+  EXPECT_EQ(status("Content-Length: 1\r\nContent-Length: 1\r\n"), 400);
+  EXPECT_EQ(status("Content-Length:\r\n"), 400);
   EXPECT_EQ(status("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), 400);
   EXPECT_EQ(status("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n"), 400);
   EXPECT_EQ(status("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), 400);
@@ -249,8 +388,43 @@ TEST(RequestParser, RefusesBadChunks) {
   const std::string head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
   EXPECT_EQ(status_of(head + "x\r\n"), 400);
   EXPECT_EQ(status_of(head + "1\r\nab\r\n0\r\n\r\n"), 400);
-  EXPECT_EQ(status_of(head + "ffffffffffffffffff\r\n"), 400);
+  EXPECT_EQ(status_of(head + "ffffffffffffffffff\r\n"), 413);
+  EXPECT_EQ(status_of(head + "10000000000000001\r\n"), 413) << "1, if it wrapped";
   EXPECT_EQ(status_of(head + "-1\r\n"), 400);
+  EXPECT_EQ(status_of(head + "1 \r\n"), 400);
+  EXPECT_EQ(status_of(head + "1\na\n0\n\n"), 400);
+  EXPECT_EQ(status_of(head + "0\r\nA: b\r\n c\r\n\r\n"), 400);
+}
+
+// Extensions and trailers are not data, and must not come without end.
+TEST(RequestParser, LimitsWhatIsNoDataInABody) {
+  const std::string head(kChunkedHead);
+  const std::string fits(kHeadBytesMax - 1, 'e');
+  EXPECT_EQ(parse(head + "0;" + fits.substr(1) + "\r\n\r\n").step, Step::kDone);
+  EXPECT_EQ(status_of(head + "0;" + fits + "e\r\n\r\n"), 431);
+  EXPECT_EQ(status_of(head + "0\r\n" + fits + ":\r\n\r\n"), 431);
+  EXPECT_EQ(status_of(head + std::string(kHeadBytesMax + 1, '0')), 431);
+  std::string many = head;
+  for (std::size_t i = 0; i < kHeadBytesMax; ++i) many += "1;e\r\nx\r\n";
+  EXPECT_EQ(status_of(many), 431);
+}
+
+// For the log: what was asked for, if it can be told.
+TEST(RequestParser, KnowsTargetsOfRefusedRequests) {
+  const auto asked = [](const std::string& bytes) {
+    RequestParser parser;
+    EXPECT_EQ(parser.parse_head(bytes), Step::kFailed) << bytes.substr(0, 60);
+    const Request request = parser.request(bytes);
+    return std::string(request.method_name) + "|" + std::string(request.target.substr(0, 9));
+  };
+  EXPECT_EQ(asked("GET /a HTTP/2.0\r\n"), "GET|/a");
+  EXPECT_EQ(asked("GET /a HTTP/1.1\r\nHost: x\r\nHost: x\r\n"), "GET|/a");
+  EXPECT_EQ(asked("GET /a b HTTP/1.1\r\n"), "GET|/a");
+  EXPECT_EQ(asked("GET /long" + std::string(kHeadBytesMax, 'g')), "GET|/longgggg");
+  EXPECT_EQ(asked("GET /long" + std::string(kTargetBytesMax, 'g') + " HTTP/1.1\r\n"),
+            "GET|/longgggg");
+  EXPECT_EQ(asked(std::string(kHeadBytesMax, 'g')), "|");
+  EXPECT_EQ(asked("\x16\x03\x01"), "|");
 }
 
 TEST(RequestParser, TellsMethodsApart) {
