@@ -5,6 +5,8 @@
 
 #include <dlfcn.h>
 
+#include "guard/elf.h"
+
 namespace heddle::guard {
 namespace {
 
@@ -44,6 +46,13 @@ constexpr std::uint8_t kPointerRelative = 0x10;
 constexpr std::uint8_t kSearchTable = 0x3b;  // Pairs of 32-bit offsets from the header's start.
 constexpr std::uint8_t kBreg0 = 0x70;        // DW_OP_breg0 and its 31 successors.
 constexpr std::uint8_t kDeref = 0x06;
+constexpr std::uint8_t kNoRegister = 0xff;
+
+// The tables hold offsets from where they are.
+const std::uint8_t* bytes_at(std::uintptr_t address) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): once it is known to be in the tables.
+  return reinterpret_cast<const std::uint8_t*>(address);
+}
 
 // Reads little-endian numbers. Once it fails, all it returns is 0.
 class Reader {
@@ -93,6 +102,19 @@ class Reader {
     if ((encoding & 0x70) == kPointerRelative) return value + here;
     if ((encoding & 0x70) != 0) fail();
     return value;
+  }
+
+  // The text that comes next, with its terminator.
+  const char* text() {
+    const auto left = static_cast<std::size_t>(end_ - next_);
+    const void* end = failed_ || left == 0 ? nullptr : std::memchr(next_, 0, left);
+    const auto* start = reinterpret_cast<const char*>(next_);
+    if (end == nullptr) {
+      failed_ = true;
+      return "";
+    }
+    next_ = static_cast<const std::uint8_t*>(end) + 1;
+    return start;
   }
 
   // The next `size` bytes; a failed reader if there are not so many.
@@ -145,13 +167,18 @@ struct Common {
   Reader instructions{nullptr, nullptr};
 };
 
-// A record begins with its length. Unbounded until that is read: the tables are trusted.
-Reader record_at(const std::uint8_t* start) {
+// The record at `address`, without its length; a failed reader if it is not wholly in `tables`.
+Reader record_at(std::uintptr_t address, const Memory& tables) {
   std::uint32_t length = 0;
+  Reader failed(nullptr, nullptr);
+  failed.fail();
+  if (!tables.holds(address, sizeof(length))) return failed;
+  const std::uint8_t* start = bytes_at(address);
   std::memcpy(&length, start, sizeof(length));
-  Reader reader(start + sizeof(length), start + sizeof(length) + length);
-  if (length == 0xffffffffU) reader.fail();  // The 64-bit form, which nobody uses here.
-  return reader;
+  start += sizeof(length);
+  // The 64-bit form (0xffffffff), which nobody uses here, is in no memory.
+  if (!tables.holds(address + sizeof(length), length)) return failed;
+  return {start, start + length};
 }
 
 void read_augmentation(Common& common, const char* letters, Reader& reader) {
@@ -176,12 +203,10 @@ void read_augmentation(Common& common, const char* letters, Reader& reader) {
   }
 }
 
-bool read_common(const std::uint8_t* start, Common& common) {
-  Reader reader = record_at(start);
+bool read_common(Reader reader, Common& common) {
   if (reader.fixed<std::uint32_t>() != 0) return false;
   const auto version = reader.fixed<std::uint8_t>();
-  const auto* letters = reinterpret_cast<const char*>(reader.position());
-  (void)reader.block(std::strlen(letters) + 1);
+  const char* letters = reader.text();
   common.code_alignment = reader.unsigned_leb();
   common.data_alignment = reader.signed_leb();
   const std::uint64_t return_register =
@@ -237,8 +262,9 @@ class Machine {
     if (number < kRegisterCount) row_.registers[number] = initial_[number];
   }
 
+  // Unsigned, where nothing overflows: both factors may be anything.
   [[nodiscard]] std::int32_t factored(std::uint64_t number) const {
-    return static_cast<std::int32_t>(static_cast<std::int64_t>(number) * common_.data_alignment);
+    return static_cast<std::int32_t>(number * static_cast<std::uint64_t>(common_.data_alignment));
   }
   // Two's complement makes it the same multiplication.
   std::int32_t factored_signed(Reader& code) const {
@@ -261,8 +287,10 @@ class Machine {
   }
 
   void define_cfa(std::uint64_t number, std::int32_t offset) {
-    row_.cfa = {.kind = number < kRegisterCount ? Kind::kRegister : Kind::kUndefined,
-                .base = static_cast<std::uint8_t>(number),
+    // One that we do not know must not become one that we do by losing its upper bits.
+    const bool known = number < kRegisterCount;
+    row_.cfa = {.kind = known ? Kind::kRegister : Kind::kUndefined,
+                .base = known ? static_cast<std::uint8_t>(number) : kNoRegister,
                 .offset = offset};
   }
 
@@ -389,35 +417,35 @@ struct Pair {
   std::int32_t record;
 };
 
-// The record of the last function that begins at or before `address`, by the sorted table in
-// .eh_frame_hdr; null if there is none.
-const std::uint8_t* find_record(const std::uint8_t* header, std::uintptr_t address) {
-  const std::uint8_t pointer_encoding = header[1];
-  const std::uint8_t count_encoding = header[2];
-  if (header[0] != 1 || count_encoding == kPointerOmitted || header[3] != kSearchTable) {
-    return nullptr;
+// The address of the record of the last function that begins at or before `address`, by the sorted
+// table in .eh_frame_hdr; 0 if there is none.
+std::uintptr_t find_record(std::uintptr_t header, const Memory& tables, std::uintptr_t address) {
+  constexpr std::size_t kHeadBytes = 4;
+  if (!tables.holds(header, kHeadBytes)) return 0;
+  const std::uint8_t* const encodings = bytes_at(header);
+  if (encodings[0] != 1 || encodings[2] == kPointerOmitted || encodings[3] != kSearchTable) {
+    return 0;
   }
-  constexpr std::size_t kHeadMax = 4 + 8 + 8;
-  Reader head(header + 4, header + kHeadMax);
-  (void)head.pointer(pointer_encoding);
-  const std::uintptr_t count = head.pointer(count_encoding);
-  if (head.failed() || count == 0) return nullptr;
-  const std::uint8_t* table = head.position();
-  const auto start = reinterpret_cast<std::uintptr_t>(header);
-  const auto wanted = static_cast<std::int64_t>(address - start);
+  Reader head(encodings + kHeadBytes, bytes_at(tables.end));
+  (void)head.pointer(encodings[1]);
+  const std::uintptr_t count = head.pointer(encodings[2]);
+  const std::uint8_t* const table = head.position();
+  const std::uintptr_t left = tables.end - reinterpret_cast<std::uintptr_t>(table);
+  if (head.failed() || count == 0 || count > left / sizeof(Pair)) return 0;
+  const auto wanted = static_cast<std::int64_t>(address - header);
   const auto pair_at = [table](std::size_t index) {
     Pair pair{};
     std::memcpy(&pair, table + index * sizeof(Pair), sizeof(Pair));
     return pair;
   };
-  if (wanted < pair_at(0).function) return nullptr;
+  if (wanted < pair_at(0).function) return 0;
   std::size_t low = 0;
   std::size_t high = count;
   while (high - low > 1) {
     const std::size_t middle = low + (high - low) / 2;
     (pair_at(middle).function <= wanted ? low : high) = middle;
   }
-  return header + pair_at(low).record;
+  return header + static_cast<std::uintptr_t>(std::int64_t{pair_at(low).record});
 }
 
 }  // namespace
@@ -426,16 +454,22 @@ bool find_row(std::uintptr_t address, Row& row) {
   dl_find_object found{};
   // NOLINTNEXTLINE(performance-no-int-to-ptr): any number may be asked for.
   if (_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
-  if (found.dlfo_eh_frame == nullptr) return false;
-  const std::uint8_t* record =
-      find_record(static_cast<const std::uint8_t*>(found.dlfo_eh_frame), address);
-  if (record == nullptr) return false;
+  const auto header = reinterpret_cast<std::uintptr_t>(found.dlfo_eh_frame);
+  if (header == 0) return false;
+  const Memory whole{.start = reinterpret_cast<std::uintptr_t>(found.dlfo_map_start),
+                     .end = reinterpret_cast<std::uintptr_t>(found.dlfo_map_end)};
+  return find_row(address, header, segment_at(whole, header), row);
+}
 
-  Reader reader = record_at(record);
-  const std::uint8_t* common_base = reader.position();
+bool find_row(std::uintptr_t address, std::uintptr_t header, const Memory& tables, Row& row) {
+  const std::uintptr_t record = find_record(header, tables, address);
+  if (record == 0) return false;
+  Reader reader = record_at(record, tables);
+  const auto common_base = reinterpret_cast<std::uintptr_t>(reader.position());
   const auto common_distance = reader.fixed<std::uint32_t>();
   Common common;
-  if (reader.failed() || !read_common(common_base - common_distance, common)) return false;
+  if (reader.failed()) return false;
+  if (!read_common(record_at(common_base - common_distance, tables), common)) return false;
   const std::uintptr_t start = reader.pointer(common.pointer_encoding);
   const std::uintptr_t size = reader.pointer(common.pointer_encoding & 0x0f);
   if (address < start || address - start >= size) return false;  // A gap between functions.

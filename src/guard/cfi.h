@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "guard/memory.h"
+
 namespace heddle::guard {
 
 // Numbered as DWARF does; the last one is the return address.
@@ -38,5 +40,9 @@ struct Row {
 
 // Fills `row` for the instruction at `address`. False if it has no tables, or unusual ones.
 bool find_row(std::uintptr_t address, Row& row);
+
+// The same by the .eh_frame_hdr at `header`. It and the records are in `tables`; whatever is in
+// there, nothing else is read.
+bool find_row(std::uintptr_t address, std::uintptr_t header, const Memory& tables, Row& row);
 
 }  // namespace heddle::guard

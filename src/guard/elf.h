@@ -10,6 +10,8 @@
 
 #include <link.h>
 
+#include "guard/memory.h"
+
 namespace heddle::guard {
 
 struct Object {
@@ -27,6 +29,10 @@ struct Object {
 
 // The object that `address` lies in; an empty one if there is none. Takes no lock.
 Object object_at(std::uintptr_t address);
+
+// What can be read around `address`, which is in an object that is mapped to `whole`: its segment
+// there, since between segments there may be holes. All of `whole` if it has no ELF header.
+Memory segment_at(const Memory& whole, std::uintptr_t address);
 
 // The object that this code is in.
 Object own_object();
