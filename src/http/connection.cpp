@@ -7,8 +7,10 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "heddle/fiber.h"
+#include "heddle/transport.h"
 
 #include "http/request_parser.h"
 
@@ -56,8 +58,8 @@ enum class Next : std::uint8_t {
 
 class Connection {
  public:
-  Connection(Stream& stream, ConnectionShared& shared, Phase& phase, std::string_view peer)
-      : stream_(stream), shared_(shared), phase_(phase), peer_(peer) {}
+  Connection(Stream& stream, ConnectionShared& shared, Activity& activity, std::string_view peer)
+      : stream_(stream), shared_(shared), activity_(activity), peer_(peer) {}
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection() = default;
@@ -89,7 +91,7 @@ class Connection {
 
   Stream& stream_;
   ConnectionShared& shared_;
-  Phase& phase_;
+  Activity& activity_;
   std::string_view peer_;
   std::unique_ptr<char[]> large_;  // Instead of inline_, while a request needs it.
   std::size_t end_ = 0;            // Of what is buffered; it begins with the present request.
@@ -138,7 +140,7 @@ void Connection::serve() {
     next = wait_for_request();
     if (next == Next::kGoOn) next = serve_request();
   }
-  phase_ = Phase::kClosing;
+  shared_.waiting.enter(activity_, Phase::kClosing);
   if (next == Next::kDrop) return;
   // Whether the peer ends in time is its own affair.
   static_cast<void>(stream_.close(this_fiber::after(shared_.timeouts.close)));
@@ -155,7 +157,7 @@ bool Connection::request_has_begun() noexcept {
 Next Connection::wait_for_request() {
   if (request_has_begun()) return Next::kGoOn;
   if (shared_.draining) return Next::kClose;
-  phase_ = Phase::kIdle;
+  shared_.waiting.enter(activity_, Phase::kIdle);
   const Deadline deadline = this_fiber::after(shared_.timeouts.idle);
   Deadline until = std::min(this_fiber::after(kTrimAfter), deadline);
   do {
@@ -169,7 +171,7 @@ Next Connection::wait_for_request() {
 }
 
 Next Connection::serve_request() {
-  phase_ = Phase::kRequest;
+  shared_.waiting.enter(activity_, Phase::kRequest);
   ++shared_.requests;
   RequestParser parser;
   Next next = read_head(parser);
@@ -227,7 +229,7 @@ Next Connection::skip_body(RequestParser& parser) {
 Next Connection::answer(const RequestParser& parser) {
   const Request request = parser.request(buffered());
   const BufferPool::Lease lease = shared_.buffers.take();
-  Response response = shared_.site.answer(request, lease.bytes());
+  Response response = shared_.site.answer(request, lease.bytes(), DateCache::seconds());
   Persistence persistence = Persistence::kClose;
   if (request.keep_alive && !shared_.draining) {
     persistence = request.http_1_1 ? Persistence::kKeep : Persistence::kKeepAndSay;
@@ -297,7 +299,7 @@ Next Connection::send_file(const Response& response, std::size_t done) {
 }
 
 Next Connection::send_text(const Response& response, std::string_view head) {
-  const std::string_view text = response.text;
+  const std::string_view text = response.body_text();
   const std::string_view first = text.substr(0, kChunkBytes);
   const std::array pieces = {std::as_bytes(std::span(head)), std::as_bytes(std::span(first))};
   const Deadline deadline = this_fiber::after(shared_.timeouts.write);
@@ -308,22 +310,67 @@ Next Connection::send_text(const Response& response, std::string_view head) {
   return Next::kGoOn;
 }
 
+// OpenSSL's numbers for what a client begins with that speaks no TLS: `openssl errstr 0A00009C`
+// says "http request", 0A00009B "https proxy request".
+constexpr unsigned long kHttpRequest = 0x0A00009C;
+constexpr unsigned long kHttpsProxyRequest = 0x0A00009B;
+
+// Says so in the client's own words. What it has asked is gone, and nobody waits if it is slow.
+void answer_in_plain_http(Stream& stream, ConnectionShared& shared, std::string_view peer) {
+  Response response = error_response(400);
+  response.text += "<p>This port speaks HTTPS: write https:// instead of http://.\n";
+  response.length = response.text.size();
+  std::array<char, 1024> buffer;
+  const std::string_view head =
+      write_head(response, Persistence::kClose, shared.date.now(), buffer);
+  std::string whole(head);
+  whole += response.text;
+  const IoResult sent = stream.transport().try_write(std::as_bytes(std::span(whole)));
+  const bool complete = sent.kind == IoResult::Kind::kBytes && sent.bytes == whole.size();
+  if (!shared.on_request) return;
+  shared.on_request(AccessRecord{.peer = peer,
+                                 .method = {},
+                                 .target = {},
+                                 .status = response.status,
+                                 .body_bytes = response.length,
+                                 .complete = complete});
+}
+
+// A connection that does not wait any more, whatever happens.
+class WaitingScope {
+ public:
+  WaitingScope(Waiting& waiting, Activity& activity) noexcept
+      : waiting_(waiting), activity_(activity) {
+    waiting_.enter(activity_, Phase::kHandshake);
+  }
+  WaitingScope(const WaitingScope&) = delete;
+  WaitingScope& operator=(const WaitingScope&) = delete;
+  ~WaitingScope() { waiting_.enter(activity_, Phase::kClosing); }
+
+ private:
+  Waiting& waiting_;
+  Activity& activity_;
+};
+
 }  // namespace
 
-Result<void> serve_connection(Stream& stream, ConnectionShared& shared, Phase& phase,
+Result<void> serve_connection(Stream& stream, ConnectionShared& shared, Activity& activity,
                               std::string_view peer) {
-  phase = Phase::kHandshake;
+  const WaitingScope waits(shared.waiting, activity);
   const Result<void> ready = stream.handshake(this_fiber::after(shared.timeouts.handshake));
   if (!ready) {
-    phase = Phase::kClosing;
+    shared.waiting.enter(activity, Phase::kClosing);
+    const Error& error = ready.error();
+    if (error.openssl_code == kHttpRequest || error.openssl_code == kHttpsProxyRequest) {
+      answer_in_plain_http(stream, shared, peer);
+    }
     // An alert may be on its way, which says why; to others there is nothing to say.
-    const Errc code = ready.error().code;
-    if (code == Errc::kProtocol || code == Errc::kUntrusted) {
+    if (error.code == Errc::kProtocol || error.code == Errc::kUntrusted) {
       static_cast<void>(stream.close(this_fiber::after(shared.timeouts.close)));
     }
     return ready;
   }
-  Connection(stream, shared, phase, peer).serve();
+  Connection(stream, shared, activity, peer).serve();
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <string_view>
 
 #include "heddle/deadline.h"
@@ -36,6 +37,50 @@ struct AccessRecord {
   bool complete;             // Whether they were.
 };
 
+// What a connection is doing. A connection in the first two may be cancelled without
+// loss: it owes no answer.
+enum class Phase : std::uint8_t { kHandshake, kIdle, kRequest, kClosing };
+
+constexpr bool owes_nothing(Phase phase) noexcept {
+  return phase == Phase::kHandshake || phase == Phase::kIdle;
+}
+
+// Activity is what a connection is doing, and its place among those that owe nothing.
+struct Activity {
+  Activity() : place(node.insert(node.begin(), this)) {}
+  Activity(const Activity&) = delete;
+  Activity& operator=(const Activity&) = delete;
+  ~Activity() = default;
+
+  Phase phase = Phase::kClosing;
+  std::list<Activity*> node;             // This one alone; empty while that is in Waiting's list.
+  std::list<Activity*>::iterator place;  // The same in either list.
+};
+
+// Waiting is the connections that owe nothing, in the order in which they began to wait. Changing
+// it allocates nothing.
+//
+// Threads:  one.
+class Waiting {
+ public:
+  // Call this instead of setting the phase.
+  void enter(Activity& activity, Phase phase) noexcept {
+    if (owes_nothing(activity.phase)) {
+      activity.node.splice(activity.node.begin(), list_, activity.place);
+    }
+    activity.phase = phase;
+    if (owes_nothing(phase)) {
+      list_.splice(list_.end(), activity.node);
+    }
+  }
+
+  // The one that has waited longest, or null.
+  Activity* longest() const noexcept { return list_.empty() ? nullptr : list_.front(); }
+
+ private:
+  std::list<Activity*> list_;
+};
+
 // What the connections of one server have in common, on one thread.
 struct ConnectionShared {
   ConnectionShared(const Site& site_of_all, const Timeouts& timeouts_of_all)
@@ -46,6 +91,7 @@ struct ConnectionShared {
   std::function<void(const AccessRecord&)> on_request;  // May be empty.
   bool draining = false;  // Set: the answer to the present request is the last one.
   std::uint64_t requests = 0;
+  Waiting waiting;
   BufferPool buffers{kBufferBytes};
   DateCache date;
 
@@ -55,14 +101,11 @@ struct ConnectionShared {
   static constexpr std::size_t kBufferBytes = std::size_t{65} * 1024;
 };
 
-// What a connection is doing. A connection in the first two may be cancelled without
-// loss: it owes no answer.
-enum class Phase : std::uint8_t { kHandshake, kIdle, kRequest, kClosing };
-
 // Serves the requests that come on `stream`, and closes it. Fails only with what the
-// handshake failed with: afterwards a connection that ends in whatever way is normal.
-// Parks. `phase` is kept up to date.
-Result<void> serve_connection(Stream& stream, ConnectionShared& shared, Phase& phase,
+// handshake failed with: afterwards a connection that ends in whatever way is normal. A
+// client that speaks plain HTTP is told so in plain HTTP. Parks. `activity` is kept up to
+// date, and no longer waits afterwards, even if this throws.
+Result<void> serve_connection(Stream& stream, ConnectionShared& shared, Activity& activity,
                               std::string_view peer);
 
 }  // namespace heddle::http

@@ -15,8 +15,9 @@ using DateText = std::array<char, 29>;
 // Formats a Unix time. Times before 1970 and after 9999 are moved to those bounds.
 DateText format_date(std::int64_t unix_seconds) noexcept;
 
-// Reads any of the three forms that RFC 9110 makes a recipient accept.
-std::optional<std::int64_t> parse_date(std::string_view text) noexcept;
+// Reads any of the three forms that RFC 9110 makes a recipient accept, and no others. `now` is for
+// the one whose years have two digits.
+std::optional<std::int64_t> parse_date(std::string_view text, std::int64_t now) noexcept;
 
 // DateCache is the text of the Date field, made at most once a second.
 //
@@ -25,6 +26,8 @@ class DateCache {
  public:
   // Valid until the next call.
   std::string_view now() noexcept;
+
+  static std::int64_t seconds() noexcept;
 
  private:
   std::int64_t second_ = -1;

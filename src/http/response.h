@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,10 +19,13 @@ struct Response {
   std::string_view content_type = "text/html; charset=utf-8";  // Static text.
   std::uint64_t length = 0;                                    // Of the body that GET receives.
 
-  // The body: `length` bytes of the file from `offset`, or, without a file, `text`.
+  // The body: `length` bytes of the file from `offset`, or, without a file, body_text().
   UniqueFd file;
   std::uint64_t offset = 0;
   std::string text;
+  std::shared_ptr<const std::string> page;  // Instead of `text`, shared with other answers.
+
+  std::string_view body_text() const noexcept { return page ? *page : text; }
 
   std::optional<Validators> validators;    // Of a file.
   std::optional<std::uint64_t> file_size;  // For Content-Range, with status 206 and 416.

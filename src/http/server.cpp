@@ -12,10 +12,12 @@ constexpr Duration kBetweenReports = std::chrono::seconds(10);
 }  // namespace
 
 // A connection that is being served, by a fiber of its own.
-struct Server::Session {
+struct Server::Session : Activity {
+  Session(std::unique_ptr<Stream> stream_of, std::string peer_of)
+      : stream(std::move(stream_of)), peer(std::move(peer_of)) {}
+
   std::unique_ptr<Stream> stream;
-  std::string peer;  // Only if requests are logged.
-  Phase phase = Phase::kHandshake;
+  std::string peer;  // Only if something is logged.
   std::optional<Task<void>> task;
 };
 
@@ -58,13 +60,15 @@ void Server::stop() {
 }
 
 void Server::accept_all(Scope& fibers) {
-  while (!stopping_ && wait_for_room()) {
+  while (!stopping_) {
     Result<std::unique_ptr<Socket>> socket = listener_->accept(Deadline::never());
     if (socket) {
+      if (!make_room()) break;
       exhausted_ = false;
       start(fibers, std::move(*socket));
     } else if (socket.error().code == Errc::kExhausted) {
       report_exhausted(socket.error());  // accept() has waited already.
+      ask_longest_to_leave();
     } else {
       if (socket.error().code != Errc::kCancelled) failure_ = socket.error();
       break;
@@ -73,9 +77,22 @@ void Server::accept_all(Scope& fibers) {
   stop();
 }
 
-Result<void> Server::wait_for_room() {
+// Whether there is one that owes nothing.
+bool Server::ask_longest_to_leave() {
+  Activity* const longest = shared_.waiting.longest();
+  if (longest == nullptr) return false;
+  auto& session = static_cast<Session&>(*longest);
+  shared_.waiting.enter(session, Phase::kClosing);  // So that it is not asked twice.
+  if (session.task) session.task->cancel();
+  return true;
+}
+
+// For a connection that has been accepted.
+Result<void> Server::make_room() {
   while (options_.max_connections != 0 && sessions_.size() >= options_.max_connections) {
-    report_exhausted(Error{.code = Errc::kExhausted, .operation = "connection limit"});
+    if (!ask_longest_to_leave()) {
+      report_exhausted(Error{.code = Errc::kExhausted, .operation = "connection limit"});
+    }
     if (finished_.wait(Deadline::never()) == Wake::kCancelled) {
       return Error{.code = Errc::kCancelled, .operation = "accept"};
     }
@@ -94,14 +111,15 @@ void Server::report_exhausted(const Error& error) {
 void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) try {
   ++stats_.connections;
   std::string peer;
-  if (options_.on_request) {
+  if (options_.on_request || options_.on_handshake_failed) {
     const Result<Address> address = socket->peer_address();
     peer = address ? address->to_string() : "-";
   }
   Result<std::unique_ptr<Stream>> stream = Stream::create(context_, std::move(socket));
   if (!stream) return report_exhausted(stream.error());
-  sessions_.push_front({.stream = std::move(*stream), .peer = std::move(peer)});
+  sessions_.emplace_front(std::move(*stream), std::move(peer));
   const Position session = sessions_.begin();
+  shared_.waiting.enter(*session, Phase::kHandshake);
   Result<Task<void>> task = fibers.spawn("connection", [this, session] {
     serve(*session);
     finish(session);
@@ -110,7 +128,7 @@ void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) try {
     session->task = std::move(*task);
   } else {
     report_exhausted(task.error());
-    sessions_.erase(session);
+    finish(session);
   }
 } catch (const std::exception&) {
   report_exhausted(Error{.code = Errc::kExhausted, .operation = "accept a connection"});
@@ -118,9 +136,10 @@ void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) try {
 
 void Server::serve(Session& session) {
   try {
-    const Result<void> served =
-        serve_connection(*session.stream, shared_, session.phase, session.peer);
-    if (!served) ++stats_.handshakes_failed.at(static_cast<std::size_t>(served.error().code));
+    const Result<void> served = serve_connection(*session.stream, shared_, session, session.peer);
+    if (served) return;
+    ++stats_.handshakes_failed.at(static_cast<std::size_t>(served.error().code));
+    if (options_.on_handshake_failed) options_.on_handshake_failed(session.peer, served.error());
   } catch (const std::exception&) {
     // Out of memory, for this request: the connection ends, the others go on.
     report_exhausted(Error{.code = Errc::kExhausted, .operation = "serve a connection"});
@@ -128,6 +147,7 @@ void Server::serve(Session& session) {
 }
 
 void Server::finish(Position session) {
+  shared_.waiting.enter(*session, Phase::kClosing);
   sessions_.erase(session);
   finished_.wake_all();
 }
@@ -136,8 +156,7 @@ void Server::drain(Scope& fibers) {
   shared_.draining = true;
   for (Session& session : sessions_) {
     // Those that owe no answer. The others see `draining` after theirs.
-    const bool idle = session.phase == Phase::kHandshake || session.phase == Phase::kIdle;
-    if (idle && session.task) session.task->cancel();
+    if (owes_nothing(session.phase) && session.task) session.task->cancel();
   }
   const Deadline deadline = this_fiber::after(options_.grace);
   while (!sessions_.empty() && finished_.wait(deadline) == Wake::kReady) {

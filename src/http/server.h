@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "heddle/fiber.h"
 #include "heddle/listener.h"
@@ -24,12 +25,13 @@ namespace heddle::http {
 struct ServerOptions {
   Timeouts timeouts;
 
-  // When so many are open, the others wait in the listener's backlog. 0: as many as
-  // there are descriptors for.
+  // When so many are open, the one that has waited longest for its next request, or in
+  // its handshake, gives way to the next one; if all are being answered, others wait in
+  // the listener's backlog. 0: as many as there are descriptors for.
   std::size_t max_connections = 0;
 
   // How long requests that are being answered may take once stop() was called.
-  Duration grace = std::chrono::seconds(10);
+  Duration grace = std::chrono::seconds(7);
 
   // Called when connections have to wait for want of descriptors, memory or room:
   // once when that begins, and again only if it has been over and ten seconds have
@@ -38,6 +40,9 @@ struct ServerOptions {
 
   // Called after each request.
   std::function<void(const AccessRecord&)> on_request;
+
+  // Called after each handshake that failed, with the peer's address.
+  std::function<void(std::string_view peer, const Error&)> on_handshake_failed;
 };
 
 struct ServerStats {
@@ -77,7 +82,8 @@ class Server {
   using Position = std::list<Session>::iterator;
 
   void accept_all(Scope& fibers);
-  Result<void> wait_for_room();
+  Result<void> make_room();
+  bool ask_longest_to_leave();
   void start(Scope& fibers, std::unique_ptr<Socket> socket);
   void serve(Session& session);
   void finish(Position session);

@@ -9,7 +9,6 @@
 
 #include "http/content_type.h"
 #include "http/escape.h"
-#include "http/listing.h"
 #include "http/range.h"
 
 namespace heddle::http {
@@ -31,11 +30,20 @@ int status_of(const Error& error) noexcept {
   }
 }
 
+std::int64_t nanoseconds(const timespec& time) noexcept {
+  // Far beyond what HTTP can say, so that the product fits.
+  const std::int64_t seconds = std::clamp<std::int64_t>(time.tv_sec, 0, 9'000'000'000);
+  return seconds * 1'000'000'000 + time.tv_nsec;
+}
+
 Response file_response(const Request& request, UniqueFd file, const struct stat& status,
-                       std::string_view path) {
+                       std::string_view path, std::int64_t now) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
-  const Validators validators(
-      std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec, size);
+  const Validators validators({.modified = nanoseconds(status.st_mtim),
+                               .changed = nanoseconds(status.st_ctim),
+                               .inode = status.st_ino,
+                               .size = size},
+                              now);
   switch (check_conditions(request, validators)) {
     case Verdict::kProceed:
       break;
@@ -83,16 +91,16 @@ Response redirect_to_folder(std::string_view path, std::string_view query) {
 
 }  // namespace
 
-Response Site::answer(const Request& request, std::span<char> scratch) const {
+Response Site::answer(const Request& request, std::span<char> scratch, std::int64_t now) const {
   if (request.method == Method::kUnknown) return error_response(501);
   if (request.method == Method::kOther) return error_response(405);
   const std::optional<Target> target = split_target(request.target);
   if (!target) return error_response(400);
-  return answer_path(request, *target, scratch);
+  return answer_path(request, *target, scratch, now);
 }
 
-Response Site::answer_path(const Request& request, const Target& target,
-                           std::span<char> scratch) const {
+Response Site::answer_path(const Request& request, const Target& target, std::span<char> scratch,
+                           std::int64_t now) const {
   std::size_t size = 0;
   switch (percent_decode(target.path, scratch, size)) {
     case Decoding::kOk:
@@ -106,34 +114,44 @@ Response Site::answer_path(const Request& request, const Target& target,
   }
   const std::string_view decoded(scratch.data(), size);
   const std::string_view path = decoded.substr(std::min(decoded.find_first_not_of('/'), size));
-  if (path.empty() || path.back() == '/') return answer_folder(request, path);
+  if (path.empty() || path.back() == '/') return answer_folder(request, path, now);
   Result<UniqueFd> opened = root_.open(path.data());
   if (!opened) return error_response(status_of(opened.error()));
   struct stat status {};
   if (::fstat(opened->get(), &status) != 0) return error_response(500);
   if (S_ISDIR(status.st_mode)) return redirect_to_folder(path, target.query);
   if (!S_ISREG(status.st_mode)) return error_response(403);
-  return file_response(request, std::move(*opened), status, path);
+  return answer_file(request, std::move(*opened), status, path, now);
 }
 
-Response Site::answer_folder(const Request& request, std::string_view path) const {
+Response Site::answer_file(const Request& request, UniqueFd file, const struct stat& status,
+                           std::string_view path, std::int64_t now) const {
+  if (private_.contain(status, path)) return error_response(404);
+  return file_response(request, std::move(file), status, path, now);
+}
+
+Response Site::answer_folder(const Request& request, std::string_view path,
+                             std::int64_t now) const {
   std::string name(path);  // "" or "folder/"
   name += kIndex;
   Result<UniqueFd> opened = root_.open(name.c_str());
   struct stat status {};
   if (opened) {
     if (::fstat(opened->get(), &status) != 0) return error_response(500);
-    if (S_ISREG(status.st_mode)) return file_response(request, std::move(*opened), status, name);
+    if (S_ISREG(status.st_mode)) {
+      return answer_file(request, std::move(*opened), status, name, now);
+    }
   } else if (opened.error().sys_errno != ENOENT) {
     return error_response(status_of(opened.error()));
   }
   opened = root_.open(path.empty() ? "." : name.assign(path).c_str());
   if (!opened) return error_response(status_of(opened.error()));
-  Result<std::string> page = list_folder(std::move(*opened), name.assign(1, '/').append(path));
+  Result<Listings::Page> page =
+      listings_.get(std::move(*opened), name.assign(1, '/').append(path), now);
   if (!page) return error_response(status_of(page.error()));
   Response response;
-  response.length = page->size();
-  response.text = std::move(*page);
+  response.page = std::move(*page);
+  response.length = response.page->size();
   return response;
 }
 

@@ -1,8 +1,11 @@
 // Site: the files below a folder, as answers to requests.
 #pragma once
 
+#include <cstdint>
 #include <span>
 
+#include "http/listing.h"
+#include "http/private_files.h"
 #include "http/request.h"
 #include "http/response.h"
 #include "http/root.h"
@@ -16,17 +19,23 @@ namespace heddle::http {
 // Threads:  any, at the same time.
 class Site {
  public:
-  explicit Site(Root root) noexcept : root_(std::move(root)) {}
+  explicit Site(Root root, PrivateFiles never_served = {}) noexcept
+      : root_(std::move(root)), private_(std::move(never_served)) {}
 
   // Decides on the answer. `scratch` is used during the call; what fits into it
-  // bounds the length of a path.
-  Response answer(const Request& request, std::span<char> scratch) const;
+  // bounds the length of a path. `now` in seconds since 1970.
+  Response answer(const Request& request, std::span<char> scratch, std::int64_t now) const;
 
  private:
-  Response answer_path(const Request& request, const Target& target, std::span<char> scratch) const;
-  Response answer_folder(const Request& request, std::string_view path) const;
+  Response answer_path(const Request& request, const Target& target, std::span<char> scratch,
+                       std::int64_t now) const;
+  Response answer_folder(const Request& request, std::string_view path, std::int64_t now) const;
+  Response answer_file(const Request& request, UniqueFd file, const struct stat& status,
+                       std::string_view path, std::int64_t now) const;
 
   Root root_;
+  PrivateFiles private_;
+  mutable Listings listings_;
 };
 
 }  // namespace heddle::http

@@ -1,5 +1,6 @@
 // http::Server's deadlines, limits and drain, with deadlines short enough to be waited for.
 // Nothing here depends on how long something takes, only on that it ends.
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -119,6 +120,18 @@ Received receive(Stream& stream, std::size_t bytes_max = SIZE_MAX) {
   return received;
 }
 
+// Asks for the small file, and reads all of the answer.
+bool is_answered(Stream& stream) {
+  std::string answer;
+  bool more = send(stream, kRequest).has_value();
+  while (more && !answer.ends_with("0123456789")) {
+    const std::string next = receive(stream, 1).bytes;
+    more = !next.empty();
+    answer += next;
+  }
+  return more && answer.starts_with("HTTP/1.1 200");
+}
+
 TEST_F(HttpServerTest, AnswersUntilTheClientCloses) {
   run({}, [&] {
     const auto client = connect_tls();
@@ -225,7 +238,39 @@ TEST_F(HttpServerTest, FileThatShrinksCutsTheConnection) {
   });
 }
 
-TEST_F(HttpServerTest, MoreConnectionsThanAllowedWaitAndAreReportedOnce) {
+TEST_F(HttpServerTest, AtTheLimitTheLongestIdleConnectionGivesWay) {
+  ServerOptions options;
+  options.max_connections = 2;
+  options.on_exhausted = [](const Error&) { ADD_FAILURE() << "there is one that can go"; };
+  run(options, [&] {
+    const auto first = connect_tls();
+    const auto second = connect_tls();
+    // Now the first is the one that has been idle for less long.
+    for (const auto* client : {&second, &first}) {
+      EXPECT_TRUE(is_answered(**client));
+    }
+    const auto third = connect_tls();
+    receive(*second);
+    wait_until([&] { return server_->open_connections() == 2; });
+    EXPECT_TRUE(is_answered(*first));
+    EXPECT_TRUE(is_answered(*third));
+  });
+}
+
+TEST_F(HttpServerTest, AtTheLimitMutePeersGiveWay) {
+  ServerOptions options;
+  options.max_connections = 2;
+  run(options, [&] {
+    const auto one = connect_tcp();
+    const auto two = connect_tcp();
+    wait_until([&] { return server_->open_connections() == 2; });
+    const auto client = connect_tls();
+    ASSERT_TRUE(send(*client, kRequest));
+    EXPECT_FALSE(receive(*client, 100).bytes.empty());
+  });
+}
+
+TEST_F(HttpServerTest, WhereAllAreAnsweredOthersWaitAndThatIsReportedOnce) {
   ServerOptions options;
   options.max_connections = 2;
   int reports = 0;
@@ -234,14 +279,84 @@ TEST_F(HttpServerTest, MoreConnectionsThanAllowedWaitAndAreReportedOnce) {
     EXPECT_EQ(error.code, Errc::kExhausted);
   };
   run(options, [&] {
-    const auto first = connect_tls();
+    auto first = connect_tls();
     const auto second = connect_tls();
-    wait_until([&] { return reports == 1; });
+    for (Stream* client : {first.get(), second.get()}) {
+      ASSERT_TRUE(send(*client, kBigRequest));
+      ASSERT_EQ(receive(*client, 1000).bytes.size(), 1000U);
+    }
     const auto third = connect_tcp();
+    wait_until([&] { return reports == 1; });
     EXPECT_EQ(server_->stats().connections, 2U);
-    EXPECT_TRUE(first->close(Deadline::never()));
+    first.reset();
     wait_until([&] { return server_->stats().connections == 3; });
     EXPECT_EQ(reports, 1);
+  });
+}
+
+// What a client sends behind a body (RFC 9112, 2.2) begins no request and ends no idle time.
+TEST_F(HttpServerTest, EmptyLinesBetweenRequestsAreNoRequest) {
+  ServerOptions options;
+  options.timeouts.head = 10ms;
+  options.timeouts.idle = 100ms;
+  run(options, [&] {
+    const auto client = connect_tls();
+    ASSERT_TRUE(send(*client, std::string(kRequest) + "\r\n\r"));
+    const std::string all = receive(*client).bytes;
+    EXPECT_TRUE(all.starts_with("HTTP/1.1 200"));
+    EXPECT_TRUE(all.ends_with("0123456789")) << "no 408 behind it";
+    EXPECT_EQ(server_->stats().requests, 1U);
+  });
+}
+
+// A last chunk in pieces, each in a record of its own.
+TEST_F(HttpServerTest, BodiesInAnyRecordsAreSkipped) {
+  run({}, [&] {
+    const auto client = connect_tls();
+    for (const std::string_view piece :
+         {"GET /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n", "\r",
+          "\n"}) {
+      ASSERT_TRUE(send(*client, piece));
+    }
+    EXPECT_TRUE(receive(*client, 100).bytes.starts_with("HTTP/1.1 200"));
+  });
+}
+
+TEST_F(HttpServerTest, PlainHttpIsAnsweredInPlainHttp) {
+  ServerOptions options;
+  int status = 0;
+  options.on_request = [&](const AccessRecord& record) {
+    status = record.status;
+    EXPECT_TRUE(record.complete);
+  };
+  run(options, [&] {
+    const auto client = connect_tcp();
+    ASSERT_TRUE(client->write(std::as_bytes(std::span(kRequest)), Deadline::never()));
+    std::string answer;
+    std::array<char, 1000> some{};
+    while (true) {
+      const auto got = client->read(std::as_writable_bytes(std::span(some)), Deadline::never());
+      if (!got || *got == 0) break;
+      answer.append(some.data(), *got);
+    }
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 Bad Request\r\n")) << answer;
+    EXPECT_NE(answer.find("https://"), std::string::npos);
+    EXPECT_EQ(status, 400);
+  });
+}
+
+TEST_F(HttpServerTest, FailedHandshakesAreReported) {
+  ServerOptions options;
+  std::optional<Error> failure;
+  options.on_handshake_failed = [&](std::string_view peer, const Error& error) {
+    EXPECT_TRUE(peer.starts_with("127.0.0.1:"));
+    failure = error;
+  };
+  run(options, [&] {
+    const auto client = connect_tcp();
+    ASSERT_TRUE(client->close(Deadline::never()));
+    wait_until([&] { return failure.has_value(); });
+    EXPECT_EQ(failure->code, Errc::kTruncated) << failure->message();
   });
 }
 
@@ -298,6 +413,25 @@ TEST_F(HttpServerTest, RequestsAreReported) {
     ASSERT_TRUE(send(*client, "HEAD /small HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n"));
     receive(*client);
     EXPECT_EQ(log.substr(0, log.rfind(' ')), "GET /small 200 10\nHEAD /small 200 0\n  400");
+  });
+}
+
+TEST_F(HttpServerTest, RefusedRequestsAreReportedWithWhatTheyAskedFor) {
+  ServerOptions options;
+  std::string log;
+  options.on_request = [&](const AccessRecord& record) {
+    log += std::string(record.method) + " " + std::string(record.target) + " " +
+           std::to_string(record.status) + "\n";
+  };
+  run(options, [&] {
+    for (const char* request :
+         {"GET /a HTTP/2.0\r\n\r\n", "PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+          "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx"}) {
+      const auto client = connect_tls();
+      ASSERT_TRUE(send(*client, request));
+      receive(*client);
+    }
+    EXPECT_EQ(log, "GET /a 505\nPUT /b 400\nPOST /c 400\n");
   });
 }
 

@@ -20,6 +20,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Long after every file of these tests was made.
+constexpr std::int64_t kNow = 4'000'000'000;
+
 void write_file(const fs::path& path, std::string_view text) {
   std::ofstream(path) << text;
 }
@@ -55,7 +58,7 @@ class SiteTest : public testing::Test {
     Result<Root> opened = Root::create(root());
     const Site site(std::move(*opened));
     std::array<char, 4096> scratch;
-    return site.answer(request, scratch);
+    return site.answer(request, scratch, kNow);
   }
   Response get(std::string_view target) const {
     return answer({.method = Method::kGet, .target = target, .http_1_1 = true});
@@ -91,11 +94,96 @@ TEST_F(SiteTest, ServesIndexes) {
 TEST_F(SiteTest, ListsFoldersWithNamesEscaped) {
   const Response response = get("/");
   EXPECT_EQ(response.status, 200);
-  EXPECT_NE(response.text.find("<a href=\"./a%20b%3C.txt\">a b&lt;.txt</a>"), std::string::npos);
-  EXPECT_NE(response.text.find("<a href=\"./sub/\">sub/</a>"), std::string::npos);
-  EXPECT_EQ(response.text.find("../"), std::string::npos);
-  EXPECT_NE(get("/sub/").text.find("<a href=\"../\">"), std::string::npos);
-  EXPECT_EQ(response.length, response.text.size());
+  EXPECT_NE(response.body_text().find("<a href=\"./a%20b%3C.txt\">a b&lt;.txt</a>"),
+            std::string::npos);
+  EXPECT_NE(response.body_text().find("<a href=\"./sub/\">sub/</a>"), std::string::npos);
+  EXPECT_EQ(response.body_text().find("../"), std::string_view::npos);
+  EXPECT_NE(get("/sub/").page->find("<a href=\"../\">"), std::string::npos);
+  EXPECT_EQ(response.length, response.body_text().size());
+}
+
+TEST_F(SiteTest, ListsFoldersFirstThenFilesAsPeopleCount) {
+  for (const char* name : {"B.txt", "a10.txt", "a9.txt", "A2.txt", ".hidden"}) {
+    write_file(root() / "sub" / name, name);
+  }
+  const std::string page = *get("/sub/").page;
+  std::size_t last = 0;
+  for (const char* name : {"../", "deeper/", "A2.txt", "a9.txt", "a10.txt", "b.html", "B.txt"}) {
+    const std::size_t at = page.find(">" + std::string(name) + "</a>");
+    ASSERT_NE(at, std::string::npos) << name;
+    EXPECT_GT(at, last) << name;
+    last = at;
+  }
+  EXPECT_EQ(page.find("hidden"), std::string::npos);
+}
+
+TEST_F(SiteTest, ListsSizesAndDates) {
+  write_file(root() / "sub" / "big", std::string(1536, 'x'));
+  const timespec time{.tv_sec = 784111777, .tv_nsec = 0};
+  const std::array times = {time, time};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (root() / "sub" / "big").c_str(), times.data(), 0), 0);
+  EXPECT_NE(get("/sub/").page->find("big</a><td>1.5 KiB<td>06 Nov 1994 08:49\n"),
+            std::string::npos);
+  EXPECT_NE(get("/sub/").page->find("b.html</a><td>3 B<td>"), std::string::npos);
+  // Of a link nothing is told but that it is there: it may lead outside.
+  EXPECT_NE(get("/").page->find("out</a><td><td>\n"), std::string::npos);
+}
+
+TEST_F(SiteTest, ListingsAreKeptForAMoment) {
+  Result<Root> opened = Root::create(root());
+  const Site site(std::move(*opened));
+  std::array<char, 4096> scratch;
+  const Request request{.method = Method::kGet, .target = "/sub/"};
+  const auto first = site.answer(request, scratch, kNow).page;
+  EXPECT_EQ(site.answer(request, scratch, kNow + 1).page, first);
+  EXPECT_NE(site.answer(request, scratch, kNow + Listings::kKeptSeconds).page, first);
+  EXPECT_NE(site.answer({.method = Method::kGet, .target = "/sub/../sub/"}, scratch, kNow).page,
+            first)
+      << "under another name";
+  for (int i = 0; i < 20; ++i) {
+    fs::create_directory(root() / ("f" + std::to_string(i)));
+    const std::string target = "/f" + std::to_string(i) + "/";
+    EXPECT_EQ(site.answer({.method = Method::kGet, .target = target}, scratch, kNow + 10).status,
+              200);
+  }
+}
+
+TEST_F(SiteTest, GivesNoPrivateFileAway) {
+  write_file(root() / "key.pem", "key");
+  fs::create_hard_link(root() / "key.pem", root() / "other");
+  fs::create_symlink("key.pem", root() / "link");
+  Result<Root> opened = Root::create(root());
+  const Site site(std::move(*opened), PrivateFiles({root() / "key.pem", root() / "none"}));
+  std::array<char, 4096> scratch;
+  const auto status = [&](std::string_view target) {
+    return site.answer({.method = Method::kGet, .target = target}, scratch, kNow).status;
+  };
+  for (const char* target : {"/key.pem", "/./key.pem", "/sub/../key.pem", "/other", "/link"}) {
+    EXPECT_EQ(status(target), 404) << target;
+  }
+  EXPECT_EQ(status("/a.txt"), 200);
+  write_file(root() / "new", "renewed");
+  fs::rename(root() / "new", root() / "key.pem");
+  EXPECT_EQ(status("/key.pem"), 404);
+}
+
+// A file that is replaced by one of the same size and with the same time.
+TEST_F(SiteTest, TellsReplacedFilesApart) {
+  const auto set_time = [](const fs::path& path) {
+    const std::array times = {timespec{.tv_sec = 499162500}, timespec{.tv_sec = 499162500}};
+    EXPECT_EQ(::utimensat(AT_FDCWD, path.c_str(), times.data(), 0), 0);
+  };
+  set_time(root() / "a.txt");
+  const std::string etag(get("/a.txt").validators->etag());
+  write_file(root() / "new", "abcdefghij");
+  set_time(root() / "new");
+  fs::rename(root() / "new", root() / "a.txt");
+  EXPECT_EQ(answer({.method = Method::kGet, .target = "/a.txt", .if_none_match = etag}).status,
+            200);
+  EXPECT_EQ(
+      answer({.method = Method::kGet, .target = "/a.txt", .if_range = etag, .range = "bytes=3-"})
+          .status,
+      200);
 }
 
 TEST_F(SiteTest, RedirectsToAFoldersSlashOnThisHost) {

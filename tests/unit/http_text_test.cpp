@@ -32,22 +32,59 @@ TEST(HttpDate, BeyondFourDigitYearsIsMovedToTheBound) {
   EXPECT_EQ(formatted(std::numeric_limits<std::int64_t>::max()), "Fri, 31 Dec 9999 23:59:59 GMT");
 }
 
+constexpr std::int64_t kNow = 1'800'000'000;  // 15 Jan 2027.
+
+std::optional<std::int64_t> date_of(std::string_view text) {
+  return parse_date(text, kNow);
+}
+
 TEST(HttpDate, IsReadInAllThreeForms) {
-  EXPECT_EQ(parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), 784111777);
-  EXPECT_EQ(parse_date("Sunday, 06-Nov-94 08:49:37 GMT"), 784111777);
-  EXPECT_EQ(parse_date("Sun Nov  6 08:49:37 1994"), 784111777);
+  EXPECT_EQ(date_of("Sun, 06 Nov 1994 08:49:37 GMT"), 784111777);
+  EXPECT_EQ(date_of("Sunday, 06-Nov-94 08:49:37 GMT"), 784111777);
+  EXPECT_EQ(date_of("Sun Nov  6 08:49:37 1994"), 784111777);
+  EXPECT_EQ(date_of("Wed Nov 16 08:49:37 1994"), 784111777 + 10 * 86400);
+  EXPECT_EQ(date_of("Wednesday, 16-Nov-94 08:49:37 GMT"), 784111777 + 10 * 86400);
+  EXPECT_EQ(date_of("Sat, 31 Dec 2016 23:59:60 GMT"), 1483228799) << "a leap second";
+}
+
+// RFC 9110, 5.6.7: what seems to be more than 50 years ahead has passed.
+TEST(HttpDate, YearsOfTwoDigitsAreNear) {
+  EXPECT_EQ(date_of("Friday, 01-Jan-77 00:00:00 GMT"), 3376684800) << "2077";
+  EXPECT_EQ(date_of("Friday, 01-Jan-78 00:00:00 GMT"), 252460800) << "1978";
 }
 
 TEST(HttpDate, WhatIsNoneIsNotRead) {
-  EXPECT_EQ(parse_date(""), std::nullopt);
-  EXPECT_EQ(parse_date("yesterday"), std::nullopt);
-  EXPECT_EQ(parse_date("Sun, 06 Nov 1994 08:49:37 GMT, and more"), std::nullopt);
-  EXPECT_EQ(parse_date(std::string(1000, 'x')), std::nullopt);
+  for (const char* text : {"",
+                           "yesterday",
+                           "Sun, 06 Nov 1994 08:49:37 GMT, and more",
+                           "Sun, 06 Nov 1994 08:49:37",
+                           "Sun, 6 Nov 1994 08:49:37 GMT",
+                           "Sun,  06 Nov 1994 08:49:37 GMT",
+                           "Sun, 06 Nov 1994 08:49:37 UTC",
+                           "Sun, 06 Nov 1994 08:49:37 gmt",
+                           "sun, 06 Nov 1994 08:49:37 GMT",
+                           "Sunday, 06 Nov 1994 08:49:37 GMT",
+                           "Mun, 06 Nov 1994 08:49:37 GMT",
+                           "Sun, 30 Feb 1994 08:49:37 GMT",
+                           "Sun, 00 Nov 1994 08:49:37 GMT",
+                           "Sun, 06 Nov 1994 24:00:00 GMT",
+                           "Sun, 06 Nov 1994 08:60:37 GMT",
+                           "Sun, 06 Nov 1994 08:49:61 GMT",
+                           "Sun, 06 Foo 1994 08:49:37 GMT",
+                           "Sun, 06 Nov 94 08:49:37 GMT",
+                           "Sun, 06-Nov-94 08:49:37 GMT",
+                           "Sun Nov 6 08:49:37 1994",
+                           "Sun Nov  6 08:49:37 94",
+                           "Sun, -6 Nov 1994 08:49:37 GMT",
+                           "Sun, 06 Nov +994 08:49:37 GMT"}) {
+    EXPECT_EQ(date_of(text), std::nullopt) << text;
+  }
+  EXPECT_EQ(date_of(std::string(1000, 'x')), std::nullopt);
 }
 
 TEST(HttpDate, CacheHoldsADate) {
   DateCache cache;
-  EXPECT_TRUE(parse_date(cache.now()).has_value());
+  EXPECT_TRUE(date_of(cache.now()).has_value());
 }
 
 TEST(HttpTarget, IsTakenApart) {
@@ -159,18 +196,73 @@ TEST(HttpRange, MalformedOrSeveralMeansTheWhole) {
 }
 
 constexpr std::int64_t kModified = 784111777;
+constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr FileVersion kVersion{.modified = kModified * kSecond + 5,
+                               .changed = kModified * kSecond + 5,
+                               .inode = 7,
+                               .size = 1234};
 
 Validators validators() {
-  return {kModified * 1'000'000'000 + 5, 1234};
+  return {kVersion, kNow};
 }
 
-TEST(Validators, DifferBySizeAndByNanosecond) {
-  const Validators one = validators();
-  EXPECT_EQ(one.modified_seconds(), kModified);
-  EXPECT_EQ(one.etag(), validators().etag());
-  EXPECT_NE(one.etag(), Validators(kModified * 1'000'000'000 + 5, 1235).etag());
-  EXPECT_NE(one.etag(), Validators(kModified * 1'000'000'000 + 6, 1234).etag());
-  EXPECT_TRUE(one.etag().starts_with('"') && one.etag().ends_with('"'));
+std::string etag(FileVersion version) {
+  return std::string(Validators(version, kNow).etag());
+}
+
+TEST(Validators, DifferByAllThatTellsVersionsApart) {
+  EXPECT_EQ(validators().modified_seconds(), kModified);
+  FileVersion other = kVersion;
+  EXPECT_EQ(etag(other), etag(kVersion));
+  other.size = 1235;
+  EXPECT_NE(etag(other), etag(kVersion));
+  other = kVersion;
+  other.modified += 1;
+  EXPECT_NE(etag(other), etag(kVersion));
+  other = kVersion;
+  other.changed += 1;
+  EXPECT_NE(etag(other), etag(kVersion)) << "the time was set back";
+  other = kVersion;
+  other.inode = 8;
+  EXPECT_NE(etag(other), etag(kVersion)) << "a file in its place";
+  EXPECT_TRUE(etag(kVersion).starts_with('"') && etag(kVersion).ends_with('"'));
+  constexpr auto kMost = std::numeric_limits<std::uint64_t>::max();
+  EXPECT_TRUE(etag({.modified = -1, .changed = -2, .inode = kMost, .size = kMost}).ends_with('"'));
+}
+
+// RFC 9110, 8.8.1: what may change again within the same moment has no strong validator.
+TEST(Validators, AreWeakForFilesThatJustChanged) {
+  const auto strong = [](std::int64_t now) { return Validators(kVersion, now).is_strong(); };
+  EXPECT_FALSE(strong(kModified));
+  EXPECT_FALSE(strong(kModified + 1));
+  EXPECT_TRUE(strong(kModified + 2));
+  EXPECT_FALSE(strong(kModified - 1000)) << "changed in the future";
+  EXPECT_TRUE(Validators(kVersion, kModified).etag().starts_with("W/\""));
+}
+
+TEST(Validators, DatesAreStrongOnlyIfNobodySetThem) {
+  EXPECT_TRUE(validators().date_is_strong());
+  FileVersion copied = kVersion;
+  copied.changed += 5 * kSecond;
+  EXPECT_FALSE(Validators(copied, kNow).date_is_strong());
+  EXPECT_FALSE(Validators(kVersion, kModified + 1).date_is_strong());
+}
+
+// RFC 9110, 8.8.2.1
+TEST(Validators, LastModifiedIsNotInTheFuture) {
+  EXPECT_EQ(Validators(kVersion, kModified - 10).modified_seconds(), kModified - 10);
+}
+
+TEST(Conditions, WeakTagsMatchWeaklyOnly) {
+  const Validators current(kVersion, kModified);
+  const std::string tag(current.etag());
+  EXPECT_EQ(check_conditions({.if_none_match = tag}, current), Verdict::kNotModified);
+  EXPECT_EQ(check_conditions({.if_none_match = tag.substr(2)}, current), Verdict::kNotModified);
+  EXPECT_EQ(check_conditions({.if_match = tag}, current), Verdict::kPreconditionFailed);
+  EXPECT_EQ(check_conditions({.if_match = "*"}, current), Verdict::kProceed);
+  EXPECT_FALSE(range_applies({.if_range = tag}, current));
+  EXPECT_FALSE(range_applies({.if_range = tag.substr(2)}, current));
+  EXPECT_FALSE(range_applies({.if_range = "Sun, 06 Nov 1994 08:49:37 GMT"}, current));
 }
 
 TEST(Conditions, IfNoneMatchComparesWeaklyAndWinsOverDates) {
@@ -186,6 +278,7 @@ TEST(Conditions, IfNoneMatchComparesWeaklyAndWinsOverDates) {
   EXPECT_EQ(verdict("*"), Verdict::kNotModified);
   EXPECT_EQ(verdict("\"x\""), Verdict::kProceed);
   EXPECT_EQ(verdict("junk, " + tag), Verdict::kProceed);
+  EXPECT_EQ(verdict("\"x\" " + tag), Verdict::kProceed);
 }
 
 TEST(Conditions, IfModifiedSinceCountsSeconds) {

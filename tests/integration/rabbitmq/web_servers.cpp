@@ -82,8 +82,8 @@ WebServer::Handler careful_handler(const Context& context, http::ConnectionShare
   return [&](std::unique_ptr<Socket> socket) {
     const auto stream = Stream::create(context, std::move(socket));
     if (!stream) return;
-    http::Phase phase{};
-    (void)http::serve_connection(**stream, shared, phase, "");
+    http::Activity activity;
+    (void)http::serve_connection(**stream, shared, activity, "");
   };
 }
 
