@@ -73,9 +73,12 @@ def layer_offences(layer: str, lines: list):
 
 def unbuilt(root: pathlib.Path, paths: list):
     """Yields the sources and public headers that no meson.build names."""
-    build_files = [root / top / 'meson.build' for top in ('src', 'tests', 'bench')]
-    code = (line.split('#')[0] for f in build_files for line in f.read_text().splitlines())
-    named = {name for line in code for name in re.findall(r"'([^']*)'", line)}
+    named = set()
+    for top in ('src', 'tests', 'bench'):
+        for file in (root / top).rglob('meson.build'):
+            folder = file.parent.relative_to(root / top)
+            code = (line.split('#')[0] for line in file.read_text().splitlines())
+            named |= {str(folder / name) for line in code for name in re.findall(r"'([^']*)'", line)}
     for path in paths:
         top, *rest = path.relative_to(root).parts
         name = '/'.join(rest[1:] if top == 'include' else rest)

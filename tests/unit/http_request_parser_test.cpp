@@ -1,6 +1,5 @@
 // RequestParser: what is accepted, what is refused with which status, and that neither
 // depends on how the bytes are cut.
-#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
@@ -9,60 +8,15 @@
 #include <gtest/gtest.h>
 
 #include "http/request_parser.h"
+#include "support/request_outcome.h"
 
 namespace heddle::http {
 namespace {
 
+using test::Outcome;
+using test::parse;
+using test::parse_all;
 using Step = RequestParser::Step;
-
-// What a parser makes of one request.
-struct Outcome {
-  Step step = Step::kNeedMore;
-  int status = 0;
-  std::string target;
-  std::string range;
-  bool keep_alive = false;
-  bool has_body = false;
-  bool expects_continue = false;
-  std::size_t used = 0;  // Head and body.
-
-  bool operator==(const Outcome&) const = default;
-};
-
-// Feeds `bytes` in pieces that end at `cuts` and at the end. What has been received is
-// copied each time, so that a view of an old buffer would be found out.
-Outcome parse(std::string_view bytes, const std::vector<std::size_t>& cuts = {}) {
-  RequestParser parser;
-  Outcome outcome;
-  std::vector<std::size_t> ends = cuts;
-  ends.push_back(bytes.size());
-  std::size_t next = 0;
-  std::unique_ptr<std::string> received;
-  while (outcome.step == Step::kNeedMore && next < ends.size()) {
-    received = std::make_unique<std::string>(bytes.substr(0, ends[next++]));
-    outcome.step = parser.parse_head(*received);
-  }
-  outcome.status = parser.failure_status();
-  if (outcome.step != Step::kDone) return outcome;
-  const Request request = parser.request(*received);
-  outcome.target = request.target;
-  outcome.range = request.range;
-  outcome.keep_alive = request.keep_alive;
-  outcome.has_body = parser.has_body();
-  outcome.expects_continue = parser.expects_continue();
-  outcome.used = parser.head_bytes();
-  if (!outcome.has_body) return outcome;
-  outcome.step = Step::kNeedMore;
-  --next;  // What is left of the piece that the head ended in comes first.
-  while (outcome.step == Step::kNeedMore && next < ends.size()) {
-    const std::string piece(bytes.substr(outcome.used, ends[next++] - outcome.used));
-    const RequestParser::Skipped skipped = parser.skip_body(piece);
-    outcome.used += skipped.bytes;
-    outcome.step = skipped.step;
-  }
-  outcome.status = parser.failure_status();
-  return outcome;
-}
 
 int status_of(std::string_view bytes) {
   const Outcome outcome = parse(bytes);
@@ -79,22 +33,6 @@ TEST(RequestParser, ReadsAPlainRequest) {
   EXPECT_TRUE(outcome.keep_alive);
   EXPECT_FALSE(outcome.has_body);
   EXPECT_EQ(outcome.used, kBytes.size());
-}
-
-// What a connection makes of everything that comes: each request's outcome, until one is refused or
-// incomplete. The bytes come in pieces that end at `cuts`; what is buffered moves each time.
-std::vector<Outcome> parse_all(std::string_view bytes, const std::vector<std::size_t>& cuts) {
-  std::vector<Outcome> outcomes;
-  std::size_t begin = 0;
-  do {
-    std::vector<std::size_t> rest;
-    for (const std::size_t cut : cuts) {
-      if (cut > begin) rest.push_back(cut - begin);
-    }
-    outcomes.push_back(parse(bytes.substr(begin), rest));
-    begin += outcomes.back().used;
-  } while (outcomes.back().step == Step::kDone && begin < bytes.size());
-  return outcomes;
 }
 
 // Every request is parsed in one piece, in two, in three, and byte by byte.
