@@ -1,9 +1,7 @@
 // heddle serve: an HTTPS file server. Here: its command line, and what it is made of.
-#include <cerrno>
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <string>
@@ -16,15 +14,16 @@
 #include <fmt/core.h>
 
 #include "heddle/address.h"
-#include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/ktls.h"
 
 #include "cli/commands.h"
 #include "cli/process.h"
+#include "cli/serve_certificate.h"
 #include "cli/serve_workers.h"
 #include "http/connection.h"
 #include "http/root.h"
+#include "http/server.h"
 #include "http/site.h"
 
 namespace heddle::cli {
@@ -35,10 +34,7 @@ constexpr std::string_view kProtocol = "http/1.1";
 struct ServeOptions {
   std::filesystem::path folder = ".";
   std::string listen = "127.0.0.1:8443";
-  std::filesystem::path cert;
-  std::filesystem::path key;
-  std::filesystem::path write_cert;
-  KeyType key_type = KeyType::kEcdsaP256;
+  ServeCertificate certificate;
   TlsVersion min_tls = TlsVersion::kTls12;
   TlsVersion max_tls = TlsVersion::kTls13;
   Isolation isolation = Isolation::kIsolated;
@@ -46,7 +42,9 @@ struct ServeOptions {
   unsigned threads = 1;
   std::size_t max_connections = 0;
   http::Timeouts timeouts;
+  Duration grace = http::ServerOptions().grace;
   bool access_log = false;
+  bool handshake_log = false;
 };
 
 // What can be wrong before anything runs, in one line: what, why, what to do.
@@ -63,70 +61,9 @@ std::string reason(const Error& error) {
   return error.sys_errno != 0 ? system_text(error.sys_errno) : error.message();
 }
 
-// "127.0.0.1" of "127.0.0.1:443", "::1" of "[::1]:443".
-std::string ip_of(const Address& address) {
-  std::string text = address.to_string();
-  text.erase(text.rfind(':'));
-  if (text.starts_with('[')) text = text.substr(1, text.size() - 2);
-  return text;
-}
-
-bool is_wildcard(std::string_view ip) {
-  return ip == "0.0.0.0" || ip == "::";
-}
-
-std::optional<Identity> make_identity(const ServeOptions& options, const Address& address) {
-  std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
-  const std::string ip = ip_of(address);
-  if (!is_wildcard(ip) && ip != names[1] && ip != names[2]) names.push_back(ip);
-  Result<Identity> made = make_self_signed(names, options.key_type);
-  if (!made) {
-    print_error("serve", fmt::format("cannot make a certificate: {}; give one with --cert",
-                                     made.error().message()));
-    return std::nullopt;
-  }
-  return std::move(*made);
-}
-
-bool write_file(const std::filesystem::path& path, std::string_view text) {
-  errno = 0;
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(text.data(), static_cast<std::streamsize>(text.size()));
-  file.close();
-  return file.good();
-}
-
 Result<void> configure(Context& context, const ServeOptions& options) {
   if (Result<void> set = context.set_versions(options.min_tls, options.max_tls); !set) return set;
   return context.set_alpn_protocols(std::span(&kProtocol, 1));
-}
-
-// Loads the user's certificate. Returns an exit status.
-int load_certificate(Context& context, const ServeOptions& options) {
-  const std::filesystem::path& key = options.key.empty() ? options.cert : options.key;
-  const Result<void> loaded = context.load_cert_chain(options.cert, key);
-  if (loaded) return kExitOk;
-  const std::string what =
-      fmt::format("cannot use --cert {} with --key {}", options.cert.string(), key.string());
-  return refuse(what, loaded.error().message(), "both must be PEM files that belong together");
-}
-
-// Makes and uses a certificate of our own. Returns an exit status.
-int use_own_certificate(Context& context, const ServeOptions& options, const Address& address,
-                        std::string& fingerprint) {
-  const std::optional<Identity> identity = make_identity(options, address);
-  if (!identity) return kExitFailure;
-  const Result<void> used = context.use_cert_chain(identity->certificate_pem, identity->key_pem);
-  if (!used) {
-    print_error("serve", "cannot use the certificate just made: " + used.error().message());
-    return kExitFailure;
-  }
-  fingerprint = identity->sha256;
-  if (options.write_cert.empty() || write_file(options.write_cert, identity->certificate_pem)) {
-    return kExitOk;
-  }
-  return refuse("cannot write " + options.write_cert.string(), system_text(errno),
-                "give --write-cert a file in a folder that you may write to");
 }
 
 std::size_t connection_limit(const ServeOptions& options, std::size_t descriptors) {
@@ -139,8 +76,12 @@ std::size_t connection_limit(const ServeOptions& options, std::size_t descriptor
   return std::max<std::size_t>(limit / options.threads, 1);
 }
 
+// "localhost" is this machine's loopback (RFC 6761, 6.3), and needs no resolver.
 std::optional<Address> parse_listen(const std::string& text) {
-  Result<Address> address = Address::parse(text);
+  constexpr std::string_view kLocalhost = "localhost:";
+  const bool is_local = text.starts_with(kLocalhost);
+  Result<Address> address =
+      Address::parse(is_local ? "127.0.0.1:" + text.substr(kLocalhost.size()) : text);
   if (!address || text.starts_with("unix:")) return std::nullopt;
   return *address;
 }
@@ -157,7 +98,7 @@ int run_serve(const ServeOptions& options) {
   const std::optional<Address> address = parse_listen(options.listen);
   if (!address) {
     return refuse("cannot listen on " + options.listen, "not an IP address with a port",
-                  "write 127.0.0.1:8443 or [::1]:8443");
+                  "write 127.0.0.1:8443, [::1]:8443 or localhost:8443");
   }
   Result<Context> context = Context::create(Role::kServer);
   if (context) {
@@ -174,12 +115,11 @@ int run_serve(const ServeOptions& options) {
                   "load the kernel's module (modprobe tls), or use --ktls auto");
   }
   std::string fingerprint;
-  const int status = options.cert.empty()
-                         ? use_own_certificate(*context, options, *address, fingerprint)
-                         : load_certificate(*context, options);
+  const int status = use_certificate(*context, options.certificate, *address, fingerprint);
   if (status != kExitOk) return status;
+  warn_about_files(options.certificate, options.folder);
 
-  const http::Site site(std::move(*root));
+  const http::Site site(std::move(*root), http::PrivateFiles(private_files(options.certificate)));
   const std::size_t descriptors = raise_descriptor_limit();
   return run_workers({.address = *address,
                       .context = *context,
@@ -189,7 +129,9 @@ int run_serve(const ServeOptions& options) {
                       .threads = options.threads,
                       .connections_max = connection_limit(options, descriptors),
                       .timeouts = options.timeouts,
-                      .access_log = options.access_log});
+                      .grace = options.grace,
+                      .access_log = options.access_log,
+                      .handshake_log = options.handshake_log});
 }
 
 // An option that takes one of a few words.
@@ -223,7 +165,7 @@ void add_seconds(CLI::App& command, const char* name, Duration& value, const cha
       ->default_str(fmt::format("{:g}", Seconds(value).count()));
 }
 
-void add_certificate_options(CLI::App& command, ServeOptions& options) {
+void add_certificate_options(CLI::App& command, ServeCertificate& options) {
   auto* const cert =
       command.add_option("--cert", options.cert, "Certificate chain, PEM, leaf first")
           ->type_name("FILE");
@@ -233,6 +175,11 @@ void add_certificate_options(CLI::App& command, ServeOptions& options) {
   command.add_option("--write-cert", options.write_cert, "Write the self-made certificate, PEM")
       ->type_name("FILE")
       ->excludes(cert);
+  command
+      .add_option("--name", options.names,
+                  "A name or address that clients will use: goes into the self-made certificate, "
+                  "and --cert is checked for it; may be repeated")
+      ->type_name("HOST");
   add_choice(
       command, "--key-type", options.key_type,
       {{"ecdsa", KeyType::kEcdsaP256}, {"rsa", KeyType::kRsa2048}, {"ed25519", KeyType::kEd25519}},
@@ -267,7 +214,7 @@ void add_serve(CLI::App& app, std::function<int()>& action) {
   command.add_option("--listen", options->listen, "Where to listen; port 0 takes any free port")
       ->type_name("ADDR:PORT")
       ->capture_default_str();
-  add_certificate_options(command, *options);
+  add_certificate_options(command, options->certificate);
   add_tls_options(command, *options);
   command.add_option("--threads", options->threads, "Threads, each with its own connections")
       ->type_name("N")
@@ -275,18 +222,25 @@ void add_serve(CLI::App& app, std::function<int()>& action) {
       ->capture_default_str();
   command
       .add_option("--max-connections", options->max_connections,
-                  "More have to wait; 0: as many as descriptors allow")
+                  "For more, the one that waits longest gives way; 0: as many as descriptors allow")
       ->type_name("N")
       ->capture_default_str();
   add_seconds(command, "--handshake-timeout", options->timeouts.handshake,
               "How long a handshake may take");
   add_seconds(command, "--idle-timeout", options->timeouts.idle,
               "How long a connection may wait for its next request");
+  add_seconds(command, "--grace", options->grace,
+              "How long requests may take to finish after SIGINT or SIGTERM");
   command.add_flag("--access-log", options->access_log,
-                   "One line on standard error for each request");
+                   "One line on standard error for each request; lines that nobody reads in time "
+                   "are dropped and counted");
+  command.add_flag("--handshake-log", options->handshake_log,
+                   "The same for each handshake that failed, with the reason");
   command.footer(
       "Prints the address on its first line, and then the certificate's fingerprint if it made\n"
       "one itself. SIGINT and SIGTERM let requests finish; a second one ends it at once.\n"
+      "SIGHUP is ignored. Names that begin with a dot are not listed, and the server's key is not\n"
+      "served.\n"
       "Exit status: 0 after SIGINT or SIGTERM, 1 failure at run time, 2 wrong usage, a file that\n"
       "cannot be used or an address that is taken, 128 + N after a second signal N.\n"
       "Errors are one line on standard error.");

@@ -20,6 +20,7 @@
 
 #include <fmt/core.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include "heddle/listener.h"
 #include "heddle/runtime.h"
@@ -27,6 +28,7 @@
 #include "heddle/sync.h"
 #include "heddle/tls/ktls.h"
 
+#include "cli/log_writer.h"
 #include "cli/process.h"
 #include "http/date.h"
 #include "http/server.h"
@@ -44,35 +46,63 @@ void append_escaped(std::string& to, std::string_view text) {
   }
 }
 
-void log_request(const http::AccessRecord& record) {
+constexpr std::size_t kLoggedBytesMax = 2000;  // Of a target.
+
+std::string line_begin(std::string_view peer) {
   const http::DateText date = http::format_date(std::time(nullptr));
-  std::string line =
-      fmt::format("{} [{}] \"", record.peer, std::string_view(date.data(), date.size()));
-  append_escaped(line, record.method);
+  return fmt::format("{} [{}] ", peer, std::string_view(date.data(), date.size()));
+}
+
+void log_request(LogWriter& log, const http::AccessRecord& record) {
+  std::string line = line_begin(record.peer);
+  line += '"';
+  append_escaped(line, record.method.substr(0, kLoggedBytesMax));
   line += ' ';
-  append_escaped(line, record.target);
+  append_escaped(line, record.target.substr(0, kLoggedBytesMax));
+  if (record.target.size() > kLoggedBytesMax) line += "...";
   line += fmt::format("\" {} {}{}\n", record.status, record.body_bytes,
                       record.complete ? "" : " cut short");
-  static_cast<void>(std::fputs(line.c_str(), stderr));
+  log.add(line);
 }
 
-void say_exhausted(const Error& error, std::size_t connections_max) {
-  const std::string why = error.sys_errno != 0 ? std::generic_category().message(error.sys_errno)
-                                               : fmt::format("{}, {} at most for this thread",
-                                                             error.operation, connections_max);
-  print_error("serve", fmt::format("new connections have to wait: {}; raise the limit on open "
-                                   "descriptors (ulimit -n) or --max-connections",
-                                   why));
+void log_handshake(LogWriter& log, std::string_view peer, const Error& error) {
+  std::string line = line_begin(peer);
+  line += "handshake failed: ";
+  append_escaped(line, error.message());
+  line += '\n';
+  log.add(line);
 }
 
-http::ServerOptions server_options(const WorkerOptions& options) {
+// What there is too little of decides what helps.
+void say_exhausted(LogWriter& log, const Error& error, std::size_t connections_max) {
+  std::string why = fmt::format("{}, {} at most for this thread", error.operation, connections_max);
+  std::string_view remedy = "raise --max-connections";
+  if (error.sys_errno != 0) why = std::generic_category().message(error.sys_errno);
+  if (error.sys_errno == EMFILE || error.sys_errno == ENFILE) {
+    remedy = "raise the limit on open descriptors (ulimit -n), or lower --max-connections";
+  } else if (error.operation != std::string_view("connection limit")) {
+    if (error.sys_errno == 0) why = fmt::format("out of memory ({})", error.operation);
+    remedy = "give it more memory, or lower --max-connections";
+  }
+  log.add(fmt::format("heddle serve: new connections have to wait: {}; {}\n", why, remedy));
+}
+
+http::ServerOptions server_options(const WorkerOptions& options, LogWriter& log) {
   http::ServerOptions server;
   server.max_connections = options.connections_max;
   server.timeouts = options.timeouts;
-  server.on_exhausted = [limit = options.connections_max](const Error& error) {
-    say_exhausted(error, limit);
+  server.grace = options.grace;
+  server.on_exhausted = [&log, limit = options.connections_max](const Error& error) {
+    say_exhausted(log, error, limit);
   };
-  if (options.access_log) server.on_request = log_request;
+  if (options.access_log) {
+    server.on_request = [&log](const http::AccessRecord& record) { log_request(log, record); };
+  }
+  if (options.handshake_log) {
+    server.on_handshake_failed = [&log](std::string_view peer, const Error& error) {
+      log_handshake(log, peer, error);
+    };
+  }
   return server;
 }
 
@@ -82,7 +112,8 @@ http::ServerOptions server_options(const WorkerOptions& options) {
 class Worker {
  public:
   // `address` need not be that of the options: its port may be known by now.
-  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options,
+  // `log` must outlive it.
+  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options, LogWriter& log,
                                                 const Address& address);
 
   // Serves until stop(). Parks.
@@ -97,10 +128,10 @@ class Worker {
 
  private:
   Worker(std::unique_ptr<Runtime> runtime, std::unique_ptr<Listener> listener,
-         const WorkerOptions& options)
+         const WorkerOptions& options, LogWriter& log)
       : runtime_(std::move(runtime)),
         address_(listener->address()),
-        server_(std::move(listener), options.context, options.site, server_options(options)) {}
+        server_(std::move(listener), options.context, options.site, server_options(options, log)) {}
 
   void give_memory_back();
 
@@ -133,14 +164,15 @@ void Worker::give_memory_back() {
   }
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options,
+Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options, LogWriter& log,
                                                const Address& address) {
   Result<std::unique_ptr<Runtime>> runtime = Runtime::create({.isolation = options.isolation});
   if (!runtime) return runtime.error();
   Result<std::unique_ptr<Listener>> listener =
       Listener::create(**runtime, address, {.reuse_port = options.threads > 1});
   if (!listener) return listener.error();
-  return std::unique_ptr<Worker>(new Worker(std::move(*runtime), std::move(*listener), options));
+  return std::unique_ptr<Worker>(
+      new Worker(std::move(*runtime), std::move(*listener), options, log));
 }
 
 int report_start_failure(const WorkerOptions& options, const Error& error) {
@@ -154,12 +186,22 @@ int report_start_failure(const WorkerOptions& options, const Error& error) {
   return error.code == Errc::kInvalid ? kExitUsage : kExitFailure;
 }
 
+// With SO_REUSEPORT another server of the same user's would get half of the connections.
+Result<void> check_nobody_listens(const WorkerOptions& options) {
+  if (options.threads == 1 || options.address.port() == 0) return {};
+  Result<std::unique_ptr<Runtime>> runtime = Runtime::create({.isolation = options.isolation});
+  if (!runtime) return runtime.error();
+  Result<std::unique_ptr<Listener>> listener = Listener::create(**runtime, options.address);
+  if (!listener) return listener.error();
+  return {};
+}
+
 // A further thread, and what the first one knows of it.
 class WorkerThread {
  public:
   // Starts the thread, and waits until it is able to serve. `ended` is called there
   // when it has stopped serving.
-  Result<void> start(const WorkerOptions& options, const Address& address,
+  Result<void> start(const WorkerOptions& options, LogWriter& log, const Address& address,
                      std::function<void(const Result<void>&)> ended);
 
   // Precondition: start() succeeded.
@@ -179,14 +221,15 @@ class WorkerThread {
   ~WorkerThread() { released_.set_value(); }  // Then the thread is joined.
 };
 
-Result<void> WorkerThread::start(const WorkerOptions& options, const Address& address,
+Result<void> WorkerThread::start(const WorkerOptions& options, LogWriter& log,
+                                 const Address& address,
                                  std::function<void(const Result<void>&)> ended) {
   std::promise<Result<Worker*>> started;
   std::future<Result<Worker*>> outcome = started.get_future();
-  thread_ = std::jthread([&options, &address, ended = std::move(ended),
+  thread_ = std::jthread([&options, &log, &address, ended = std::move(ended),
                           started = std::move(started),
                           released = released_.get_future()]() mutable {
-    Result<std::unique_ptr<Worker>> worker = Worker::create(options, address);
+    Result<std::unique_ptr<Worker>> worker = Worker::create(options, log, address);
     if (!worker) return started.set_value(worker.error());
     started.set_value(worker->get());
     Result<void> served;
@@ -227,9 +270,9 @@ void summarise_kernel_tls() {
 // Crew is all threads together.
 class Crew {
  public:
-  Crew(const WorkerOptions& options, std::unique_ptr<Worker> first,
+  Crew(const WorkerOptions& options, LogWriter& log, std::unique_ptr<Worker> first,
        std::unique_ptr<Signals> signals)
-      : options_(options), first_(std::move(first)), signals_(std::move(signals)) {}
+      : options_(options), log_(log), first_(std::move(first)), signals_(std::move(signals)) {}
 
   Result<void> start_others();
   int run();
@@ -244,6 +287,7 @@ class Crew {
   void summarise() const;
 
   const WorkerOptions& options_;
+  LogWriter& log_;
   std::unique_ptr<Worker> first_;     // Outlives what posts to its runtime,
   std::unique_ptr<Signals> signals_;  // and what is registered there.
   WaitGroup others_running_;
@@ -266,7 +310,7 @@ Result<void> Crew::start_other() {
     first_->runtime().post([this, served] { other_ended(served); });
   };
   WorkerThread& other = others_.emplace_back();
-  Result<void> started = other.start(options_, first_->address(), in_post);
+  Result<void> started = other.start(options_, log_, first_->address(), in_post);
   if (started) {
     others_running_.add();
   } else {
@@ -353,7 +397,13 @@ void Crew::summarise() const {
 }  // namespace
 
 int run_workers(const WorkerOptions& options) {
-  Result<std::unique_ptr<Worker>> first = Worker::create(options, options.address);
+  // A terminal that is closed is no reason to end; there is nothing to be read again either.
+  (void)std::signal(SIGHUP, SIG_IGN);
+  LogWriter log(STDERR_FILENO);
+  if (const Result<void> alone = check_nobody_listens(options); !alone) {
+    return report_start_failure(options, alone.error());
+  }
+  Result<std::unique_ptr<Worker>> first = Worker::create(options, log, options.address);
   if (!first) return report_start_failure(options, first.error());
   // Before the other threads start: they inherit the mask.
   Result<std::unique_ptr<Signals>> signals =
@@ -362,7 +412,7 @@ int run_workers(const WorkerOptions& options) {
     print_error("serve", "cannot wait for signals: " + signals.error().message());
     return kExitFailure;
   }
-  Crew crew(options, std::move(*first), std::move(*signals));
+  Crew crew(options, log, std::move(*first), std::move(*signals));
   const Result<void> started = crew.start_others();
   if (!started) return report_start_failure(options, started.error());
   return crew.run();

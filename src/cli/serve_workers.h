@@ -22,7 +22,9 @@ struct WorkerOptions {
   unsigned threads;
   std::size_t connections_max;  // Of each thread.
   http::Timeouts timeouts;
+  Duration grace;  // For requests that are being answered when a signal comes.
   bool access_log;
+  bool handshake_log;
 };
 
 // Prints where it listens and serves until SIGINT or SIGTERM. Returns the exit status.

@@ -53,7 +53,7 @@ class World:
 class Server:
     """A running `heddle serve`."""
 
-    def __init__(self, world, *options, descriptors=None):
+    def __init__(self, world, *options, descriptors=None, log_pipe=False):
         self.ca = world.path / f'ca-{time.monotonic_ns()}.pem'
         own_certificate = '--cert' not in options
         arguments = [PROGRAM, 'serve', str(world.site), *options]
@@ -67,8 +67,11 @@ class Server:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
         self.errors = tempfile.TemporaryFile('w+')
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self.errors,
+        self.unread, log = os.pipe() if log_pipe else (None, self.errors)
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log,
                                         text=True, preexec_fn=limit)
+        if log_pipe:
+            os.close(log)
         self.first_line = self._first_line()
         match = re.fullmatch(r'listening on (https://127\.0\.0\.1:(\d+))\n', self.first_line)
         if not match:
@@ -105,6 +108,9 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
+        if self.unread is not None:
+            os.close(self.unread)
+            self.unread = None
 
     def __enter__(self):
         return self

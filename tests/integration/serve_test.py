@@ -269,6 +269,8 @@ class Program(unittest.TestCase):
         self.assert_refused(site, '--key', key, says='--cert')
         self.assert_refused(site, '--cert', key + '.pem', '--write-cert', ca, says='--write-cert')
         self.assert_refused(site, '--write-cert', site + '/none/ca', says='No such file or directory')
+        os.mkfifo(WORLD.path / 'fifo')
+        self.assert_refused(site, '--write-cert', str(WORLD.path / 'fifo'), says='nobody reads')
         self.assert_refused(site, '--key-type', 'dsa', says='dsa')
         self.assert_refused(site, '--threads', '0', says='0')
         self.assert_refused(site, '--min-tls', '1.3', '--max-tls', '1.2', says='--min-tls')
@@ -277,6 +279,73 @@ class Program(unittest.TestCase):
         with Server(WORLD) as server:
             self.assert_refused(str(WORLD.site), '--listen', f'127.0.0.1:{server.port}',
                                 says='Address already in use')
+        with Server(WORLD, '--threads', '2') as server:
+            self.assert_refused(str(WORLD.site), '--listen', f'127.0.0.1:{server.port}', '--threads', '2',
+                                says='Address already in use')
+
+    def test_localhost_and_names(self):
+        with Server(WORLD, '--listen', 'localhost:0', '--name', 'files.example') as server:
+            done = server.curl('', '--resolve', f'files.example:{server.port}:127.0.0.1',
+                               f'https://files.example:{server.port}/small.txt')
+            self.assertIn(b'0123456789', done.stdout, done.stderr)
+
+    def own_certificate(self, folder, names='DNS:localhost,IP:127.0.0.1'):
+        key, cert = str(folder / 'own.key'), str(WORLD.path / 'own.pem')
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+                        '-subj', '/CN=x', '-addext', f'subjectAltName={names}', '-keyout', key, '-out', cert],
+                       check=True, capture_output=True)
+        return '--cert', cert, '--key', key
+
+    def test_the_key_is_kept(self):
+        with Server(WORLD, *self.own_certificate(WORLD.site)) as server:
+            os.chmod(WORLD.site / 'own.key', 0o644)
+            self.assertIn('is in the folder that is served', server.stderr())
+            self.assertNotIn('open to others', server.stderr())
+            done = server.curl('/own.key', ca=WORLD.path / 'own.pem')
+            self.assertIn(b'404 Not Found', done.stdout, done.stderr)
+        options = self.own_certificate(WORLD.path)
+        os.chmod(WORLD.path / 'own.key', 0o604)
+        with Server(WORLD, *options) as server:
+            self.assertIn('open to others (mode 0604)', server.stderr())
+        os.remove(WORLD.site / 'own.key')
+
+    def test_a_certificate_for_other_names_is_told(self):
+        options = self.own_certificate(WORLD.path)
+        with Server(WORLD, *options, '--name', 'localhost', '--name', 'files.example') as server:
+            self.assertEqual(server.stderr().count('\n'), 1, server.stderr())
+            self.assertIn('is not for files.example', server.stderr())
+
+    def test_hanging_up_is_no_end(self):
+        with Server(WORLD) as server:
+            server.process.send_signal(signal.SIGHUP)
+            connection = server.http()
+            self.assertEqual(server.get(connection)[0], 200)
+            connection.close()
+            self.assertEqual(server.stop(), 0)
+
+    def test_grace_can_be_set(self):
+        with Server(WORLD, '--grace', '0.05') as server:
+            stalled = server.tls()
+            stalled.sendall(b'GET /big HTTP/1.1\r\nHost: x\r\n\r\n')
+            stalled.recv(1)
+            self.assertEqual(server.stop(), 0)
+            stalled.close()
+
+    def test_a_log_that_nobody_reads_stops_nobody(self):
+        with Server(WORLD, '--access-log', log_pipe=True) as server:
+            connection = server.http()
+            for _ in range(200):
+                self.assertEqual(server.get(connection, '/' + 'x' * 7000)[0], 404)
+            connection.close()
+            self.assertEqual(server.stop(), 0)
+
+    def test_failed_handshakes_can_be_logged(self):
+        with Server(WORLD, '--handshake-log') as server:
+            with server.tcp() as connection:
+                connection.sendall(b'\x15\x03\x01\x00\x02\x02\x28')
+                read_all(connection)
+            self.assertEqual(server.stop(), 0)
+            self.assertRegex(server.stderr(), r'^127\.0\.0\.1:\d+ \[.* GMT\] handshake failed: .+\n$')
 
     def test_the_fingerprint_is_the_certificate_s(self):
         with Server(WORLD) as server:
@@ -431,18 +500,27 @@ class BadPeers(unittest.TestCase):
             connection.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
             self.read_to_end(connection)
 
-    def test_without_descriptors_it_says_so_once_and_recovers(self):
+    def test_a_crowd_that_says_nothing_shuts_nobody_out(self):
         with Server(WORLD, descriptors=64) as server:
-            healthy = server.http()
-            self.assertEqual(server.get(healthy)[0], 200)
+            crowd = [server.tcp() for _ in range(80)]
+            for _ in range(3):
+                connection = server.http()
+                self.assertEqual(server.get(connection)[:2], (200, b'0123456789'))
+                connection.close()
+            for connection in crowd:
+                connection.close()
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(server.stderr(), '')
+
+    def test_without_descriptors_it_says_so_once_and_recovers(self):
+        with Server(WORLD, '--max-connections', '1000', descriptors=64) as server:
             crowd = [server.tcp() for _ in range(80)]
             wait_until(lambda: 'have to wait' in server.stderr(), 'it says that it is full')
-            self.assertEqual(server.get(healthy)[:2], (200, b'0123456789'))
+            self.assertIn('ulimit -n', server.stderr())
             for connection in crowd:
                 connection.close()
             again = server.http()
             self.assertEqual(server.get(again)[0], 200)
-            healthy.close()
             again.close()
             self.assertEqual(server.stop(), 0)
             self.assertEqual(server.stderr().count('\n'), 1, server.stderr())

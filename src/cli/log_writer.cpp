@@ -1,0 +1,138 @@
+// The queue and the thread that empties it: see log_writer.h. The thread writes only what poll()
+// says there is room for, so that it can always be told to stop.
+#include "cli/log_writer.h"
+
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <mutex>
+#include <system_error>
+#include <utility>
+
+#include <fmt/core.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/unique_fd.h"
+
+namespace heddle::cli {
+namespace {
+
+constexpr int kLastWordsMilliseconds = 1000;
+
+}  // namespace
+
+struct LogWriter::State {
+  explicit State(int output) : descriptor(output), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!wake) throw std::system_error(errno, std::generic_category(), "eventfd");
+  }
+
+  void run();
+  bool take(std::string& batch, bool& last);
+  bool write_all(std::string_view batch, bool& last);
+  bool is_stopped();
+  void wait_for_lines() const;
+
+  const int descriptor;
+  const UniqueFd wake;
+
+  std::mutex mutex;  // Protects what follows.
+  std::string queue;
+  std::uint64_t dropped = 0;
+  bool stopped = false;
+};
+
+LogWriter::LogWriter(int descriptor) : state_(std::make_unique<State>(descriptor)) {
+  // The thread inherits this: signals are for those who wait for them.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  (void)::pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([state = state_.get()] { state->run(); });
+  (void)::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+LogWriter::~LogWriter() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stopped = true;
+  }
+  (void)eventfd_write(state_->wake.get(), 1);
+  thread_.join();
+}
+
+void LogWriter::add(std::string_view line) {
+  bool was_empty = false;
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->queue.size() + line.size() > kQueuedBytesMax) {
+      ++state_->dropped;
+      return;
+    }
+    was_empty = state_->queue.empty();
+    state_->queue += line;
+  }
+  if (was_empty) (void)eventfd_write(state_->wake.get(), 1);
+}
+
+// Returns whether to go on; `last` is set once nothing more will come.
+bool LogWriter::State::take(std::string& batch, bool& last) {
+  const std::lock_guard lock(mutex);
+  batch.clear();
+  std::swap(batch, queue);
+  if (dropped > 0) batch += fmt::format("{} lines were lost: nobody read them\n", dropped);
+  dropped = 0;
+  last = stopped;
+  return !batch.empty() || !stopped;
+}
+
+bool LogWriter::State::is_stopped() {
+  const std::lock_guard lock(mutex);
+  return stopped;
+}
+
+void LogWriter::State::wait_for_lines() const {
+  pollfd woken{.fd = wake.get(), .events = POLLIN, .revents = 0};
+  (void)::poll(&woken, 1, -1);
+  eventfd_t count = 0;
+  (void)eventfd_read(wake.get(), &count);
+}
+
+// False if there is no sense in going on. A pipe that poll() calls writable takes PIPE_BUF bytes.
+bool LogWriter::State::write_all(std::string_view batch, bool& last) {
+  while (!batch.empty()) {
+    std::array<pollfd, 2> events{pollfd{.fd = descriptor, .events = POLLOUT, .revents = 0},
+                                 pollfd{.fd = wake.get(), .events = POLLIN, .revents = 0}};
+    const int ready = ::poll(events.data(), last ? 1 : 2, last ? kLastWordsMilliseconds : -1);
+    if (ready == 0) return false;
+    if (events[0].revents == 0) {
+      eventfd_t count = 0;
+      (void)eventfd_read(wake.get(), &count);
+      last = is_stopped();  // Or there are more lines, for later.
+      continue;
+    }
+    const std::size_t most = std::min<std::size_t>(batch.size(), PIPE_BUF);
+    const ssize_t written = ::write(descriptor, batch.data(), most);
+    if (written < 0 && errno != EINTR && errno != EAGAIN) return false;
+    if (written > 0) batch.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+void LogWriter::State::run() {
+  std::string batch;
+  bool last = false;
+  while (take(batch, last)) {
+    if (batch.empty()) {
+      wait_for_lines();
+    } else if (!write_all(batch, last) && last) {
+      return;
+    }
+  }
+}
+
+}  // namespace heddle::cli

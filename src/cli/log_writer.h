@@ -1,0 +1,40 @@
+// LogWriter: lines to a descriptor that may be slow, full or dead, without waiting for it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+
+namespace heddle::cli {
+
+// LogWriter writes lines on a thread of its own. What does not fit into its queue is dropped and
+// counted, and a line says how many once there is room. A reader that stops costs lines, and
+// nobody's time.
+//
+// Threads:  add() from any.
+// Lifetime: the descriptor must outlive it. Destruction tries for a second to write what is left.
+class LogWriter {
+ public:
+  static constexpr std::size_t kQueuedBytesMax = std::size_t{1024} * 1024;
+
+  // Throws std::system_error if there is no thread or no descriptor.
+  explicit LogWriter(int descriptor);
+
+  LogWriter(const LogWriter&) = delete;
+  LogWriter& operator=(const LogWriter&) = delete;
+  ~LogWriter();
+
+  // Adds `line`, which ends with a line feed. Never blocks.
+  void add(std::string_view line);
+
+ private:
+  struct State;
+
+  std::unique_ptr<State> state_;
+  std::thread thread_;
+};
+
+}  // namespace heddle::cli
