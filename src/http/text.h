@@ -44,18 +44,20 @@ constexpr bool is_line_char(char c) noexcept {
   return byte >= 0x20 ? byte != 0x7f : byte == '\t';
 }
 
+// Not inside the function that looks it up: it would be built on the stack for each character.
+inline constexpr std::array<bool, 256> kTokenChars = [] {
+  std::array<bool, 256> table{};
+  for (const char allowed :
+       std::string_view("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                        "!#$%&'*+-.^_`|~")) {
+    table[static_cast<unsigned char>(allowed)] = true;
+  }
+  return table;
+}();
+
 // What a name may consist of (tchar).
 constexpr bool is_token_char(char c) noexcept {
-  constexpr std::array<bool, 256> kTable = [] {
-    std::array<bool, 256> table{};
-    for (const char allowed :
-         std::string_view("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                          "!#$%&'*+-.^_`|~")) {
-      table[static_cast<unsigned char>(allowed)] = true;
-    }
-    return table;
-  }();
-  return kTable[static_cast<unsigned char>(c)];
+  return kTokenChars[static_cast<unsigned char>(c)];
 }
 
 constexpr bool is_token(std::string_view text) noexcept {
