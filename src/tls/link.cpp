@@ -11,6 +11,7 @@
 
 #include "fiber/drain.h"
 #include "fiber/no_park.h"
+#include "fiber/user_code.h"
 
 namespace heddle::tls {
 
@@ -163,6 +164,7 @@ IoResult Link::hand_out(std::span<std::byte> into) noexcept {
 template <typename Try>
 IoResult Link::attempt(const char* what, Try attempt) noexcept {
   const fiber::NoParkScope no_park(what);
+  const fiber::UserCodeScope user_code;
   IoResult io{IoResult::Kind::kFailed};
   try {
     io = attempt();

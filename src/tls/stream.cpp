@@ -8,6 +8,7 @@
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "fiber/drain.h"
+#include "fiber/user_code.h"
 #include "tls/callback_state.h"
 #include "tls/new_ssl.h"
 #include "tls/stream_impl.h"
@@ -78,7 +79,7 @@ Wake Stream::Impl::wait(Interest interest, Deadline deadline) {
   Direction& second = interest == Interest::kReadOrWrite ? writable_ : first;
   const Waiting here(first, second);
   try {
-    return link_.transport().wait(interest, deadline);
+    return fiber::call_user(&Transport::wait, link_.transport(), interest, deadline);
   } catch (...) {  // tidy: thrown on, and the connection is over.
     if (!failure_) fail(kAnException);
     throw;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "fiber/no_park.h"
+#include "fiber/user_code.h"
 #include "tls/stream_impl.h"
 
 namespace heddle {
@@ -73,7 +74,7 @@ bool Stream::Impl::try_end() {
     if (step.kind == tls::Step::Kind::kFailed) fail_writing(step.error);
   }
   if (link_.flush().kind == IoResult::Kind::kWouldBlock) return false;
-  link_.transport().shutdown_write();
+  fiber::call_user(&Transport::shutdown_write, link_.transport());
   return true;
 }
 
@@ -102,7 +103,7 @@ IoResult StreamTransport::try_read(std::span<std::byte> into) {
 IoResult StreamTransport::drain(std::span<std::byte> scratch) {
   constexpr std::size_t kBytesMax = std::size_t{1} << 20;
   if (end_wanted_) return {IoResult::Kind::kWouldBlock};
-  const IoResult io = inner_.transport().try_read(scratch);
+  const IoResult io = fiber::call_user(&Transport::try_read, inner_.transport(), scratch);
   switch (io.kind) {
     case IoResult::Kind::kBytes:
       dropped_ += io.bytes;
@@ -134,7 +135,9 @@ IoResult StreamTransport::try_write(std::span<const std::byte> from) {
 
 Wake StreamTransport::wait(Interest interest, Deadline deadline) {
   Stream::Impl& inner = *inner_.impl_;
-  if (at_end_ && ending_ && !end_wanted_) return inner_.transport().wait(interest, deadline);
+  if (at_end_ && ending_ && !end_wanted_) {
+    return fiber::call_user(&Transport::wait, inner_.transport(), interest, deadline);
+  }
   if (end_wanted_) interest = at_end_ ? Interest::kWrite : Interest::kReadOrWrite;
   const Result<bool> open = inner.await(interest, deadline);
   if (end_wanted_ && inner.try_end()) end_wanted_ = false;

@@ -238,6 +238,32 @@ TEST_F(UserCodeTest, TransportThatIsAskedForItsDescriptor) {
   });
 }
 
+// What a transport leaves in the middle of a call of OpenSSL would be that call's verdict.
+TEST_F(UserCodeTest, StreamOverACarelessTransportIsHealthy) {
+  sim::Pipe pipe(world_, {.short_io = 3, .would_block = 3});
+  run([&] {
+    const Context server_context = test::server_context();
+    const Context client_context = test::client_context();
+    CarelessTransport a(pipe.a());
+    CarelessTransport b(pipe.b());
+    const auto client = test::client(client_context, a);
+    const auto server = test::server(server_context, b);
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn("server", [&] {
+        EXPECT_TRUE(server->handshake(Deadline::never()));
+        EXPECT_EQ(test::read_text(*server, 4, Deadline::never()), "ping");
+        EXPECT_TRUE(server->write(test::bytes("pong"), Deadline::never()));
+        EXPECT_TRUE(server->close(Deadline::never()));
+      }));
+      EXPECT_TRUE(client->write(test::bytes("ping"), Deadline::never()));
+      EXPECT_EQ(test::read_text(*client, 4, Deadline::never()), "pong");
+      EXPECT_TRUE(client->close(Deadline::never()));
+    });
+    EXPECT_EQ(a.careless.poisoned(), 0);
+    EXPECT_EQ(b.careless.poisoned(), 0);
+  });
+}
+
 TEST_F(UserCodeTest, FiberLocalsEndWithAnEmptyQueueEach) {
   struct Local {
     Local() = default;
