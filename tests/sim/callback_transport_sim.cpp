@@ -17,6 +17,7 @@
 #include "heddle/sync.h"
 #include "heddle/tls/stream.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 
@@ -359,7 +360,7 @@ TEST_P(CallbackTransportSim, AlertLeavesWithClose) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, CallbackTransportSim, testing::Range<std::uint64_t>(1, 65));
+INSTANTIATE_TEST_SUITE_P(Seeds, CallbackTransportSim, test::seeds(1, 65), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

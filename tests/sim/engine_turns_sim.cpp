@@ -15,6 +15,7 @@
 #include "heddle/tls/stream.h"
 #include "heddle/wait_queue.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 #include "tls/engine.h"
@@ -282,7 +283,7 @@ TEST_P(EngineTurnsSim, PiecesOfAWriteSurviveACallbackThatParksInItsHandshake) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, EngineTurnsSim, testing::Range<std::uint64_t>(1, 65));
+INSTANTIATE_TEST_SUITE_P(Seeds, EngineTurnsSim, test::seeds(1, 65), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

@@ -13,6 +13,7 @@
 #include "heddle/tls/stream.h"
 
 #include "support/raw_tls.h"
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 
@@ -286,7 +287,7 @@ std::string case_name(const testing::TestParamInfo<ErrorIsolationSim::ParamType>
 }
 
 auto seeds() {
-  return testing::Range<std::uint64_t>(1, 17);
+  return test::seeds(1, 17);
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, ErrorIsolationSim,

@@ -17,6 +17,7 @@
 #include "heddle/tls/ssl_object.h"
 
 #include "openssl/handles.h"
+#include "support/seeds.h"
 #include "support/ssl_object_pair.h"
 #include "support/tls_pair.h"
 
@@ -346,8 +347,7 @@ TEST_P(FragmentsSim, CorruptedBytesAreAnErrorNeverOtherBytes) {
   EXPECT_GT(refused, kSeeds / 10);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, FragmentsSim, testing::Range<std::uint64_t>(0, 20 * kSeeds, kSeeds),
-                         [](const auto& seed) { return "seed_" + std::to_string(seed.param); });
+INSTANTIATE_TEST_SUITE_P(Seeds, FragmentsSim, test::seeds(0, 20 * kSeeds, kSeeds), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

@@ -12,6 +12,7 @@
 #include "heddle/tls/callbacks.h"
 
 #include "support/callback_world.h"
+#include "support/seeds.h"
 
 namespace heddle {
 namespace {
@@ -311,16 +312,14 @@ std::string version_and_seed(TlsVersion version, std::uint64_t seed) {
 constexpr std::array kVersions = {TlsVersion::kTls12, TlsVersion::kTls13};
 
 INSTANTIATE_TEST_SUITE_P(Seeds, HandshakeCallbacksSim,
-                         testing::Combine(testing::ValuesIn(kVersions),
-                                          testing::Range<std::uint64_t>(1, 9)),
+                         testing::Combine(testing::ValuesIn(kVersions), test::seeds(1, 9)),
                          [](const auto& test) {
                            return version_and_seed(std::get<0>(test.param),
                                                    std::get<1>(test.param));
                          });
 INSTANTIATE_TEST_SUITE_P(Seeds, ThrowingCallbackSim,
                          testing::Combine(testing::ValuesIn(kThrowing),
-                                          testing::ValuesIn(kVersions),
-                                          testing::Range<std::uint64_t>(1, 5)),
+                                          testing::ValuesIn(kVersions), test::seeds(1, 5)),
                          [](const auto& test) {
                            return std::string(std::get<0>(test.param).name) + "_" +
                                   version_and_seed(std::get<1>(test.param),

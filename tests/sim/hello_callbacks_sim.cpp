@@ -13,6 +13,7 @@
 #include "heddle/tls/callbacks.h"
 
 #include "support/callback_world.h"
+#include "support/seeds.h"
 
 namespace heddle {
 namespace {
@@ -400,7 +401,7 @@ std::string case_name(const testing::TestParamInfo<HelloCallbacksSim::ParamType>
 }
 
 auto seeds() {
-  return testing::Range<std::uint64_t>(1, 9);
+  return test::seeds(1, 9);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, HelloCallbacksSim,

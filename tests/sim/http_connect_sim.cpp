@@ -11,6 +11,7 @@
 #include "heddle/tls/http_connect.h"
 #include "heddle/tls/stream_transport.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 
@@ -227,7 +228,7 @@ TEST_P(HttpConnectSim, TlsToTheOriginGoesThroughTheTunnel) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, HttpConnectSim, testing::Range<std::uint64_t>(1, 17));
+INSTANTIATE_TEST_SUITE_P(Seeds, HttpConnectSim, test::seeds(1, 17), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

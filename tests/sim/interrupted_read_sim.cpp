@@ -13,6 +13,7 @@
 #include "heddle/fiber.h"
 #include "heddle/tls/stream.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 
@@ -192,7 +193,7 @@ std::string name(const testing::TestParamInfo<std::tuple<TlsVersion, std::uint64
 
 INSTANTIATE_TEST_SUITE_P(Seeds, InterruptedReadSim,
                          testing::Combine(testing::Values(TlsVersion::kTls12, TlsVersion::kTls13),
-                                          testing::Range<std::uint64_t>(1, 33)),
+                                          test::seeds(1, 33)),
                          name);
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "support/numbered_entries.h"
 #include "support/raw_tls.h"
 #include "support/remote_signer.h"
+#include "support/seeds.h"
 #include "support/signers.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
@@ -363,8 +364,7 @@ TEST_P(PrivateKeySim, SignaturesComeOverAnotherTlsConnection) {
   EXPECT_EQ(served, kConnections);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, PrivateKeySim, testing::Range(std::uint64_t{0}, std::uint64_t{8}),
-                         [](const auto& seed) { return "seed_" + std::to_string(seed.param); });
+INSTANTIATE_TEST_SUITE_P(Seeds, PrivateKeySim, test::seeds(0, 8), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

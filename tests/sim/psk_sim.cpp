@@ -15,6 +15,7 @@
 #include "heddle/tls/callbacks.h"
 
 #include "support/callback_world.h"
+#include "support/seeds.h"
 
 namespace heddle {
 namespace {
@@ -212,7 +213,7 @@ TEST_P(KeyLogSim, WhatTheCallbackThrowsComesOutUnharmed) {
 
 auto all() {
   return testing::Combine(testing::Values(TlsVersion::kTls12, TlsVersion::kTls13),
-                          testing::Range<std::uint64_t>(1, 9));
+                          test::seeds(1, 9));
 }
 
 std::string case_name(const testing::TestParamInfo<PskSim::ParamType>& test) {

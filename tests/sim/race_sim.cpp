@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "io/race.h"
+#include "support/seeds.h"
 #include "support/sim.h"
 
 namespace heddle::io {
@@ -449,8 +450,8 @@ TEST_P(RandomRaceSim, TheFirstSuccessWinsAndNobodyGivesUpBefore) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RaceSim, testing::Range(0, 16));
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomRaceSim, testing::Range(0, 64));
+INSTANTIATE_TEST_SUITE_P(Seeds, RaceSim, test::seeds<int>(0, 16), test::kSeedName);
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomRaceSim, test::seeds<int>(0, 64), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle::io

@@ -12,6 +12,7 @@
 #include "heddle/tls/session.h"
 
 #include "support/callback_world.h"
+#include "support/seeds.h"
 
 namespace heddle {
 namespace {
@@ -283,7 +284,7 @@ std::string case_name(const testing::TestParamInfo<SessionCallbacksSim::ParamTyp
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SessionCallbacksSim,
                          testing::Combine(testing::Values(TlsVersion::kTls12, TlsVersion::kTls13),
-                                          testing::Range<std::uint64_t>(1, 9)),
+                                          test::seeds(1, 9)),
                          case_name);
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "heddle/tls/stream.h"
 
 #include "support/raw_tls.h"
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 
@@ -448,8 +449,8 @@ TEST_P(UnreadAnswersSim, PeerThatAsksAndNeverReadsIsHeldBack) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, StreamSim, testing::Range<std::uint64_t>(1, 65));
-INSTANTIATE_TEST_SUITE_P(Seeds, UnreadAnswersSim, testing::Range<std::uint64_t>(1, 4));
+INSTANTIATE_TEST_SUITE_P(Seeds, StreamSim, test::seeds(1, 65), test::kSeedName);
+INSTANTIATE_TEST_SUITE_P(Seeds, UnreadAnswersSim, test::seeds(1, 4), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

@@ -14,6 +14,7 @@
 #include "heddle/tls/stream.h"
 #include "heddle/tls/stream_transport.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 
@@ -461,7 +462,7 @@ TEST_P(TlsInTlsSim, InnerConnectionInMidCallRefuses) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, TlsInTlsSim, testing::Range<std::uint64_t>(1, 65));
+INSTANTIATE_TEST_SUITE_P(Seeds, TlsInTlsSim, test::seeds(1, 65), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

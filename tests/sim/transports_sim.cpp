@@ -16,6 +16,7 @@
 #include "heddle/fiber.h"
 #include "heddle/tls/stream.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 
@@ -360,7 +361,7 @@ TEST_P(TransportsSim, AlertThatHadToWaitIsSentByClose) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, TransportsSim, testing::Range<std::uint64_t>(1, 65));
+INSTANTIATE_TEST_SUITE_P(Seeds, TransportsSim, test::seeds(1, 65), test::kSeedName);
 
 // Parking where OpenSSL's frames are on the stack: one line that says where.
 class ParkingTransportDeathTest : public testing::TestWithParam<bool> {};

@@ -10,6 +10,7 @@
 #include "heddle/fiber.h"
 #include "heddle/sync.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -279,7 +280,7 @@ TEST_P(ChannelTest, EveryValueArrivesExactlyOnce) {
   world.run([&] { ChannelRun(world).run(); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, ChannelTest, testing::Range(0, 64));
+INSTANTIATE_TEST_SUITE_P(Seeds, ChannelTest, test::seeds<int>(0, 64), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

@@ -14,6 +14,7 @@
 #include <openssl/opensslv.h>
 
 #include "support/numbered_entries.h"
+#include "support/seeds.h"
 
 namespace heddle {
 namespace {
@@ -413,7 +414,7 @@ TEST_P(ErrorQueueStoryTest, QueueThatIsTakenAndPutBackShowsWhatAnUntouchedOneSho
   ERR_clear_error();
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, ErrorQueueStoryTest, testing::Range(0, 64));
+INSTANTIATE_TEST_SUITE_P(Seeds, ErrorQueueStoryTest, test::seeds<int>(0, 64), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

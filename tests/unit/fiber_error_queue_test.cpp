@@ -5,6 +5,7 @@
 #include "heddle/fiber.h"
 
 #include "support/numbered_entries.h"
+#include "support/seeds.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -110,7 +111,7 @@ TEST_P(FiberErrorQueueTest, WithoutIsolationOneFiberFindsWhatAnotherLeft) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, FiberErrorQueueTest, testing::Range(0, 16));
+INSTANTIATE_TEST_SUITE_P(Seeds, FiberErrorQueueTest, test::seeds<int>(0, 16), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

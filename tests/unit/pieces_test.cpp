@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/seeds.h"
+
 namespace heddle::tls {
 namespace {
 
@@ -103,7 +105,7 @@ TEST_P(RandomPiecesTest, EveryByteComesOnceAndInOrder) {
   EXPECT_EQ(written, all);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomPiecesTest, testing::Range(0, 64));
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomPiecesTest, test::seeds<int>(0, 64), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle::tls

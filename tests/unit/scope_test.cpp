@@ -14,6 +14,7 @@
 
 #include "heddle/fiber.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -491,8 +492,8 @@ TEST(ScopeDeathTest, FiberThatJoinsItselfAborts) {
       "running");
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, TaskTest, testing::Range(0, 16));
-INSTANTIATE_TEST_SUITE_P(Seeds, ScopeTest, testing::Range(0, 16));
+INSTANTIATE_TEST_SUITE_P(Seeds, TaskTest, test::seeds<int>(0, 16), test::kSeedName);
+INSTANTIATE_TEST_SUITE_P(Seeds, ScopeTest, test::seeds<int>(0, 16), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

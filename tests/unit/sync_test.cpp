@@ -12,6 +12,7 @@
 
 #include "heddle/fiber.h"
 
+#include "support/seeds.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -473,11 +474,11 @@ TEST(WaitGroupDeathTest, OneDoneTooManyAborts) {
   EXPECT_DEATH(WaitGroup().done(), "pending_ > 0");
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, WaitQueueTest, testing::Range(0, 16));
-INSTANTIATE_TEST_SUITE_P(Seeds, SemaphoreTest, testing::Range(0, 16));
-INSTANTIATE_TEST_SUITE_P(Seeds, MutexTest, testing::Range(0, 16));
-INSTANTIATE_TEST_SUITE_P(Seeds, ConditionTest, testing::Range(0, 16));
-INSTANTIATE_TEST_SUITE_P(Seeds, WaitGroupTest, testing::Range(0, 16));
+INSTANTIATE_TEST_SUITE_P(Seeds, WaitQueueTest, test::seeds<int>(0, 16), test::kSeedName);
+INSTANTIATE_TEST_SUITE_P(Seeds, SemaphoreTest, test::seeds<int>(0, 16), test::kSeedName);
+INSTANTIATE_TEST_SUITE_P(Seeds, MutexTest, test::seeds<int>(0, 16), test::kSeedName);
+INSTANTIATE_TEST_SUITE_P(Seeds, ConditionTest, test::seeds<int>(0, 16), test::kSeedName);
+INSTANTIATE_TEST_SUITE_P(Seeds, WaitGroupTest, test::seeds<int>(0, 16), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "fiber/fiber.h"
+#include "support/seeds.h"
 
 namespace heddle::fiber {
 namespace {
@@ -137,7 +138,7 @@ TEST_P(TimerQueueTest, FiberThatParksAgainAndAgainHasOneEntry) {
   EXPECT_TRUE(queue_.next().is_never());
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, TimerQueueTest, testing::Range(0, 64));
+INSTANTIATE_TEST_SUITE_P(Seeds, TimerQueueTest, test::seeds<int>(0, 64), test::kSeedName);
 
 }  // namespace
 }  // namespace heddle::fiber
