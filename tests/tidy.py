@@ -24,6 +24,7 @@ LAYERS = {
     'src/guard': ['"guard/', '<openssl/'],
     'src/http': ['"heddle/', '"base/', '"http/'],
     'src/stale': ['"heddle/', '"base/', '"openssl/', '"stale/', '<openssl/', '<fmt/'],
+    'src/pch': ['"pch/', '<openssl/', '<fmt/'],
     'src/cli': ['"heddle/', '"base/', '"http/', '"cli/', '<CLI/', '<fmt/'],
 }
 RESTRICTED = ('"', '<heddle/', '<boost/', '<openssl/', '<sys/epoll.h', '<ares', '<valgrind/', '<CLI/',
