@@ -38,6 +38,8 @@ BANNED = {
     r'\bSSL_get_error\(|\bERR_get_error\(': 'go through Engine::call()',
     r'catch \(\.\.\.\)': 'would swallow a forced unwind',
 }
+# So heavy that one file includes it for all.
+ONCE = {'<CLI/': 'src/cli/command_line.cpp'}
 # Layers that call what the program has handed to them.
 FOREIGN_CALLERS = ('src/fiber', 'src/io', 'src/tls', 'src/runtime')
 
@@ -57,7 +59,7 @@ def style_offences(path: pathlib.Path, lines: list):
             yield number, 'a TODO names its issue: TODO(#12)'
 
 
-def layer_offences(layer: str, lines: list):
+def layer_offences(layer: str, name: str, lines: list):
     """Yields (line number, what is wrong) for the rules of the product's own code."""
     if not lines or not lines[0].startswith('//'):
         yield 1, 'a file begins with a comment on what it is for'
@@ -66,6 +68,9 @@ def layer_offences(layer: str, lines: list):
         if include and include[1].startswith(RESTRICTED):
             if not include[1].startswith(tuple(LAYERS[layer])):
                 yield number, f'{layer} must not include {include[1][1:]}'
+        for heavy, user in ONCE.items():
+            if include and include[1].startswith(heavy) and name != user:
+                yield number, f'only {user} includes {include[1][1:]}'
         code = line.split('//')[0]
         for pattern, remedy in BANNED.items():
             if re.search(pattern, code):
@@ -103,7 +108,7 @@ def check(root: pathlib.Path) -> int:
         found = list(style_offences(path, lines))
         top, layer, *_ = path.relative_to(root).parts
         if f'{top}/{layer}' in LAYERS:
-            found += layer_offences(f'{top}/{layer}', lines)
+            found += layer_offences(f'{top}/{layer}', path.relative_to(root).as_posix(), lines)
         elif top in ('include', 'src'):
             found.append((1, f'{top}/{layer} is no layer: add it to {pathlib.Path(__file__).name}'))
         for number, what in found:

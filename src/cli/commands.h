@@ -3,18 +3,16 @@
 
 #include <functional>
 
-namespace CLI {
-class App;
-}
-
 namespace heddle::cli {
+
+class Command;
 
 // Each adds its subcommand to `app`. When the command line selects it, `action` is set to what
 // runs it and returns the exit status (process.h). Both references must stay valid until then.
-void add_serve(CLI::App& app, std::function<int()>& action);
-void add_connect(CLI::App& app, std::function<int()>& action);
-void add_demo(CLI::App& app, std::function<int()>& action);
-void add_stale(CLI::App& app, std::function<int()>& action);
-void add_guard(CLI::App& app, std::function<int()>& action);
+void add_serve(Command& app, std::function<int()>& action);
+void add_connect(Command& app, std::function<int()>& action);
+void add_demo(Command& app, std::function<int()>& action);
+void add_stale(Command& app, std::function<int()>& action);
+void add_guard(Command& app, std::function<int()>& action);
 
 }  // namespace heddle::cli

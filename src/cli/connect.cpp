@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include "heddle/tls/context.h"
 #include "heddle/tls/stream.h"
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/endpoint.h"
 #include "cli/peer_report.h"
@@ -284,9 +284,9 @@ int run_connect(const ConnectOptions& options) {
 
 }  // namespace
 
-void add_connect(CLI::App& app, std::function<int()>& action) {
+void add_connect(Command& app, std::function<int()>& action) {
   const auto options = std::make_shared<ConnectOptions>();
-  CLI::App& command = *app.add_subcommand(
+  const Command command = app.add_subcommand(
       "connect", "Connect with TLS, show the peer, pipe standard input and output.");
   command.footer(
       "It ends when the peer does. The end of standard input is told to the peer, unless -N is\n"
@@ -300,23 +300,23 @@ void add_connect(CLI::App& app, std::function<int()>& action) {
   command
       .add_option("--proxy-cafile", options->proxy_ca_path,
                   "Trust this CA file or folder for the proxy, and no other")
-      ->needs("--proxy");
+      ->needs(command.get_option("--proxy"));
   command.add_option("--cafile", options->ca_path, "Trust this CA file or folder, and no other");
   command.add_option("--servername", options->server_name,
                      "The name to ask for and to verify (default: HOST)");
-  CLI::Option* insecure = command.add_flag("--insecure", options->insecure,
+  const Option insecure = command.add_flag("--insecure", options->insecure,
                                            "Do not verify the peer: anybody can be in the middle");
   insecure->excludes(command.get_option("--cafile"));
-  CLI::Option* only12 = command.add_flag("--tls12", options->tls12, "TLS 1.2 only");
+  const Option only12 = command.add_flag("--tls12", options->tls12, "TLS 1.2 only");
   command.add_flag("--tls13", options->tls13, "TLS 1.3 only")->excludes(only12);
   command.add_option("--alpn", options->alpn, "Protocols to offer, such as h2,http/1.1")
       ->delimiter(',')
-      ->allow_extra_args(false);
+      ->one_at_a_time();
   command.add_option("--cert", options->cert_path, "Our certificate chain, PEM");
   command.add_option("--key", options->key_path, "Its private key, PEM (default: in --cert)")
-      ->needs("--cert");
+      ->needs(command.get_option("--cert"));
   command.add_option("--timeout", options->timeout_seconds, "Seconds for connecting and handshake")
-      ->check(CLI::Range(0.001, 86400.0))
+      ->range(0.001, 86400.0)
       ->capture_default_str();
   command.add_flag("-N,--no-half-close", options->no_half_close,
                    "Do not tell the peer about the end of standard input");

@@ -12,13 +12,13 @@
 #include <system_error>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/demo_progress.h"
 #include "cli/demo_report.h"
@@ -144,9 +144,9 @@ int run_demo(const DemoOptions& options) {
 
 }  // namespace
 
-void add_demo(CLI::App& app, std::function<int()>& action) {
+void add_demo(Command& app, std::function<int()>& action) {
   const auto options = std::make_shared<DemoOptions>();
-  CLI::App& command = *app.add_subcommand(
+  const Command command = app.add_subcommand(
       "demo", "Show what misbehaving peers do to healthy connections under each isolation policy.");
   command.footer(
       "Server and clients run on one thread: healthy connections, and peers that misbehave in "
@@ -156,10 +156,10 @@ void add_demo(CLI::App& app, std::function<int()>& action) {
       "healthy connection and `shared`, which shows the fault, does not.\n\n" +
       app.get_footer());
   command.add_option("--connections", options->connections, "Healthy connections")
-      ->check(CLI::Range(std::size_t{10}, std::size_t{1'000'000}))
+      ->range(std::size_t{10}, std::size_t{1'000'000})
       ->capture_default_str();
   command.add_option("--seconds", options->seconds, "How long peers misbehave, per policy")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->range(0.1, 3600.0)
       ->capture_default_str();
   command.add_flag("--json", options->json, "Print the figures as JSON");
   command.callback([options, &action] { action = [options] { return run_demo(*options); }; });

@@ -11,12 +11,12 @@
 #include <system_error>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include "base/unique_fd.h"
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/guard_command.h"
 #include "cli/guard_summary.h"
@@ -147,9 +147,9 @@ int run_guard(const GuardOptions& options) {
 
 }  // namespace
 
-void add_guard(CLI::App& app, std::function<int()>& action) {
+void add_guard(Command& app, std::function<int()>& action) {
   const auto options = std::make_shared<GuardOptions>();
-  CLI::App& command = *app.add_subcommand(
+  const Command command = app.add_subcommand(
       "guard", "Find, or cure, stale OpenSSL errors in a program that is not ours.");
   command.footer(
       "heddle guard [OPTIONS] -- COMMAND [ARGUMENTS...]\n\n"
@@ -169,7 +169,7 @@ void add_guard(CLI::App& app, std::function<int()>& action) {
   // Not all as one list: of those CLI11 takes the brackets off an element "[x]".
   command.add_option("command", options->program, "What to run, and its arguments")->required();
   command.prefix_command();
-  command.callback([options, &command, &action] {
+  command.callback([options, command, &action] {
     options->arguments = command.remaining();
     const bool has_mark = !options->arguments.empty() && options->arguments.front() == "--";
     if (has_mark) options->arguments.erase(options->arguments.begin());

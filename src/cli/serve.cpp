@@ -10,13 +10,13 @@
 #include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include "heddle/address.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/ktls.h"
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/process.h"
 #include "cli/serve_certificate.h"
@@ -136,37 +136,35 @@ int run_serve(const ServeOptions& options) {
 
 // An option that takes one of a few words.
 template <typename Value>
-CLI::Option* add_choice(CLI::App& command, const char* name, Value& value,
-                        std::map<std::string, Value> words, const char* help) {
-  std::string names;
+Option add_choice(const Command& command, const char* name, Value& value,
+                  std::map<std::string, Value> words, const char* help) {
+  std::vector<std::string> names;
   std::string preset;
   for (const auto& [word, meaning] : words) {
-    names += names.empty() ? word : "|" + word;
+    names.push_back(word);
     if (meaning == value) preset = word;
   }
-  const CLI::IsMember known(words);
   const auto set = [&value, words = std::move(words)](const std::string& word) {
     value = words.at(word);
   };
   return command.add_option_function<std::string>(name, set, help)
-      ->check(CLI::Validator(known).description(""))
-      ->type_name(names)
+      ->words(names)
       ->default_str(preset);
 }
 
-void add_seconds(CLI::App& command, const char* name, Duration& value, const char* help) {
+void add_seconds(const Command& command, const char* name, Duration& value, const char* help) {
   using Seconds = std::chrono::duration<double>;
   const auto set = [&value](const double& seconds) {
     value = std::chrono::duration_cast<Duration>(Seconds(seconds));
   };
   command.add_option_function<double>(name, set, help)
-      ->check(CLI::Range(0.001, 86400.0).description(""))
+      ->hidden_range(0.001, 86400.0)
       ->type_name("SECONDS")
       ->default_str(fmt::format("{:g}", Seconds(value).count()));
 }
 
-void add_certificate_options(CLI::App& command, ServeCertificate& options) {
-  auto* const cert =
+void add_certificate_options(const Command& command, ServeCertificate& options) {
+  const Option cert =
       command.add_option("--cert", options.cert, "Certificate chain, PEM, leaf first")
           ->type_name("FILE");
   command.add_option("--key", options.key, "Its private key, PEM; default: the --cert file")
@@ -187,7 +185,7 @@ void add_certificate_options(CLI::App& command, ServeCertificate& options) {
       ->excludes(cert);
 }
 
-void add_tls_options(CLI::App& command, ServeOptions& options) {
+void add_tls_options(const Command& command, ServeOptions& options) {
   const std::map<std::string, TlsVersion> versions = {{"1.2", TlsVersion::kTls12},
                                                       {"1.3", TlsVersion::kTls13}};
   add_choice(command, "--min-tls", options.min_tls, versions, "Oldest TLS version accepted");
@@ -207,9 +205,9 @@ void add_tls_options(CLI::App& command, ServeOptions& options) {
 
 }  // namespace
 
-void add_serve(CLI::App& app, std::function<int()>& action) {
+void add_serve(Command& app, std::function<int()>& action) {
   auto options = std::make_shared<ServeOptions>();
-  CLI::App& command = *app.add_subcommand("serve", "Serve the files of a folder over HTTPS.");
+  const Command command = app.add_subcommand("serve", "Serve the files of a folder over HTTPS.");
   command.add_option("DIR", options->folder, "Folder to serve")->capture_default_str();
   command.add_option("--listen", options->listen, "Where to listen; port 0 takes any free port")
       ->type_name("ADDR:PORT")
@@ -218,7 +216,7 @@ void add_serve(CLI::App& app, std::function<int()>& action) {
   add_tls_options(command, *options);
   command.add_option("--threads", options->threads, "Threads, each with its own connections")
       ->type_name("N")
-      ->check(CLI::Range(1, 256).description(""))
+      ->hidden_range(1, 256)
       ->capture_default_str();
   command
       .add_option("--max-connections", options->max_connections,

@@ -16,11 +16,10 @@
 #include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <unistd.h>
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/demo_progress.h"
 #include "cli/process.h"
@@ -221,14 +220,12 @@ int run_stale(const StaleOptions& options) {
 
 // An option that takes one of a few words; `value` may be a list of them.
 template <typename Value>
-CLI::Option* add_choice(CLI::App& command, const char* name, Value& value,
-                        const std::vector<std::string>& words, const char* help) {
-  return command.add_option(name, value, help)
-      ->check(CLI::Validator(CLI::IsMember(words)).description(""))
-      ->type_name(fmt::format("{}", fmt::join(words, "|")));
+Option add_choice(const Command& command, const char* name, Value& value,
+                  const std::vector<std::string>& words, const char* help) {
+  return command.add_option(name, value, help)->words(words);
 }
 
-void add_report_options(CLI::App& command, StaleOptions& options) {
+void add_report_options(const Command& command, StaleOptions& options) {
   add_choice(command, "--format", options.format, {"table", "json", "junit", "html"},
              "junit is XML for CI systems, html one page to look at")
       ->capture_default_str();
@@ -242,9 +239,9 @@ void add_report_options(CLI::App& command, StaleOptions& options) {
 
 }  // namespace
 
-void add_stale(CLI::App& app, std::function<int()>& action) {
+void add_stale(Command& app, std::function<int()>& action) {
   const auto options = std::make_shared<StaleOptions>();
-  CLI::App& command = *app.add_subcommand(
+  const Command command = app.add_subcommand(
       "stale", "Play the stale-error bug in every combination; show who survives it.");
   command.footer(
       "A scenario is LEAKER/VICTIM@SWITCH-POINT: a real OpenSSL call that leaves an entry in the\n"
@@ -256,21 +253,21 @@ void add_stale(CLI::App& app, std::function<int()>& action) {
       .add_option("--scenario", options->patterns,
                   "Play only those that match, such as 'pem-junk/*' or '*/read@*'; repeatable")
       ->type_name("PATTERN")
-      ->allow_extra_args(false);
+      ->one_at_a_time();
   add_choice(command, "--policy", options->policies, {"shared", "clear", "isolated"},
              "Play only under this policy; repeatable")
-      ->allow_extra_args(false);
+      ->one_at_a_time();
   add_choice(command, "--stack", options->stack, {"heddle", "openssl"},
              "openssl: plain OpenSSL calls without care, as many programs make them")
       ->capture_default_str();
   command
       .add_option("--seed", options->seed, "Decides sizes, order and protocol versions")
       // Else -1 would be read as a very large number.
-      ->check(CLI::Validator(CLI::NonNegativeNumber).description(""))
+      ->hidden_not_negative()
       ->type_name("NUMBER")
       ->capture_default_str();
   add_report_options(command, *options);
-  CLI::Option* list = command.add_flag("--list", options->list,
+  const Option list = command.add_flag("--list", options->list,
                                        "Show what there is to play, as a table or as JSON");
   command.add_flag("--openssl", options->openssl, "Show what OpenSSL this is, and what it does")
       ->excludes(list);

@@ -1,0 +1,184 @@
+// Command lines by CLI11: see command_line.h.
+#include "cli/command_line.h"
+
+#include <cstddef>
+#include <filesystem>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include "cli/process.h"
+
+namespace heddle::cli {
+namespace {
+
+// The name of the subcommand that was selected, or "".
+std::string selected(const CLI::App& app) {
+  const auto commands = app.get_subcommands();
+  return commands.empty() ? std::string() : commands.front()->get_name();
+}
+
+int explain(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
+    return app.exit(error);  // --help and --version arrive here, too.
+  }
+  const std::string command = selected(app);
+  print_error(command, fmt::format("{}; run heddle {}{}--help", error.what(), command,
+                                   command.empty() ? "" : " "));
+  return kExitUsage;
+}
+
+// Without what the help would say of it.
+CLI::Validator hidden(CLI::Validator validator) {
+  return validator.description("");
+}
+
+}  // namespace
+
+// --- Option -------------------------------------------------------------------------------------
+
+Option Option::type_name(const std::string& name) const {
+  return Option(option_->type_name(name));
+}
+
+Option Option::option_text(const std::string& text) const {
+  return Option(option_->option_text(text));
+}
+
+Option Option::default_str(const std::string& text) const {
+  return Option(option_->default_str(text));
+}
+
+Option Option::capture_default_str() const {
+  return Option(option_->capture_default_str());
+}
+
+Option Option::required() const {
+  return Option(option_->required());
+}
+
+Option Option::needs(const Option& other) const {
+  return Option(option_->needs(other.option_));
+}
+
+Option Option::excludes(const Option& other) const {
+  return Option(option_->excludes(other.option_));
+}
+
+Option Option::delimiter(char between) const {
+  return Option(option_->delimiter(between));
+}
+
+Option Option::one_at_a_time() const {
+  return Option(option_->allow_extra_args(false));
+}
+
+template <typename Number>
+Option Option::range(Number least, Number most) const {
+  return Option(option_->check(CLI::Range(least, most)));
+}
+
+template <typename Number>
+Option Option::hidden_range(Number least, Number most) const {
+  return Option(option_->check(hidden(CLI::Range(least, most))));
+}
+
+Option Option::hidden_not_negative() const {
+  return Option(option_->check(hidden(CLI::NonNegativeNumber)));
+}
+
+Option Option::words(const std::vector<std::string>& words) const {
+  return Option(option_->check(hidden(CLI::IsMember(words)))
+                    ->type_name(fmt::format("{}", fmt::join(words, "|"))));
+}
+
+template Option Option::range(std::size_t, std::size_t) const;
+template Option Option::range(double, double) const;
+template Option Option::hidden_range(int, int) const;
+template Option Option::hidden_range(double, double) const;
+
+// --- Command ------------------------------------------------------------------------------------
+
+Command Command::add_subcommand(const std::string& name, const std::string& help) const {
+  return Command(app_->add_subcommand(name, help));
+}
+
+template <typename Value>
+Option Command::add_option(const std::string& name, Value& value, const std::string& help) const {
+  return Option(app_->add_option(name, value, help));
+}
+
+Option Command::add_flag(const std::string& name, bool& value, const std::string& help) const {
+  return Option(app_->add_flag(name, value, help));
+}
+
+template <typename Value>
+Option Command::add_option_function(const std::string& name, std::function<void(const Value&)> set,
+                                    const std::string& help) const {
+  return Option(app_->add_option_function<Value>(name, std::move(set), help));
+}
+
+template Option Command::add_option(const std::string&, std::string&, const std::string&) const;
+template Option Command::add_option(const std::string&, std::vector<std::string>&,
+                                    const std::string&) const;
+template Option Command::add_option(const std::string&, std::filesystem::path&,
+                                    const std::string&) const;
+template Option Command::add_option(const std::string&, unsigned&, const std::string&) const;
+template Option Command::add_option(const std::string&, std::size_t&, const std::string&) const;
+template Option Command::add_option(const std::string&, double&, const std::string&) const;
+template Option Command::add_option_function(const std::string&,
+                                             std::function<void(const std::string&)>,
+                                             const std::string&) const;
+template Option Command::add_option_function(const std::string&, std::function<void(const double&)>,
+                                             const std::string&) const;
+
+Option Command::get_option(const std::string& name) const {
+  return Option(app_->get_option(name));
+}
+
+void Command::footer(const std::string& text) const {
+  app_->footer(text);
+}
+
+std::string Command::get_footer() const {
+  return app_->get_footer();
+}
+
+void Command::prefix_command() const {
+  app_->prefix_command();
+}
+
+std::vector<std::string> Command::remaining() const {
+  return app_->remaining();
+}
+
+void Command::callback(std::function<void()> function) const {
+  app_->callback(std::move(function));
+}
+
+// --- The program --------------------------------------------------------------------------------
+
+int run_command_line(
+    int argc, char** argv,
+    const std::function<void(Command& app, std::function<int()>& action)>& add_commands) {
+  CLI::App app("TLS for stackful coroutines: thousands of connections on one thread.", "heddle");
+  app.set_version_flag("--version", "heddle " HEDDLE_VERSION);
+  app.footer(
+      "Exit status: 0 success, 1 failure at run time, 2 wrong usage or unusable input.\n"
+      "Errors are one line on standard error.");  // Subcommands inherit it.
+  app.require_subcommand(1);
+
+  std::function<int()> action;
+  Command command(&app);
+  add_commands(command, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return explain(app, error);
+  }
+  return action();
+}
+
+}  // namespace heddle::cli
