@@ -1,5 +1,5 @@
-// Command lines: the little of CLI11 that the subcommands need, so that one file alone includes it.
-// It is 20,000 lines, and templates that each user compiles anew.
+// Command lines: the little of CLI11 that the subcommands need, so that one file alone includes it
+// and its templates, which each user compiles anew.
 #pragma once
 
 #include <functional>
