@@ -12,6 +12,7 @@
 
 #include "heddle/error_queue.h"
 
+#include "fiber/user_code.h"
 #include "openssl/error.h"
 #include "tls/callback_scope.h"
 #include "tls/callback_state.h"
@@ -108,14 +109,14 @@ bool verifies_again(SSL* ssl, SSL_SESSION* session) {
 // The peer's certificate alone, as PeerChain shows it.
 Result<int> ask_program(const Connection& connection, SSL_SESSION* session) {
   SSL* const ssl = connection.native_handle();
-  const StoreContextPtr store(X509_STORE_CTX_new());
-  if (!store || X509_STORE_CTX_init(store.get(), SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl)),
+  const StoreContextPtr check(X509_STORE_CTX_new());
+  if (!check || X509_STORE_CTX_init(check.get(), SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl)),
                                     SSL_SESSION_get0_peer(session), nullptr) != 1) {
     return openssl::error_from_queue(Errc::kExhausted, "X509_STORE_CTX_init");
   }
-  X509_STORE_CTX_set_ex_data(store.get(), SSL_get_ex_data_X509_STORE_CTX_idx(), ssl);
-  X509_STORE_CTX_set_error(store.get(), X509_V_OK);
-  return CallbackState::of(ssl).verify(connection, PeerChain(store.get()));
+  X509_STORE_CTX_set_ex_data(check.get(), SSL_get_ex_data_X509_STORE_CTX_idx(), ssl);
+  X509_STORE_CTX_set_error(check.get(), X509_V_OK);
+  return fiber::call_user(CallbackState::of(ssl).verify, connection, PeerChain(check.get()));
 }
 
 // Whether the verify callback accepts what it has accepted when the session was made.
