@@ -7,7 +7,6 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include "cli/process.h"
 
@@ -90,8 +89,9 @@ Option Option::hidden_not_negative() const {
 }
 
 Option Option::words(const std::vector<std::string>& words) const {
-  return Option(option_->check(hidden(CLI::IsMember(words)))
-                    ->type_name(fmt::format("{}", fmt::join(words, "|"))));
+  std::string shown;
+  for (const std::string& word : words) shown.append(shown.empty() ? "" : "|").append(word);
+  return Option(option_->check(hidden(CLI::IsMember(words)))->type_name(shown));
 }
 
 template Option Option::range(std::size_t, std::size_t) const;

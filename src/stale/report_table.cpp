@@ -69,7 +69,8 @@ std::string wrapped(std::string_view text, std::size_t indent, std::size_t colum
     if (word.empty()) continue;
     const bool fits = column == indent || column + 1 + word.size() <= kWidth;
     if (!fits) {
-      lines += "\n" + std::string(indent, ' ');
+      lines += '\n';
+      lines.append(indent, ' ');
       column = indent;
     } else if (column != indent) {
       lines += ' ';
