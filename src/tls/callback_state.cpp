@@ -52,15 +52,25 @@ int connection_index() {
   return index;
 }
 
+// Null if no Context has made or adopted `ctx`.
+CallbackState* find(const SSL_CTX* ctx) noexcept {
+  return static_cast<CallbackState*>(SSL_CTX_get_ex_data(ctx, state_index()));
+}
+
 }  // namespace
 
-void Removals::add(std::string id) {
+void Removals::add(std::string id) noexcept {
   const std::lock_guard lock(mutex_);
-  ids_.push_back(std::move(id));
+  try {
+    if (ids_.size() == kIdsMax) ids_.pop_front();
+    ids_.push_back(std::move(id));
+  } catch (const std::bad_alloc&) {
+    return;
+  }
   empty_.store(false, std::memory_order_relaxed);
 }
 
-std::vector<std::string> Removals::take() {
+std::deque<std::string> Removals::take() {
   const std::lock_guard lock(mutex_);
   empty_.store(true, std::memory_order_relaxed);
   return std::exchange(ids_, {});
@@ -89,9 +99,18 @@ ConnectionState& ConnectionState::attach(SSL* ssl) {
   return *state.release();  // The SSL owns it now.
 }
 
+CallbackState& CallbackState::of(const SSL* ssl) noexcept {
+  CallbackState* const state = find(SSL_get_SSL_CTX(ssl));
+  return state != nullptr ? *state : of_sessions(ssl);
+}
+
 CallbackState& CallbackState::of_sessions(const SSL* ssl) noexcept {
-  const ConnectionState* const connection = ConnectionState::of(ssl);
-  return connection != nullptr ? of(connection->first_context) : of(ssl);
+  static CallbackState without_functions;
+  const SSL_CTX* first = SSL_get_SSL_CTX(ssl);
+  if (const Engine* const engine = Engine::of(ssl)) first = engine->first_context();
+  if (const auto* const connection = ConnectionState::of(ssl)) first = connection->first_context;
+  CallbackState* const state = find(first);
+  return state != nullptr ? *state : without_functions;
 }
 
 CallbackState& CallbackState::attach(SSL_CTX* ctx) {
@@ -104,7 +123,7 @@ CallbackState& CallbackState::attach(SSL_CTX* ctx) {
 }
 
 CallbackState& CallbackState::of(const SSL_CTX* ctx) noexcept {
-  auto* const state = static_cast<CallbackState*>(SSL_CTX_get_ex_data(ctx, state_index()));
+  CallbackState* const state = find(ctx);
   HEDDLE_ASSERT(state != nullptr);
   return *state;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -16,17 +17,21 @@
 
 namespace heddle::tls {
 
-// Removals are the sessions that OpenSSL has given up, until somebody can be told.
+// Removals are the sessions that OpenSSL has given up, until somebody can be told. If nobody is for
+// long, the oldest are forgotten: a store forgets them by itself in the end.
 class Removals {
  public:
-  void add(std::string id);
+  static constexpr std::size_t kIdsMax = 4096;
+
+  // Called by OpenSSL, under a lock. Without memory the id is forgotten.
+  void add(std::string id) noexcept;
   bool empty() const noexcept { return empty_.load(std::memory_order_relaxed); }
-  std::vector<std::string> take();
+  std::deque<std::string> take();
 
  private:
   std::atomic<bool> empty_ = true;
   std::mutex mutex_;  // Streams of several threads share a context.
-  std::vector<std::string> ids_;
+  std::deque<std::string> ids_;
 };
 
 // TicketKeyRing is a set of ticket keys that may be exchanged while others use it.
@@ -49,10 +54,12 @@ struct CallbackState {
   static CallbackState& attach(SSL_CTX* ctx);
   // Precondition: attach() has been called.
   static CallbackState& of(const SSL_CTX* ctx) noexcept;
-  // Of the context that `ssl` uses now.
-  static CallbackState& of(const SSL* ssl) noexcept { return of(SSL_get_SSL_CTX(ssl)); }
+  // Of the context that `ssl` uses now; of the one that it began with, if the program's own code
+  // has exchanged that for one that no Context knows (SSL_set_SSL_CTX(3)); one without functions,
+  // if neither is known.
+  static CallbackState& of(const SSL* ssl) noexcept;
   // Of the context that `ssl` began with: OpenSSL leaves sessions and tickets there, even if a
-  // callback has chosen another one since.
+  // callback has chosen another one since. One without functions, if it is not known.
   static CallbackState& of_sessions(const SSL* ssl) noexcept;
 
   ClientHelloCallback client_hello;

@@ -94,7 +94,7 @@ int settle(SSL* ssl) {
 }
 
 Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
-    : state_(state), ssl_(std::move(ssl)) {
+    : state_(state), ssl_(std::move(ssl)), first_context_(SSL_get_SSL_CTX(ssl_.get())) {
   if (SSL_set_ex_data(ssl_.get(), engine_index(), this) != 1) throw std::bad_alloc();
   set_modes(ssl_.get());
   state_.intake.set_handshake_bytes_max(

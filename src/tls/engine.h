@@ -111,6 +111,8 @@ class Engine {
   [[noreturn]] void rethrow();
 
   SSL* ssl() const noexcept { return ssl_.get(); }
+  // Which the SSL keeps alive, for its sessions.
+  const SSL_CTX* first_context() const noexcept { return first_context_; }
 
  private:
   // Turn is a fiber's stay inside OpenSSL.
@@ -181,6 +183,7 @@ class Engine {
 
   BioState& state_;
   openssl::SslPtr ssl_;
+  const SSL_CTX* const first_context_;
   Deadline deadline_ = Deadline::never();
   std::optional<Error> callback_failure_;
   bool in_call_ = false;

@@ -36,14 +36,17 @@ Result<std::optional<Psk>> checked(Result<std::optional<Psk>> psk) {
 Asked ask_client(SSL* ssl, const char* hint) {
   const PskClientCallback& function = CallbackState::of(ssl).psk_client;
   return ask<std::optional<Psk>>(kName, ssl, [&] {
+    if (!function) return Result<std::optional<Psk>>(std::nullopt);
     return checked(function(Connection(ssl), hint != nullptr ? hint : std::string_view()));
   });
 }
 
 Asked ask_server(SSL* ssl, std::string_view identity) {
   const PskServerCallback& function = CallbackState::of(ssl).psk_server;
-  return ask<std::optional<Psk>>(kName, ssl,
-                                 [&] { return checked(function(Connection(ssl), identity)); });
+  return ask<std::optional<Psk>>(kName, ssl, [&] {
+    if (!function) return Result<std::optional<Psk>>(std::nullopt);
+    return checked(function(Connection(ssl), identity));
+  });
 }
 
 // TLS 1.3 takes a key in the form of a session. Any ciphersuite with the hash will do.

@@ -1,6 +1,7 @@
 // Sessions that live outside of OpenSSL, and the keys of tickets.
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,7 @@ namespace {
 int new_session(SSL* ssl, SSL_SESSION* session) {
   const CallbackState& state = CallbackState::of_sessions(ssl);
   const auto& function = state.store.put ? state.store.put : state.new_session;
+  if (!function) return 0;  // Neither the context is known nor the one before it.
   tell("the session callback, in an ASYNC job of OpenSSL", ssl,
        [&] { function(Connection(ssl), Session(session)); });
   return 0;  // The reference that is offered was not taken.
@@ -36,13 +38,14 @@ SSL_SESSION* get_session(SSL* ssl, const unsigned char* id, int size, int* copy)
   const CallbackState& state = CallbackState::of_sessions(ssl);
   const std::string_view wanted(reinterpret_cast<const char*>(id), static_cast<std::size_t>(size));
   SSL_SESSION* found = nullptr;
+  *copy = 0;  // The reference goes to OpenSSL.
+  if (!state.store.get) return nullptr;
   tell("the session lookup callback, in an ASYNC job of OpenSSL", ssl, [&] {
     const std::optional<Session> session = state.store.get(ClientHello(ssl), wanted);
     if (!session || !may_resume(ssl, session->native_handle())) return;
     found = session->native_handle();
     SSL_SESSION_up_ref(found);
   });
-  *copy = 0;  // The reference goes to OpenSSL.
   return found;
 }
 
@@ -135,7 +138,7 @@ void install_ticket_callback(SSL_CTX* ctx) {
 void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
   CallbackState& state = CallbackState::of(ctx);
   if (state.removals.empty()) return;
-  const std::vector<std::string> ids = state.removals.take();
+  const std::deque<std::string> ids = state.removals.take();
   if (!state.store.remove) return;  // The store has been exchanged meanwhile.
   for (const std::string& id : ids) {
     try {

@@ -8,6 +8,7 @@
 
 #include "heddle/error_queue.h"
 
+#include "tls/callback_state.h"
 #include "tls/connection_info.h"
 #include "tls/engine.h"
 #include "tls/memory_link.h"
@@ -38,6 +39,10 @@ class SslObject::Impl {
   std::optional<Result<Progress>> share(const char* name, Op& op);
   Result<Progress> unended(const char* name, Result<Progress> progress);
   bool awaits_client() const;
+  // Not from inside a callback, where OpenSSL may hold locks.
+  void tell_removals() {
+    if (!engine_.busy()) tls::deliver_removals(context_->ctx, Deadline::never());
+  }
   Error fail(const Error& error);
 
   std::shared_ptr<const tls::ContextState> context_;
@@ -106,7 +111,9 @@ Result<Progress> SslObject::Impl::unended(const char* name, Result<Progress> pro
 
 Result<Progress> SslObject::Impl::handshake() {
   constexpr const char* kName = "SSL_do_handshake";
-  return unended(kName, step(kName, [](SSL* ssl) { return SSL_do_handshake(ssl); }));
+  Result<Progress> progress = unended(kName, step(kName, SSL_do_handshake));
+  if (!progress || progress->kind == Progress::Kind::kDone) tell_removals();
+  return progress;
 }
 
 Result<Progress> SslObject::Impl::read(ReadFunction function, const char* name,
@@ -137,6 +144,7 @@ Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
 // connection there, and the data is lost.
 Result<Progress> SslObject::Impl::shutdown() {
   constexpr const char* kName = "SSL_shutdown";
+  tell_removals();
   if (failure_) return *failure_;
   if (SSL_in_before(ssl()) != 0) return Progress{Progress::Kind::kDone};
   std::byte next{};

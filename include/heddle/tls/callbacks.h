@@ -226,9 +226,10 @@ struct SessionStore {
   // Forgets a session with which something went wrong (a fatal alert, a cut connection). OpenSSL
   // says so at times when nothing may wait: under its lock, or in a destructor. So it is noted,
   // and this is called outside of OpenSSL at the end of the next handshake() or close() of any
-  // Stream of the context. That connection is another one, so what this throws is dropped, and the
-  // other sessions are removed: handle errors within. The store forgets such a session anyway once
-  // `timeout()` has passed. Optional.
+  // Stream of the context, handshake() or shutdown() of any SslObject. If there is none for long,
+  // the newest 4096 are kept. That connection is another one, so what this throws is dropped, and
+  // the other sessions are removed: handle errors within. The store forgets such a session anyway
+  // once `timeout()` has passed. Optional.
   std::function<void(std::string_view id, Deadline deadline)> remove;
 };
 
