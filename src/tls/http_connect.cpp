@@ -9,6 +9,7 @@
 #include <openssl/evp.h>
 
 #include "base/host_name.h"
+#include "base/wiped.h"
 
 namespace heddle {
 namespace {
@@ -59,11 +60,17 @@ std::string head_of(const HttpConnectRequest& request) {
   const bool is_v6 = request.host.find(':') != std::string::npos;
   const std::string authority =
       (is_v6 ? '[' + request.host + ']' : request.host) + ':' + std::to_string(request.port);
-  std::string head = "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n";
+  std::string head;
+  head.reserve(2 * authority.size() + 2 * request.credentials.size() + 128);  // See Wiped.
+  head.append("CONNECT ").append(authority).append(" HTTP/1.1\r\nHost: ").append(authority);
+  head.append("\r\n");
   if (!request.credentials.empty()) {
-    head += "Proxy-Authorization: Basic " + base64(request.credentials) + "\r\n";
+    std::string encoded = base64(request.credentials);
+    const Wiped wiped(encoded);
+    head.append("Proxy-Authorization: Basic ").append(encoded).append("\r\n");
   }
-  return head + "\r\n";
+  head.append("\r\n");
+  return head;
 }
 
 // HeadEnd looks for the empty line, byte by byte: a line may end without a carriage return (RFC
@@ -129,7 +136,8 @@ Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request, Dead
   if (!host->zone.empty() || request.port == 0 || request.credentials.size() > 4096) {
     return Error{.code = Errc::kInvalid, .operation = "CONNECT: a zone, port or credentials"};
   }
-  const std::string ours = head_of(request);
+  std::string ours = head_of(request);
+  const Wiped wiped(ours);
   const auto sent = proxy.write(std::as_bytes(std::span(ours)), deadline);
   if (!sent) return sent.error();
   std::string head;

@@ -10,11 +10,17 @@
 #include "heddle/tls/context.h"
 
 #include "base/assert.h"
+#include "base/wiped.h"
 #include "openssl/error.h"
 #include "tls/callback_scope.h"
 #include "tls/callback_state.h"
 
 namespace heddle {
+
+Psk::~Psk() {
+  wipe(key);
+}
+
 namespace tls {
 namespace {
 

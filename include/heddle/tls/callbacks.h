@@ -194,6 +194,9 @@ struct Psk {
   std::string identity;  // At most 128 bytes. Not needed in a server's answer.
   std::string key;       // At most 256 bytes; 32 random ones are good.
   Hash hash = Hash::kSha256;
+
+  // Wipes the key.
+  ~Psk();
 };
 
 // Clients: the key to offer. TLS 1.3 asks before the ClientHello; nothing: no key is offered. TLS
