@@ -132,7 +132,7 @@ Wake Scheduler::park(Deadline deadline, Cancellable cancellable) {
   fiber.state = Fiber::State::kParked;
   fiber.deadline = deadline;
   if (!deadline.is_never()) timers_.arm(fiber, deadline);
-  leave_running();
+  leave_running(fiber);
   return fiber.wake;
 }
 
@@ -141,13 +141,12 @@ Wake Scheduler::yield() {
   forbid_in_no_park_scope("yields");
   operations_left_ = kOperationsPerTurn;
   push_ready(fiber);
-  leave_running();
+  leave_running(fiber);
   return fiber.cancelled ? Wake::kCancelled : Wake::kReady;
 }
 
 // Goes on with the next ready fiber: perhaps the same one, when it yielded.
-void Scheduler::leave_running() noexcept {
-  Fiber& fiber = *running_;
+void Scheduler::leave_running(Fiber& fiber) noexcept {
   if (budget_ == 0) return switch_to(fiber, main_, /*from_ends=*/false);
   --budget_;
   Fiber* const next = pop_ready();

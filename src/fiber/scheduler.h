@@ -138,7 +138,7 @@ class Scheduler {
   Fiber* pop_ready() noexcept;
   // Inline: the jump returns elsewhere than the processor predicts, and so does then every
   // function between it and the fiber's own code, at 5 ns each.
-  [[gnu::always_inline]] inline void leave_running() noexcept;
+  [[gnu::always_inline]] inline void leave_running(Fiber& fiber) noexcept;
   [[gnu::always_inline]] inline void switch_to(Context& from, Context& to, bool from_ends) noexcept;
   [[gnu::always_inline]] inline void arrive(Context& now, Context& from) noexcept;
   void forbid_in_no_park_scope(const char* verb) const noexcept;

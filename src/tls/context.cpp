@@ -242,6 +242,7 @@ Result<void> Context::load_default_certs() {
   if (loaded != 1) {
     return error_from_queue(Errc::kInvalid, "load the system's trusted certificates");
   }
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): OpenSSL reads it here, too.
   const char* const folder = std::getenv(X509_get_default_cert_dir_env());
   digest.add_folder(store, folder != nullptr ? folder : X509_get_default_cert_dir());
   return {};

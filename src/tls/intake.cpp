@@ -24,22 +24,27 @@ void Intake::took(std::span<const std::byte> bytes) noexcept {
   if (!established_) handshake_bytes_left_ -= std::min(handshake_bytes_left_, bytes.size());
   if (!aligned_) return;
   while (!bytes.empty()) {
-    if (record_bytes_left_ == 0) {
-      if (header_bytes_ == 0) {
-        records_left_ -= std::min(records_left_, 1U);
-        ++idle_records_;
-      }
-      header_[header_bytes_++] = bytes.front();
-      bytes = bytes.subspan(1);
-      if (header_bytes_ < kHeaderBytes) continue;
-      header_bytes_ = 0;
-      record_bytes_left_ = record_bytes();
-      continue;
-    }
     const std::size_t rest = std::min(record_bytes_left_, bytes.size());
     record_bytes_left_ -= rest;
     bytes = bytes.subspan(rest);
+    if (!bytes.empty()) bytes = bytes.subspan(take_header(bytes));
   }
+}
+
+// Returns how many of `bytes` belong to the header of the next record.
+std::size_t Intake::take_header(std::span<const std::byte> bytes) noexcept {
+  if (header_bytes_ == 0) {
+    records_left_ -= std::min(records_left_, 1U);
+    ++idle_records_;
+  }
+  const std::size_t count = std::min(kHeaderBytes - header_bytes_, bytes.size());
+  std::copy_n(bytes.begin(), count, header_.begin() + header_bytes_);
+  header_bytes_ += count;
+  if (header_bytes_ == kHeaderBytes) {
+    header_bytes_ = 0;
+    record_bytes_left_ = record_bytes();
+  }
+  return count;
 }
 
 }  // namespace heddle::tls

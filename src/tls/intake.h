@@ -68,6 +68,7 @@ class Intake {
 
  private:
   std::size_t record_bytes() noexcept;
+  std::size_t take_header(std::span<const std::byte> bytes) noexcept;
 
   static constexpr std::size_t kHeaderBytes = 5;  // RFC 8446, section 5.1: type, version, length.
 
