@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto whole = heddle::test::parse_all(input, {});
   for (const auto& outcome : whole) check(outcome, size);
   std::mt19937 random = heddle::fuzz::choices_for(input);
-  for (const std::size_t piece_max : {1, 3, 40, 1000}) {
+  for (const std::size_t piece_max : {1U, 3U, 40U, 1000U}) {
     // Of each piece everything before is copied once more.
     if (size / piece_max > 4096) continue;
     const auto cut = heddle::test::parse_all(input, heddle::fuzz::cuts_of(size, piece_max, random));

@@ -59,7 +59,7 @@ struct Side {
 
 // What each side writes, for ever: no two places near each other look alike.
 char text_at(char letter, std::size_t index) {
-  return static_cast<char>(letter + (index * index + index / 7) % 51);
+  return static_cast<char>(letter + static_cast<char>((index * index + index / 7) % 51));
 }
 
 std::size_t first_record(const std::string& wire) {

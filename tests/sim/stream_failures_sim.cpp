@@ -123,7 +123,10 @@ TEST_F(StreamFailuresSim, LargeWriteLetsOthersRun) {
       ASSERT_TRUE(reader);
       bool over = false;
       ASSERT_TRUE(fibers.spawn("other", [&] {
-        for (; !over; ++turns) this_fiber::yield().value();
+        while (!over) {
+          this_fiber::yield().value();
+          ++turns;
+        }
       }));
       client_->write(bytes(much), kNever).value();
       over = true;
