@@ -46,10 +46,7 @@ struct LogWriter::State {
   bool stopped = false;
 };
 
-LogWriter::LogWriter(int descriptor) : state_(std::make_unique<State>(descriptor)) {}
-
-// With a second thread libc does more at each system call, so there is none before there is a line.
-void LogWriter::start() {
+LogWriter::LogWriter(int descriptor) : state_(std::make_unique<State>(descriptor)) {
   // The thread inherits this: signals are for those who wait for them.
   sigset_t all;
   sigset_t before;
@@ -65,7 +62,7 @@ LogWriter::~LogWriter() {
     state_->stopped = true;
   }
   (void)eventfd_write(state_->wake.get(), 1);
-  if (thread_.joinable()) thread_.join();
+  thread_.join();
 }
 
 void LogWriter::add(std::string_view line) {
@@ -73,12 +70,6 @@ void LogWriter::add(std::string_view line) {
   {
     const std::lock_guard lock(state_->mutex);
     if (state_->queue.size() + line.size() > kQueuedBytesMax) {
-      ++state_->dropped;
-      return;
-    }
-    try {
-      if (!thread_.joinable()) start();
-    } catch (const std::system_error&) {  // No thread can be had now: the next line tries again.
       ++state_->dropped;
       return;
     }

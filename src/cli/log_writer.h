@@ -20,7 +20,7 @@ class LogWriter {
  public:
   static constexpr std::size_t kQueuedBytesMax = std::size_t{1024} * 1024;
 
-  // Throws std::system_error if there is no descriptor.
+  // Throws std::system_error if there is no thread or no descriptor.
   explicit LogWriter(int descriptor);
 
   LogWriter(const LogWriter&) = delete;
@@ -31,12 +31,10 @@ class LogWriter {
   void add(std::string_view line);
 
  private:
-  void start();
-
   struct State;
 
   std::unique_ptr<State> state_;
-  std::thread thread_;  // From the first line on. Guarded by the state's mutex until then.
+  std::thread thread_;
 };
 
 }  // namespace heddle::cli
