@@ -513,6 +513,9 @@ class BadPeers(unittest.TestCase):
             self.assertEqual(server.stderr(), '')
 
     def test_without_descriptors_it_says_so_once_and_recovers(self):
+        with open(PROGRAM, 'rb') as program:
+            if b'__ubsan_handle' in program.read():
+                self.skipTest("UBSan looks at the type of an object through a pipe: it takes descriptors")
         with Server(WORLD, '--max-connections', '1000', descriptors=64) as server:
             crowd = [server.tcp() for _ in range(80)]
             wait_until(lambda: 'have to wait' in server.stderr(), 'it says that it is full')

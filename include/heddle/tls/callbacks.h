@@ -185,6 +185,7 @@ using KeyLogCallback = std::function<void(const Connection&, std::string_view li
 // its own for that, which are not in the default list of ciphers. on_psk_client() and
 // on_psk_server() add those that have AEAD or SHA-2, forward secrecy first, to a list without any;
 // set_ciphers() after them has the last word.
+// NOLINTNEXTLINE(cppcoreguidelines-special-member-functions): an aggregate, whose copies are right.
 struct Psk {
   // The hash that TLS 1.3 uses the key with (RFC 8446, section 4.2.11). A server that chooses a
   // ciphersuite with another one falls back to its certificate: let set_ciphersuites() put those
