@@ -33,7 +33,7 @@ std::string make_session(heddle::TlsVersion version) {
     server->handshake().value();
   }
   client->read(none).value();  // The tickets.
-  return heddle::Session(SSL_get1_session(client->native_handle())).serialise();
+  return heddle::Session(SSL_get_session(client->native_handle())).serialise();
 }
 
 std::string bytes_for(std::string_view input) {
