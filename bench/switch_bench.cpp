@@ -42,7 +42,7 @@ template <typename Body>
 void run_fiber(Isolation isolation, Body body) {
   QuietSource source;
   fiber::Scheduler scheduler(source, {.isolation = isolation});
-  const auto task = std::make_shared<detail::EntryState<void, Body>>(std::move(body));
+  const auto task = detail::make_task_state(std::move(body));
   scheduler.spawn("benchmark", task, /*scope=*/nullptr).value();
   scheduler.run();
 }

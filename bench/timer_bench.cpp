@@ -44,7 +44,7 @@ template <typename Body>
 void run_fiber(Body body) {
   VirtualTime source;
   fiber::Scheduler scheduler(source);
-  const auto task = std::make_shared<detail::EntryState<void, Body>>(std::move(body));
+  const auto task = detail::make_task_state(std::move(body));
   scheduler.spawn("benchmark", task, /*scope=*/nullptr).value();
   scheduler.run();
 }

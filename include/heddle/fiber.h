@@ -44,14 +44,19 @@ class TaskState {
   TaskState() = default;
   TaskState(const TaskState&) = delete;
   TaskState& operator=(const TaskState&) = delete;
-  virtual ~TaskState() = default;
+  virtual ~TaskState();
 
-  // Runs the entry, keeps its result or what it threw, and drops the entry.
-  virtual void run() noexcept = 0;
+  // Runs the entry, keeps its result or what it threw, and drops the entry: what it captured ends
+  // with the fiber, not with the last Task.
+  void run() noexcept;
 
   fiber::Fiber* fiber = nullptr;  // Null once the entry has returned.
   std::exception_ptr escaped;
   WaitQueue joiners;
+
+ private:
+  virtual void call_entry() = 0;
+  virtual void drop_entry() noexcept = 0;
 };
 
 // Failures remembers which entries threw, as long as a Task could still take what they
@@ -86,31 +91,45 @@ class TypedTaskState : public TaskState {
   std::optional<StoredResult<Returned>> result;
 };
 
+// Every spawn() makes one of these: what need not know the type of the entry is elsewhere, so that
+// a program compiles quickly.
 template <typename Returned, typename Entry>
 class EntryState final : public TypedTaskState<Returned> {
  public:
-  explicit EntryState(Entry entry) : entry_(std::move(entry)) {}
-
-  void run() noexcept override {
-    try {
-      if constexpr (std::is_void_v<Returned>) {
-        (*entry_)();
-        this->result.emplace();
-      } else {
-        this->result.emplace((*entry_)());
-      }
-      entry_.reset();  // What it captured ends with the fiber, not with the last Task.
-      return;
-      // tidy: the entry is the last frame; whoever joins gets the exception.
-    } catch (...) {
-      this->escaped = std::current_exception();
-    }
-    entry_.reset();
+  explicit EntryState(Entry&& entry) : entry_(std::move(entry)) {}
+  EntryState(const EntryState&) = delete;
+  EntryState& operator=(const EntryState&) = delete;
+  ~EntryState() override {
+    if (!dropped_) entry_.~Entry();
   }
 
  private:
-  std::optional<Entry> entry_;
+  void call_entry() override {
+    if constexpr (std::is_void_v<Returned>) {
+      entry_();
+      this->result.emplace();
+    } else {
+      this->result.emplace(entry_());
+    }
+  }
+
+  void drop_entry() noexcept override {
+    dropped_ = true;
+    entry_.~Entry();
+  }
+
+  union {
+    Entry entry_;
+  };
+  bool dropped_ = false;
 };
+
+// Not make_shared(), which would be compiled anew for each type of entry.
+template <typename Entry, typename Returned = std::invoke_result_t<Entry>>
+std::shared_ptr<TypedTaskState<Returned>> make_task_state(Entry&& entry) {
+  return std::unique_ptr<TypedTaskState<Returned>>(
+      new EntryState<Returned, Entry>(std::move(entry)));
+}
 
 Result<void> join(TaskState& state, Deadline deadline);
 void cancel(TaskState& state);
@@ -173,7 +192,7 @@ namespace detail {
 template <typename Entry, typename Start>
 auto start_task(Entry entry, Start start) -> Result<Task<std::invoke_result_t<Entry>>> {
   using Returned = std::invoke_result_t<Entry>;
-  auto state = std::make_shared<EntryState<Returned, Entry>>(std::move(entry));
+  auto state = make_task_state(std::move(entry));
   const Result<void> started = start(state);
   if (!started) return started.error();
   return Task<Returned>(std::move(state));

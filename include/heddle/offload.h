@@ -92,8 +92,7 @@ class OffloadPool {
   template <typename Work>
   auto perform_for_result(Work work, Late late, Deadline deadline)
       -> Result<typename detail::Joined<std::invoke_result_t<Work>>::Value> {
-    using Returned = std::invoke_result_t<Work>;
-    const auto state = std::make_shared<detail::EntryState<Returned, Work>>(std::move(work));
+    const auto state = detail::make_task_state(std::move(work));
     const Result<void> performed = perform(state, late, deadline);
     if (!performed) return performed.error();
     return detail::take_result(*state);

@@ -13,6 +13,18 @@
 namespace heddle {
 namespace detail {
 
+TaskState::~TaskState() = default;
+
+void TaskState::run() noexcept {
+  try {
+    call_entry();
+    // tidy: the entry is the last frame; whoever joins gets the exception.
+  } catch (...) {
+    escaped = std::current_exception();
+  }
+  drop_entry();
+}
+
 Result<void> join(TaskState& state, Deadline deadline) {
   while (state.fiber != nullptr) {
     HEDDLE_ASSERT(state.fiber != fiber::Scheduler::current().running());

@@ -8,6 +8,10 @@
 
 namespace heddle::sim {
 
+void World::start(std::string name, const std::shared_ptr<detail::TaskState>& task) {
+  scheduler_.spawn(std::move(name), task, /*scope=*/nullptr).value();
+}
+
 void World::wait(Deadline until) {
   if (until.time() <= now_) return;
   // Every fiber is parked for ever: the test would hang. Say so instead.

@@ -40,9 +40,8 @@ class World final : public fiber::Source {
   // As Runtime::spawn().
   template <typename Entry>
   auto spawn(std::string name, Entry entry) -> std::shared_ptr<detail::TaskState> {
-    using Returned = std::invoke_result_t<Entry>;
-    auto task = std::make_shared<detail::EntryState<Returned, Entry>>(std::move(entry));
-    scheduler_.spawn(std::move(name), task, /*scope=*/nullptr).value();
+    std::shared_ptr<detail::TaskState> task = detail::make_task_state(std::move(entry));
+    start(std::move(name), task);
     return task;
   }
 
@@ -61,6 +60,7 @@ class World final : public fiber::Source {
   Duration up_to(Duration longest);
 
  private:
+  void start(std::string name, const std::shared_ptr<detail::TaskState>& task);
   void wait(Deadline until) override;
   bool picks() const noexcept override { return true; }
   std::size_t pick(std::size_t count) noexcept override { return prng_() % count; }

@@ -101,8 +101,7 @@ TEST(SchedulerTurnsTest, FibersRunInTheOrderInWhichTheyBecameReadyUnlessPicked) 
         EXPECT_TRUE(this_fiber::yield());
       }
     };
-    ASSERT_TRUE(scheduler.spawn(
-        "fiber", std::make_shared<detail::EntryState<void, decltype(entry)>>(entry), nullptr));
+    ASSERT_TRUE(scheduler.spawn("fiber", detail::make_task_state(std::move(entry)), nullptr));
   }
   scheduler.run();
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4}));
@@ -213,8 +212,7 @@ class Clock final : public fiber::Source {
 
 template <typename Entry>
 void spawn(fiber::Scheduler& scheduler, Entry entry) {
-  ASSERT_TRUE(scheduler.spawn(
-      "fiber", std::make_shared<detail::EntryState<void, Entry>>(std::move(entry)), nullptr));
+  ASSERT_TRUE(scheduler.spawn("fiber", detail::make_task_state(std::move(entry)), nullptr));
 }
 
 TEST(SchedulerTurnsTest, EventsAreLookedForHoweverFibersKeepEachOtherBusy) {
