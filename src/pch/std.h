@@ -1,6 +1,6 @@
 // Precompiled for src/http. Only the standard library and libc: a header of our own would make
 // every file depend on it, and a library's would hide who uses it. No file may rely on this one:
-// the trees `asan` and `tsan` are built without it (-Db_pch=false) and find what a file forgot to
+// clang-tidy and the tree `tsan` (-Db_pch=false) do without it, and find what a file forgot to
 // include.
 #include <algorithm>
 #include <array>
