@@ -83,16 +83,6 @@ void set_modes(SSL* ssl) noexcept {
 
 }  // namespace
 
-int settle(SSL* ssl) {
-  if (SSL_in_init(ssl) == 0) {
-    const int type = SSL_get_key_update_type(ssl);
-    if (type == SSL_KEY_UPDATE_NONE) return 1;
-    // SSL_do_handshake() alone does not know of it.
-    (void)SSL_key_update(ssl, type);
-  }
-  return SSL_do_handshake(ssl);
-}
-
 Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
     : state_(state), ssl_(std::move(ssl)), first_context_(SSL_get_SSL_CTX(ssl_.get())) {
   if (SSL_set_ex_data(ssl_.get(), engine_index(), this) != 1) throw std::bad_alloc();

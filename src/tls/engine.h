@@ -41,12 +41,6 @@ struct Step {
   Error error{};  // Set when kFailed.
 };
 
-// Completes the handshake and sends a KeyUpdate that the peer has asked for (RFC 8446, 4.6.3),
-// which OpenSSL otherwise puts off until the next SSL_write_ex(). To be called as an `op` of
-// Engine::call(), before the plain text of a write is gathered: callbacks that may park run in
-// here. Returns as SSL_do_handshake().
-int settle(SSL* ssl);
-
 // Engine keeps the thread's error queue out of its calls and its calls out of the
 // queue, as the runtime's Isolation says.
 class Engine {

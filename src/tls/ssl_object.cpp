@@ -8,9 +8,8 @@
 
 #include "heddle/error_queue.h"
 
-#include "tls/callback_state.h"
 #include "tls/connection_info.h"
-#include "tls/engine.h"
+#include "tls/machine.h"
 #include "tls/memory_link.h"
 #include "tls/new_ssl.h"
 
@@ -20,122 +19,85 @@ class SslObject::Impl {
  public:
   Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context, MemoryBio& incoming,
        MemoryBio& outgoing)
-      : context_(std::move(context)),
-        link_{incoming, outgoing},
-        engine_(std::move(ssl), tls::make_bio(link_), link_.state) {}
+      : link_{incoming, outgoing},
+        machine_(std::move(ssl), tls::make_bio(link_), link_.state, std::move(context)) {}
 
   Result<Progress> handshake();
-  using ReadFunction = int (*)(SSL* ssl, void* into, std::size_t size, std::size_t* count);
-  Result<Progress> read(ReadFunction function, const char* name, std::span<std::byte> into);
+  using ReadStep = tls::Step (tls::Machine::*)(std::span<std::byte> into, std::size_t& count);
+  Result<Progress> read(ReadStep step, std::span<std::byte> into);
   Result<Progress> write(std::span<const std::byte> from);
   Result<Progress> shutdown();
 
-  SSL* ssl() const noexcept { return engine_.ssl(); }
+  SSL* ssl() const noexcept { return machine_.ssl(); }
 
  private:
-  template <typename Op>
-  Result<Progress> step(const char* name, Op op);
-  template <typename Op>
-  std::optional<Result<Progress>> share(const char* name, Op& op);
-  Result<Progress> unended(const char* name, Result<Progress> progress);
-  bool awaits_client() const;
-  // Not from inside a callback, where OpenSSL may hold locks.
-  void tell_removals() {
-    if (!engine_.busy()) tls::deliver_removals(context_->ctx, Deadline::never());
+  template <typename TakeStep>
+  Result<Progress> drive(TakeStep take_step);
+  std::optional<Result<Progress>> refuse() const;
+  // Whether OpenSSL has nothing to read, and nothing to do before that.
+  bool awaits_client() const noexcept {
+    return machine_.awaits_client() && link_.incoming.pending() == 0 && !link_.incoming.eof();
   }
-  Error fail(const Error& error);
+  void tell_removals() const { machine_.tell_removals(Deadline::never()); }
 
-  std::shared_ptr<const tls::ContextState> context_;
   tls::MemoryLink link_;
-  tls::Engine engine_;            // After link_: freed first, as its BIO points there.
-  std::optional<Error> failure_;  // Of the connection: final for all calls.
-  bool write_ended_ = false;      // close_notify is written, or never will be.
+  tls::Machine machine_;  // After link_: freed first, as its BIO points there.
 };
 
-Error SslObject::Impl::fail(const Error& error) {
-  failure_ = error;
-  return error;
-}
-
-// A server has nothing to do before the client speaks, and OpenSSL would take 40 KiB to find that
-// out: many may connect and never speak.
-bool SslObject::Impl::awaits_client() const {
-  return context_->role == Role::kServer && link_.incoming.pending() == 0 &&
-         !link_.incoming.eof() && SSL_in_before(ssl()) != 0;
-}
-
-// `incoming` holds only so much, and the engine refuses a peer that never comes to the point.
-template <typename Op>
-Result<Progress> SslObject::Impl::step(const char* name, Op op) {
+// Takes `take_step`, a step of the machine, until it is done or wants something. There is an end to
+// it: `incoming` holds only so much, and the machine refuses a peer that never comes to the point.
+template <typename TakeStep>
+Result<Progress> SslObject::Impl::drive(TakeStep take_step) {
   for (;;) {
-    const auto progress = share(name, op);
-    if (progress) return *progress;
+    if (const auto refused = refuse()) return *refused;
+    const tls::Step step = take_step();
+    if (machine_.has_exception()) [[unlikely]]
+      machine_.rethrow();
+    switch (step.kind) {
+      case tls::Step::Kind::kDone:
+        return Progress{Progress::Kind::kDone};
+      case tls::Step::Kind::kEnd:
+        return Progress{Progress::Kind::kEnd};
+      case tls::Step::Kind::kWantRead:
+        return Progress{Progress::Kind::kWantRead};
+      case tls::Step::Kind::kWantWrite:
+        return Progress{Progress::Kind::kWantWrite};
+      case tls::Step::Kind::kFailed:
+        return step.error;
+      case tls::Step::Kind::kAgain:
+        break;
+    }
   }
 }
 
-// One share of the work; nothing if there may be more of it.
-template <typename Op>
-std::optional<Result<Progress>> SslObject::Impl::share(const char* name, Op& op) {
-  if (const auto turn = engine_.try_turn(); !turn) return turn.error();
-  if (failure_) return *failure_;
+// Why no step can be taken now, if so.
+std::optional<Result<Progress>> SslObject::Impl::refuse() const {
+  if (const auto turn = machine_.try_turn(); !turn) return turn.error();
+  if (machine_.failure()) return *machine_.failure();
   if (link_.outgoing.pending() > kOutgoingBytesMax) return Progress{Progress::Kind::kWantWrite};
   if (awaits_client()) return Progress{Progress::Kind::kWantRead};
-  const tls::Step step = engine_.call(name, op);
-  if (engine_.has_exception()) [[unlikely]] {
-    // Whatever threw left OpenSSL with half a truth.
-    fail({.code = Errc::kDisconnected, .operation = "an exception of a callback"});
-    engine_.rethrow();
-  }
-  switch (step.kind) {
-    case tls::Step::Kind::kDone:
-      return Progress{Progress::Kind::kDone};
-    case tls::Step::Kind::kEnd:
-      return Progress{Progress::Kind::kEnd};
-    case tls::Step::Kind::kWantRead:
-      return Progress{Progress::Kind::kWantRead};
-    case tls::Step::Kind::kWantWrite:
-      return Progress{Progress::Kind::kWantWrite};
-    case tls::Step::Kind::kAgain:
-      return std::nullopt;
-    case tls::Step::Kind::kFailed:
-      break;
-  }
-  return fail(step.error);
-}
-
-// In the middle of a handshake even close_notify comes too early.
-Result<Progress> SslObject::Impl::unended(const char* name, Result<Progress> progress) {
-  if (!progress || progress->kind != Progress::Kind::kEnd) return progress;
-  return fail({.code = Errc::kDisconnected, .operation = name});
+  return std::nullopt;
 }
 
 Result<Progress> SslObject::Impl::handshake() {
-  constexpr const char* kName = "SSL_do_handshake";
-  Result<Progress> progress = unended(kName, step(kName, SSL_do_handshake));
+  Result<Progress> progress = drive([&] { return machine_.handshake(); });
   if (!progress || progress->kind == Progress::Kind::kDone) tell_removals();
   return progress;
 }
 
-Result<Progress> SslObject::Impl::read(ReadFunction function, const char* name,
-                                       std::span<std::byte> into) {
+Result<Progress> SslObject::Impl::read(ReadStep step, std::span<std::byte> into) {
   if (into.empty()) return Progress{Progress::Kind::kDone};
   std::size_t count = 0;
-  Result<Progress> progress =
-      step(name, [&](SSL* ssl) { return function(ssl, into.data(), into.size(), &count); });
+  Result<Progress> progress = drive([&] { return (machine_.*step)(into, count); });
   if (progress) progress->bytes = count;
-  if (count > 0) engine_.got_data();
   return progress;
 }
 
 Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
-  constexpr const char* kName = "SSL_write";
-  if (failure_) return *failure_;
-  if (write_ended_) return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
+  if (const auto refused = machine_.refuse_write()) return *refused;
   if (from.empty()) return Progress{Progress::Kind::kDone};
   std::size_t count = 0;
-  Result<Progress> progress = unended(kName, step(kName, [&](SSL* ssl) {
-                                        return SSL_write_ex(ssl, from.data(), from.size(), &count);
-                                      }));
+  Result<Progress> progress = drive([&] { return machine_.write(from, count); });
   if (progress) progress->bytes = count;
   return progress;
 }
@@ -143,24 +105,18 @@ Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
 // What SSL_shutdown() does when it is called again, but for data that comes first: that ends the
 // connection there, and the data is lost.
 Result<Progress> SslObject::Impl::shutdown() {
-  constexpr const char* kName = "SSL_shutdown";
   tell_removals();
-  if (failure_) return *failure_;
+  if (machine_.failure()) return *machine_.failure();
   if (SSL_in_before(ssl()) != 0) return Progress{Progress::Kind::kDone};
+  if (!machine_.established()) {
+    const Result<Progress> shaken = drive([&] { return machine_.handshake(); });
+    if (!shaken || shaken->kind != Progress::Kind::kDone) return shaken;
+  }
+  const Result<Progress> ended = drive([&] { return machine_.end(); });
+  if (!ended || ended->kind != Progress::Kind::kDone) return ended;
   std::byte next{};
   std::size_t unread = 0;
-  Result<Progress> progress = step(kName, [&](SSL* ssl) {
-    // Half a message after the handshake counts as one, in which SSL_shutdown() is an error.
-    if (SSL_in_init(ssl) != 0) {
-      const int rc = SSL_do_handshake(ssl);
-      if (rc <= 0) return rc;
-    }
-    if (!write_ended_) {
-      write_ended_ = true;
-      if (const int rc = SSL_shutdown(ssl); rc != 0) return rc;
-    }
-    return SSL_peek_ex(ssl, &next, 1, &unread);
-  });
+  Result<Progress> progress = drive([&] { return machine_.peek({&next, 1}, unread); });
   if (!progress) return progress;
   if (unread != 0) return Error{.code = Errc::kInvalid, .operation = "shutdown before all is read"};
   if (progress->kind == Progress::Kind::kEnd) progress->kind = Progress::Kind::kDone;
@@ -185,11 +141,11 @@ Result<Progress> SslObject::handshake() {
 }
 
 Result<Progress> SslObject::read(std::span<std::byte> into) {
-  return impl_->read(SSL_read_ex, "SSL_read", into);
+  return impl_->read(&tls::Machine::read, into);
 }
 
 Result<Progress> SslObject::peek(std::span<std::byte> into) {
-  return impl_->read(SSL_peek_ex, "SSL_peek", into);
+  return impl_->read(&tls::Machine::peek, into);
 }
 
 Result<Progress> SslObject::write(std::span<const std::byte> from) {

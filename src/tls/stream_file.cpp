@@ -16,11 +16,11 @@ constexpr std::size_t kKernelBytesMax = std::size_t{256} * 1024;
 }  // namespace
 
 Result<void> Stream::Impl::offer_kernel() {
-  const KernelTls mode = context_->kernel_tls;
+  const KernelTls mode = machine_.context().kernel_tls;
   if (mode == KernelTls::kOff) return {};
   const KernelTlsState can = tls::kernel_tls_obstacle(link_.transport());
   if (can == KernelTlsState::kActive) {
-    link_.use_kernel(std::make_unique<tls::KernelRecords>(mode, engine_.ssl(), link_.transport()));
+    link_.use_kernel(std::make_unique<tls::KernelRecords>(mode, machine_.ssl(), link_.transport()));
     return {};
   }
   if (mode == KernelTls::kOn) return tls::kernel_tls_error(can);
@@ -32,7 +32,7 @@ Result<void> Stream::Impl::offer_kernel() {
 Result<void> Stream::Impl::settle_kernel() {
   if (!undecided()) return {};
   const Result<void> settled = link_.kernel()->settle();
-  return settled ? settled : fail(settled.error());
+  return settled ? settled : machine_.fail(settled.error());
 }
 
 // sendfile(2) says little of what it cannot do, and of which end has failed. So whatever it fails
@@ -43,9 +43,10 @@ Result<std::size_t> Stream::Impl::send_piece(const Piece& piece, Deadline deadli
   for (;;) {
     if (const auto refused = refuse_write()) return *refused;
     // What OpenSSL has written comes first, and a call of it that is not over may write more.
-    if (const auto sent = drain_output(kName, deadline); !sent) return fail_writing(sent.error());
-    if (const auto turn = engine_.await_turn(kName, deadline); !turn) {
-      return fail_writing(turn.error());
+    if (const auto sent = drain_output(kName, deadline); !sent)
+      return machine_.fail_writing(sent.error());
+    if (const auto turn = machine_.await_turn(kName, deadline); !turn) {
+      return machine_.fail_writing(turn.error());
     }
     const std::size_t bytes = std::min(piece.bytes, kKernelBytesMax);
     const IoResult io = kernel.sendfile(piece.file, piece.offset, bytes);
@@ -53,7 +54,7 @@ Result<std::size_t> Stream::Impl::send_piece(const Piece& piece, Deadline deadli
     if (io.kind == IoResult::Kind::kFailed) return copy_piece(piece, deadline);
     if (io.kind != IoResult::Kind::kWouldBlock) return io.bytes;
     const Wake wake = wait(Interest::kWrite, deadline);
-    if (wake != Wake::kReady) return fail_writing(interruption(wake, kName));
+    if (wake != Wake::kReady) return machine_.fail_writing(interruption(wake, kName));
   }
 }
 
@@ -62,7 +63,7 @@ Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::
   if (const auto refused = refuse_write()) return *refused;
   if (undecided() && count > 0) {
     const auto known = decide(deadline, OnWriteFailure::kFail);
-    if (!known) return report_write(known.error());
+    if (!known) return machine_.report_write(known.error());
   }
   const bool by_kernel = kernel_states().send == KernelTlsState::kActive;
   std::size_t sent = 0;
@@ -70,13 +71,14 @@ Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::
     const Piece rest{.file = file, .offset = offset + sent, .bytes = count - sent};
     const Result<std::size_t> piece =
         by_kernel ? send_piece(rest, deadline) : copy_piece(rest, deadline);
-    if (!piece) return sent > 0 && !refuse_write() ? fail_writing(piece.error()) : piece.error();
+    if (!piece)
+      return sent > 0 && !refuse_write() ? machine_.fail_writing(piece.error()) : piece.error();
     if (*piece == 0) break;
     sent += *piece;
     fiber::breathe();
   }
   if (const auto drained = drain_output("sendfile", deadline); !drained) {
-    return fail_writing(drained.error());
+    return machine_.fail_writing(drained.error());
   }
   return sent;
 }

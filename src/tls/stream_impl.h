@@ -11,13 +11,11 @@
 #include "heddle/tls/stream.h"
 #include "heddle/wait_queue.h"
 
-#include "fiber/breathe.h"
-#include "openssl/error.h"
 #include "openssl/handles.h"
 #include "tls/context_state.h"
-#include "tls/engine.h"
 #include "tls/ktls.h"
 #include "tls/link.h"
+#include "tls/machine.h"
 #include "tls/pieces.h"
 
 namespace heddle {
@@ -59,51 +57,30 @@ class Stream::Impl {
   // whether it is done; if not, to be repeated after await(kWrite).
   bool try_end();
 
-  const std::optional<Error>& failure() const noexcept { return failure_; }
-  const std::optional<Error>& write_failure() const noexcept { return write_failure_; }
-
-  tls::Engine& engine() noexcept { return engine_; }
+  const tls::Machine& machine() const noexcept { return machine_; }
   tls::KernelTlsStates kernel_states() const noexcept {
     return link_.kernel() != nullptr ? link_.kernel()->states() : without_kernel_;
   }
   Transport& transport() const noexcept { return link_.transport(); }
 
  private:
-  // Engine::call(), and then throws what a transport or a callback has thrown meanwhile.
-  template <typename Op>
-  tls::Step call(const char* name, Op&& op) {
-    const bool was_established = engine_.established();
-    const tls::Step step = engine_.call(name, std::forward<Op>(op));
-    // The handshake has gone deep into the stack, and the connection may be idle from now on.
-    if (!was_established && engine_.established()) [[unlikely]]
-      fiber::release_unused_stack();
-    if (engine_.has_exception()) [[unlikely]]
-      rethrow();
-    return step;
-  }
-
-  // SSL_shutdown(), where 0 means that close_notify is sent and not yet answered: all we want.
-  static int send_close_notify(SSL* ssl) {
-    const int rc = SSL_shutdown(ssl);
-    return rc == 0 ? 1 : rc;
-  }
-
-  // Repeats `op` until OpenSSL is done with it, parking whenever it wants the
-  // transport: the only loop that does. `op` must be safe to repeat. Returns false
-  // if the peer has sent close_notify. Only a failure of the connection sticks.
+  // Takes `step`, a step of the machine, until it is done, parking whenever it wants the
+  // transport: the only loop that does. Returns false if the peer has sent close_notify. Only a
+  // failure of the connection sticks.
   //
   // When the transport fails to take output, a reader goes on: the peer may have
   // sent its answer before it went away.
   enum class OnWriteFailure : bool { kFail, kGoOn };
   enum class Until : bool { kDone, kDoneOrWritable };
-  template <typename Op>
-  Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure, Op op,
-                     Until until = Until::kDone);
+  template <typename TakeStep>
+  Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure,
+                     TakeStep take_step, Until until = Until::kDone);
 
-  using ReadFunction = int (*)(SSL* ssl, void* into, std::size_t size, std::size_t* count);
-  Result<std::size_t> read_with(ReadFunction function, const char* name, std::span<std::byte> into,
+  using ReadStep = tls::Step (tls::Machine::*)(std::span<std::byte> into, std::size_t& count);
+  Result<std::size_t> read_with(ReadStep step, const char* name, std::span<std::byte> into,
                                 Deadline deadline);
 
+  Result<bool> drive_handshake(Deadline deadline, OnWriteFailure on_write_failure);
   Result<void> shake_hands(Deadline deadline);
   // Kernel TLS: offers it if the context asks for it. Fails if the context insists.
   Result<void> offer_kernel();
@@ -116,8 +93,6 @@ class Stream::Impl {
 
   // Why nothing may be written, if so.
   std::optional<Error> refuse_write() const;
-  // Reports the failure of a write, which ends writing unless the connection has failed as well.
-  Error report_write(const Error& error) { return failure_ ? error : fail_writing(error); }
   // One piece of a file: 0 at its end.
   struct Piece {
     int file;
@@ -127,6 +102,8 @@ class Stream::Impl {
   Result<std::size_t> send_piece(const Piece& piece, Deadline deadline);
   Result<std::size_t> copy_piece(const Piece& piece, Deadline deadline);
 
+  IoResult outcome(const tls::Step& step, std::size_t count);
+
   Result<void> await_client(Deadline deadline);
   Result<void> offer_output(const char* name);
   // Parks until at most `until_bytes` of output are left.
@@ -134,17 +111,11 @@ class Stream::Impl {
   Wake wait(Interest interest, Deadline deadline);
 
   // Whether a write would have nothing to do before it.
-  bool writable() const noexcept;
+  bool writable() const noexcept { return machine_.writable() && link_.output_bytes() == 0; }
 
-  // Whether OpenSSL would only find out that the client has not spoken yet.
-  bool awaits_client() const noexcept;
-
-  // What later calls fail with, for a connection that has failed with `error`: a code of an
-  // interruption would invite them to be repeated, and nothing can come of that.
-  static Error for_good(const Error& error) noexcept;
-  Error fail(const Error& error);
-  [[noreturn]] void rethrow();
-  Error fail_writing(const Error& error);
+  // The connection is over by `error`: the alert that says why is offered to the transport. Throws
+  // what a transport or a callback has thrown.
+  Error over(const Error& error);
   // `error` again, which a call has found that came too late. Others may run first: a loop over a
   // connection that has failed must not keep them from it.
   static Error again(const Error& error);
@@ -174,14 +145,10 @@ class Stream::Impl {
     Direction& second_;
   };
 
-  std::unique_ptr<Transport> owned_transport_;  // Before engine_, which uses it.
-  std::shared_ptr<const tls::ContextState> context_;
+  std::unique_ptr<Transport> owned_transport_;  // Before machine_, which uses it.
   tls::Link link_;
-  tls::Engine engine_;                   // After link_: freed first, as its BIO points there.
-  std::optional<Error> failure_;         // Of the connection: final for all calls.
-  std::optional<Error> write_failure_;   // The peer may have part of a write: no more of them.
+  tls::Machine machine_;                 // After link_: freed first, as its BIO points there.
   tls::KernelTlsStates without_kernel_;  // If link_ has no kernel.
-  bool write_ended_ = false;             // close_notify is sent, or never will be.
   Direction readable_;
   Direction writable_;
 };

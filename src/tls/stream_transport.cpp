@@ -12,53 +12,41 @@ namespace heddle {
 
 // With bytes pending, SSL_read_ex() only copies: no record is read and no callback called.
 IoResult Stream::Impl::take(std::span<std::byte> into) {
-  if (failure_) return {IoResult::Kind::kFailed, 0, failure_->sys_errno};
-  if (engine_.busy() || SSL_pending(engine_.ssl()) <= 0) return {IoResult::Kind::kWouldBlock};
+  if (machine_.failure()) return {IoResult::Kind::kFailed, 0, machine_.failure()->sys_errno};
+  if (machine_.busy() || SSL_pending(machine_.ssl()) <= 0) return {IoResult::Kind::kWouldBlock};
   std::size_t count = 0;
-  const tls::Step step = call(
-      "SSL_read", [&](SSL* ssl) { return SSL_read_ex(ssl, into.data(), into.size(), &count); });
-  switch (step.kind) {
-    case tls::Step::Kind::kDone:
-      return {IoResult::Kind::kBytes, count};
-    case tls::Step::Kind::kEnd:
-    case tls::Step::Kind::kWantRead:
-    case tls::Step::Kind::kWantWrite:
-    case tls::Step::Kind::kAgain:
-      return {IoResult::Kind::kWouldBlock};
-    case tls::Step::Kind::kFailed:
-      break;
-  }
-  fail(step.error);
-  return {IoResult::Kind::kFailed, 0, step.error.sys_errno};
+  const tls::Step step = machine_.read(into, count);
+  return outcome(step, count);
 }
 
-// In a handshake, or with a KeyUpdate to send, SSL_write_ex() would do that first.
+// In a handshake, or with a KeyUpdate to send, the machine would do that first.
 IoResult Stream::Impl::encrypt(std::span<const std::byte> from) {
-  if (!failure_ && !write_failure_ && write_ended_) {
-    fail_writing({.code = Errc::kDisconnected, .operation = "write after our end"});
+  if (const auto refused = machine_.refuse_write()) {
+    if (!machine_.failure() && !machine_.write_failure()) machine_.fail_writing(*refused);
+    return {IoResult::Kind::kFailed};
   }
-  if (failure_ || write_failure_) return {IoResult::Kind::kFailed};
   if (const IoResult before = flush(); before.kind != IoResult::Kind::kBytes) return before;
   if (!writable()) return {IoResult::Kind::kWouldBlock};
-  const auto chunk = from.first(std::min(from.size(), tls::kWriteBytesMax));
   std::size_t count = 0;
-  const tls::Step step = call(
-      "SSL_write", [&](SSL* ssl) { return SSL_write_ex(ssl, chunk.data(), chunk.size(), &count); });
+  const auto chunk = from.first(std::min(from.size(), tls::kWriteBytesMax));
+  const tls::Step step = machine_.write(chunk, count);
+  return outcome(step, count);
+}
+
+// What a step is to whoever cannot wait, and has made sure that there is nothing to wait for.
+IoResult Stream::Impl::outcome(const tls::Step& step, std::size_t count) {
   switch (step.kind) {
     case tls::Step::Kind::kDone:
       return {IoResult::Kind::kBytes, count};
+    case tls::Step::Kind::kEnd:
     case tls::Step::Kind::kWantRead:
     case tls::Step::Kind::kWantWrite:
     case tls::Step::Kind::kAgain:
       return {IoResult::Kind::kWouldBlock};
-    case tls::Step::Kind::kEnd:
-      fail_writing({.code = Errc::kDisconnected, .operation = "SSL_write"});
-      break;
     case tls::Step::Kind::kFailed:
-      fail(step.error);
       break;
   }
-  return {IoResult::Kind::kFailed};
+  return {IoResult::Kind::kFailed, 0, over(step.error).sys_errno};
 }
 
 IoResult Stream::Impl::flush() {
@@ -67,11 +55,12 @@ IoResult Stream::Impl::flush() {
 }
 
 bool Stream::Impl::try_end() {
-  if (engine_.busy()) return false;
-  const bool can_say_so = !failure_ && !write_failure_ && SSL_in_init(engine_.ssl()) == 0;
-  if (can_say_so && !std::exchange(write_ended_, true)) {
-    const tls::Step step = engine_.call("SSL_shutdown", send_close_notify);
-    if (step.kind == tls::Step::Kind::kFailed) fail_writing(step.error);
+  if (machine_.busy()) return false;
+  if (!machine_.refuse_write()) {
+    // The rest of the message is for await(): reading it, callbacks may park.
+    if (machine_.established() && machine_.in_message()) return false;
+    const tls::Step step = machine_.end();
+    if (step.kind == tls::Step::Kind::kWantWrite) return false;
   }
   if (link_.flush().kind == IoResult::Kind::kWouldBlock) return false;
   fiber::call_user(&Transport::shutdown_write, link_.transport());
@@ -92,7 +81,7 @@ IoResult StreamTransport::fail(const Error& error) {
 
 IoResult StreamTransport::try_read(std::span<std::byte> into) {
   const IoResult io = inner_.impl_->take(into);
-  if (io.kind == IoResult::Kind::kFailed) return fail(*inner_.impl_->failure());
+  if (io.kind == IoResult::Kind::kFailed) return fail(*inner_.impl_->machine().failure());
   if (io.kind == IoResult::Kind::kWouldBlock && wait_failure_) return fail(*wait_failure_);
   if (io.kind != IoResult::Kind::kWouldBlock || !at_end_) return io;
   return ending_ ? drain(into) : IoResult{IoResult::Kind::kEnd};
@@ -128,7 +117,7 @@ IoResult StreamTransport::try_write(std::span<const std::byte> from) {
   if (io.kind == IoResult::Kind::kBytes) io = inner.flush();
   if (io.kind == IoResult::Kind::kBytes) io.bytes = std::exchange(encrypted_, 0);
   if (io.kind == IoResult::Kind::kFailed) {
-    return fail(inner.failure() ? *inner.failure() : *inner.write_failure());
+    return fail(*inner.machine().refuse_write());
   }
   return io;
 }
@@ -147,7 +136,8 @@ Wake StreamTransport::wait(Interest interest, Deadline deadline) {
   }
   // A failure that stays may have the code of an interruption, but it is none of this wait.
   const Error& error = open.error();
-  if (inner.failure() || (interest == Interest::kWrite && inner.write_failure())) {
+  if (inner.machine().failure() ||
+      (interest == Interest::kWrite && inner.machine().write_failure())) {
     return Wake::kReady;  // The next try says so.
   }
   if (error.code == Errc::kTimedOut) return Wake::kTimedOut;

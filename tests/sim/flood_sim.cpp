@@ -14,10 +14,9 @@
 #include <openssl/ssl.h>
 
 #include "heddle/fiber.h"
-#include "heddle/tls/ssl_object.h"
 #include "heddle/tls/stream.h"
-#include "heddle/tls/stream_transport.h"
 
+#include "support/driven.h"
 #include "support/sim.h"
 #include "support/ssl_object_pair.h"
 #include "support/tls_pair.h"
@@ -28,6 +27,7 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using test::bytes;
+using test::Driven;
 
 constexpr Deadline kNever = Deadline::never();
 
@@ -88,107 +88,38 @@ class Hostile final : public Transport {
   WaitQueue never_;
 };
 
-// How the victim is driven.
-enum class Engine { kStream, kSslObject, kInnerStream };
 enum class Message { kKeyUpdate, kKeyUpdateRequested, kTicket, kHelloRequest };
 
 struct Case {
-  Engine engine;
+  Driven::Way way;
   Message message;
   Role hostile;
 };
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
-  constexpr std::array kEngines = {"Stream", "SslObject", "InnerStream"};
   constexpr std::array kMessages = {"KeyUpdate", "KeyUpdateRequested", "Ticket", "HelloRequest"};
-  return std::string(kEngines[static_cast<std::size_t>(info.param.engine)]) + "Gets" +
+  return Driven::name(info.param.way) + "Gets" +
          kMessages[static_cast<std::size_t>(info.param.message)] + "sFrom" +
          (info.param.hostile == Role::kClient ? "Client" : "Server");
 }
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const Engine engine : {Engine::kStream, Engine::kSslObject, Engine::kInnerStream}) {
+  for (const Driven::Way way : Driven::kWays) {
     for (const Role hostile : {Role::kClient, Role::kServer}) {
       for (const Message message : {Message::kKeyUpdate, Message::kKeyUpdateRequested,
                                     Message::kTicket, Message::kHelloRequest}) {
         const bool only_server = message == Message::kTicket || message == Message::kHelloRequest;
-        if (!only_server || hostile == Role::kServer) cases.push_back({engine, message, hostile});
+        if (!only_server || hostile == Role::kServer) cases.push_back({way, message, hostile});
       }
     }
   }
   return cases;
 }
 
-// The victim, whichever way it is driven: reads as Stream::read() does.
-class Victim {
- public:
-  Victim(Engine engine, const Context& context, const StreamOptions& options, Hostile& hostile)
-      : hostile_(hostile) {
-    switch (engine) {
-      case Engine::kSslObject:
-        object_ = SslObject::create(context, incoming_, outgoing_, options).value();
-        return;
-      case Engine::kStream:
-      case Engine::kInnerStream:
-        stream_ = Stream::create(context, hostile, options).value();
-        if (engine == Engine::kInnerStream) above_.emplace(*stream_);
-    }
-  }
-
-  Result<void> handshake() {
-    if (stream_) return stream_->handshake(kNever);
-    for (;;) {
-      const auto progress = step([&] { return object_->handshake(); });
-      if (!progress) return progress.error();
-      if (progress->kind == Progress::Kind::kDone) return {};
-    }
-  }
-
-  Result<std::size_t> read(std::span<std::byte> into) {
-    if (above_) return read_above(into);
-    if (stream_) return stream_->read(into, kNever);
-    for (;;) {
-      const auto progress = step([&] { return object_->read(into); });
-      if (!progress) return progress.error();
-      if (progress->kind == Progress::Kind::kDone) return progress->bytes;
-    }
-  }
-
- private:
-  template <typename Call>
-  Result<Progress> step(Call call) {
-    const Result<Progress> progress = call();
-    if (outgoing_.pending() > 0) {
-      (void)hostile_.try_write(outgoing_.readable());
-      outgoing_.consume(outgoing_.pending());
-    }
-    std::array<std::byte, 4096> some{};
-    const IoResult io = hostile_.try_read(some);
-    if (io.kind == IoResult::Kind::kBytes) incoming_.write(std::span(some).first(io.bytes)).value();
-    return progress;
-  }
-
-  Result<std::size_t> read_above(std::span<std::byte> into) {
-    for (;;) {
-      const IoResult io = above_->try_read(into);
-      if (io.kind == IoResult::Kind::kBytes) return io.bytes;
-      if (io.kind == IoResult::Kind::kFailed) return *above_->failure();
-      EXPECT_EQ(above_->wait(Interest::kRead, kNever), Wake::kReady);
-    }
-  }
-
-  Hostile& hostile_;
-  MemoryBio incoming_;
-  MemoryBio outgoing_;
-  std::unique_ptr<SslObject> object_;
-  std::unique_ptr<Stream> stream_;
-  std::optional<StreamTransport> above_;
-};
-
 class FloodSim : public testing::TestWithParam<Case> {
  protected:
-  void run(const std::function<void(Victim&, Hostile&)>& body) {
+  void run(const std::function<void(Driven&, Hostile&)>& body) {
     const auto version =
         GetParam().message == Message::kHelloRequest ? TlsVersion::kTls12 : TlsVersion::kTls13;
     server_context_.set_versions(version, version).value();
@@ -197,7 +128,7 @@ class FloodSim : public testing::TestWithParam<Case> {
     world.run([&] {
       Hostile hostile(world, hostile_client ? client_context_ : server_context_,
                       hostile_client ? test::kServerName : "");
-      Victim victim(GetParam().engine, hostile_client ? server_context_ : client_context_,
+      Driven victim(GetParam().way, hostile_client ? server_context_ : client_context_,
                     {.server_name = hostile_client ? "" : test::kServerName}, hostile);
       victim.handshake().value();
       body(victim, hostile);
@@ -231,7 +162,7 @@ class FloodSim : public testing::TestWithParam<Case> {
 };
 
 TEST_P(FloodSim, PeerThatSendsOnlyHandshakeMessagesIsCutOff) {
-  run([](Victim& victim, Hostile& hostile) {
+  run([](Driven& victim, Hostile& hostile) {
     send(hostile, 1000);
     hostile.say("at last");
     std::array<std::byte, 100> buffer{};
@@ -243,7 +174,7 @@ TEST_P(FloodSim, PeerThatSendsOnlyHandshakeMessagesIsCutOff) {
 }
 
 TEST_P(FloodSim, HandshakeMessagesBetweenDataAreNoFlood) {
-  run([](Victim& victim, Hostile& hostile) {
+  run([](Driven& victim, Hostile& hostile) {
     for (int round = 0; round < 5; ++round) {
       send(hostile, 30);
       hostile.say("data");
