@@ -94,9 +94,9 @@ class TypedTaskState : public TaskState {
 // Every spawn() makes one of these: what need not know the type of the entry is elsewhere, so that
 // a program compiles quickly.
 template <typename Returned, typename Entry>
-class EntryState final : public TypedTaskState<Returned> {
+class EntryState final : public TypedTaskState<Returned> {  // NOLINT: its destructor is virtual.
  public:
-  explicit EntryState(Entry&& entry) : entry_(std::move(entry)) {}
+  explicit EntryState(Entry entry) : entry_(std::move(entry)) {}
   EntryState(const EntryState&) = delete;
   EntryState& operator=(const EntryState&) = delete;
   ~EntryState() override {
@@ -126,7 +126,7 @@ class EntryState final : public TypedTaskState<Returned> {
 
 // Not make_shared(), which would be compiled anew for each type of entry.
 template <typename Entry, typename Returned = std::invoke_result_t<Entry>>
-std::shared_ptr<TypedTaskState<Returned>> make_task_state(Entry&& entry) {
+std::shared_ptr<TypedTaskState<Returned>> make_task_state(Entry entry) {
   return std::unique_ptr<TypedTaskState<Returned>>(
       new EntryState<Returned, Entry>(std::move(entry)));
 }

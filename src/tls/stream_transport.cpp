@@ -60,7 +60,7 @@ bool Stream::Impl::try_end() {
     // The rest of the message is for await(): reading it, callbacks may park.
     if (machine_.established() && machine_.in_message()) return false;
     const tls::Step step = machine_.end();
-    if (step.kind == tls::Step::Kind::kWantWrite) return false;
+    if (step.kind != tls::Step::Kind::kDone && step.kind != tls::Step::Kind::kFailed) return false;
   }
   if (link_.flush().kind == IoResult::Kind::kWouldBlock) return false;
   fiber::call_user(&Transport::shutdown_write, link_.transport());

@@ -56,6 +56,7 @@ class Peer final : public Transport {
 
   std::size_t allowed = SIZE_MAX;  // Bytes that may be read.
   bool cut = false;                // Behind them comes the end.
+  bool ended = false;              // We have ended the transport.
 
   IoResult try_read(std::span<std::byte> into) override {
     const std::size_t count = end_.outgoing.read(into.first(std::min(into.size(), allowed)));
@@ -71,6 +72,8 @@ class Peer final : public Transport {
     }
     return {IoResult::Kind::kBytes, from.size()};
   }
+
+  void shutdown_write() noexcept override { ended = true; }
 
   Wake wait(Interest interest, Deadline /*deadline*/) override {
     const bool readable = cut || (unread() > 0 && allowed > 0);
@@ -167,6 +170,23 @@ TEST_P(TicketContractSim, EndAfterHalfATicketIsSentAtOnceIfTheRestIsThere) {
   read_half_a_ticket();
   peer_->allowed = SIZE_MAX;
   EXPECT_TRUE(driven_->end());
+  EXPECT_EQ(peer_->read_one()->kind, Progress::Kind::kEnd);
+}
+
+// The outer stream may be inside a call of OpenSSL: no callback may park there.
+TEST_P(TicketContractSim, EndOfAStreamBelowLeavesCallbacksToItsWait) {
+  if (way() != Driven::Way::kStreamTransport) return;
+  int sessions = 0;
+  client_context_.on_new_session([&](const Connection&, const Session&) { ++sessions; });
+  read_half_a_ticket();
+  peer_->allowed = SIZE_MAX;
+  const int before = sessions;
+  driven_->as_transport().shutdown_write();
+  EXPECT_EQ(sessions, before);
+  EXPECT_FALSE(peer_->ended) << "close_notify comes first";
+  EXPECT_EQ(driven_->as_transport().wait(Interest::kWrite, Deadline::never()), Wake::kReady);
+  EXPECT_EQ(sessions, before + 1);
+  EXPECT_TRUE(peer_->ended);
   EXPECT_EQ(peer_->read_one()->kind, Progress::Kind::kEnd);
 }
 

@@ -36,6 +36,8 @@ class Driven {
   Result<void> end(Deadline deadline = Deadline::never());
 
   SSL* ssl() const;
+  // Precondition: it is a Stream below another one.
+  StreamTransport& as_transport() { return above_.value(); }
 
  private:
   template <typename Call>
