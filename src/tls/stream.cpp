@@ -155,9 +155,19 @@ Result<bool> Stream::Impl::drive_handshake(Deadline deadline, OnWriteFailure on_
                [&] { return machine_.handshake(); });
 }
 
+// What a server of TLS 1.3 writes last is tickets. It does not wait for a transport to take them:
+// the client may write before it reads, and would wait for us meanwhile. (Before the kernel gets
+// keys, what is under the old ones has left.)
+Result<void> Stream::Impl::send_rest_of_handshake(Deadline deadline) {
+  const bool tickets_only = machine_.context().role == Role::kServer &&
+                            SSL_version(machine_.ssl()) >= TLS1_3_VERSION && !link_.kernel();
+  return tickets_only ? offer_output(Machine::kHandshake)
+                      : drain_output(Machine::kHandshake, deadline);
+}
+
 Result<void> Stream::Impl::shake_hands(Deadline deadline) {
   const Result<bool> shaken = drive_handshake(deadline, OnWriteFailure::kFail);
-  Result<void> done = shaken ? drain_output(Machine::kHandshake, deadline) : shaken.error();
+  Result<void> done = shaken ? send_rest_of_handshake(deadline) : shaken.error();
   if (done) done = settle_kernel();
   if (!done) return machine_.failure() ? done.error() : machine_.fail(done.error());
   return {};

@@ -82,6 +82,7 @@ class Stream::Impl {
 
   Result<bool> drive_handshake(Deadline deadline, OnWriteFailure on_write_failure);
   Result<void> shake_hands(Deadline deadline);
+  Result<void> send_rest_of_handshake(Deadline deadline);
   // Kernel TLS: offers it if the context asks for it. Fails if the context insists.
   Result<void> offer_kernel();
   // Whether it is still open who does the encryption: only a finished handshake tells.

@@ -355,6 +355,29 @@ class Gate final : public Transport {
   WaitQueue changed_;
 };
 
+// Over a transport that holds less than the tickets, a client writes before it reads.
+TEST_P(StreamSim, NobodyWaitsForTicketsToBeRead) {
+  world_.run([&] {
+    pipe_.set_faults({.capacity_of_a = 64, .capacity_of_b = 64});
+    client_ = test::client(client_context_, pipe_.a());
+    server_ = test::server(server_context_, pipe_.b());
+    const Deadline deadline = world_.after(seconds(10));
+    const std::string request(2000, 'x');
+    together(
+        [&] {
+          client_->handshake(deadline).value();
+          client_->write(bytes(request), deadline).value();
+          EXPECT_EQ(test::read_text(*client_, 6, deadline), "answer");
+        },
+        [&] {
+          server_->handshake(deadline).value();
+          EXPECT_EQ(test::read_text(*server_, request.size(), deadline), request);
+          server_->write(bytes("answer"), deadline).value();
+        });
+    EXPECT_TRUE(client_->session().value().is_resumable()) << "the tickets have come";
+  });
+}
+
 // With half a session ticket read, OpenSSL makes a writer wait for the rest: beside
 // the reader, which waits for the same.
 TEST_P(StreamSim, WriterWaitsBesideTheReaderWhileHalfATicketHasCome) {

@@ -135,10 +135,9 @@ class Context {
   bool check_hostname() const;
 
   // How many TLS 1.3 tickets a server sends after a handshake (default 2), some 250 bytes each or
-  // more with client certificates. Use 0 where the transport holds less than that (a small pipe, a
-  // rendezvous channel) and clients write before they read: each end would wait for the other to
-  // take its bytes. Also where clients close without reading, which resets a TCP connection if
-  // tickets are unread, and where nobody resumes.
+  // more with client certificates. They are sent as the transport takes them; nobody waits for the
+  // client to read them. Use 0 where nobody resumes, and where clients close without reading: that
+  // resets a TCP connection if tickets are unread.
   void set_num_tickets(std::size_t count);
 
   // How long sessions may be resumed (default 2 hours).

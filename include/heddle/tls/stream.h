@@ -90,6 +90,8 @@ class Stream {
   // alert, kDisconnected or kTruncated if it goes away. read() and write() do it
   // implicitly; calling it gives it a deadline of its own. The stack pages it dirtied are given
   // back. Fails with kInvalid if the context insists on kernel TLS and it did not come about.
+  // Session tickets of a TLS 1.3 server that the transport does not take at once are sent by the
+  // calls that follow: nobody waits for a client to read them.
   Result<void> handshake(Deadline deadline);
 
   // Reads at least one byte and at most `into.size()`, returning how many; 0 at
