@@ -9,7 +9,16 @@
 #include "heddle/error.h"
 
 namespace heddle {
+namespace detail {
 
+// Ends the program with a line that says which error was taken for a value, or that there is none.
+[[noreturn]] void result_has_no_value(const Error& error) noexcept;
+[[noreturn]] void result_has_no_error() noexcept;
+
+}  // namespace detail
+
+// Taking what is not there (the value of a failure, the error of a success) is a bug of the
+// program's: it ends with a line that says so, and which error it was.
 template <typename T>
 class [[nodiscard]] Result {
  public:
@@ -23,22 +32,50 @@ class [[nodiscard]] Result {
   explicit operator bool() const noexcept { return has_value(); }
 
   // Precondition: has_value().
-  T& operator*() & noexcept { return *std::get_if<0>(&state_); }
-  const T& operator*() const& noexcept { return *std::get_if<0>(&state_); }
-  T&& operator*() && noexcept { return std::move(*std::get_if<0>(&state_)); }
-  T* operator->() noexcept { return std::get_if<0>(&state_); }
-  const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+  T& operator*() & noexcept { return *checked(); }
+  const T& operator*() const& noexcept { return *checked(); }
+  T&& operator*() && noexcept { return std::move(*checked()); }
+  T* operator->() noexcept { return checked(); }
+  const T* operator->() const noexcept { return checked(); }
 
   // Precondition: !has_value().
-  const Error& error() const noexcept { return *std::get_if<1>(&state_); }
+  const Error& error() const noexcept {
+    if (has_value()) [[unlikely]]
+      detail::result_has_no_error();
+    return *std::get_if<1>(&state_);
+  }
 
   // Returns the value, or throws Exception: for callers who prefer to throw.
   T value() && {
-    if (!has_value()) throw Exception(error());
-    return std::move(**this);
+    throw_error();
+    return std::move(*std::get_if<0>(&state_));
+  }
+  const T& value() const& {
+    throw_error();
+    return *std::get_if<0>(&state_);
+  }
+
+  template <typename U>
+  T value_or(U&& otherwise) && {
+    return has_value() ? std::move(*std::get_if<0>(&state_))
+                       : static_cast<T>(std::forward<U>(otherwise));
+  }
+  template <typename U>
+  T value_or(U&& otherwise) const& {
+    return has_value() ? *std::get_if<0>(&state_) : static_cast<T>(std::forward<U>(otherwise));
   }
 
  private:
+  void throw_error() const {
+    if (!has_value()) throw Exception(error());
+  }
+  T* checked() noexcept { return const_cast<T*>(std::as_const(*this).checked()); }
+  const T* checked() const noexcept {
+    if (!has_value()) [[unlikely]]
+      detail::result_has_no_value(error());
+    return std::get_if<0>(&state_);
+  }
+
   std::variant<T, Error> state_;
 };
 
@@ -53,7 +90,11 @@ class [[nodiscard]] Result<void> {
   explicit operator bool() const noexcept { return has_value(); }
 
   // Precondition: !has_value().
-  const Error& error() const noexcept { return *error_; }
+  const Error& error() const noexcept {
+    if (has_value()) [[unlikely]]
+      detail::result_has_no_error();
+    return *error_;
+  }
 
   void value() const {
     if (error_) throw Exception(*error_);

@@ -9,7 +9,7 @@
 
 #include "base/assert.h"
 #include "fiber/no_park.h"
-#include "fiber/overflow.h"
+#include "base/die.h"
 #include "fiber/scheduler.h"
 #include "fiber/user_code.h"
 
@@ -140,9 +140,9 @@ void CallbackTransport::shutdown_write() noexcept {
   try {
     fiber::call_user(functions_.shutdown_write);
   } catch (const std::exception& thrown) {
-    fiber::die("%s throws: %s", what, thrown.what());
+    die("%s throws: %s", what, thrown.what());
   } catch (...) {  // tidy: it ends the process, by name.
-    fiber::die("%s throws", what);
+    die("%s throws", what);
   }
 }
 

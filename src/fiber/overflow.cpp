@@ -113,14 +113,4 @@ void watch_for_stack_overflow() noexcept {
   thread_local const SignalStack stack;
 }
 
-void die(const char* format, ...) noexcept {
-  std::va_list arguments;
-  va_start(arguments, format);
-  std::array<char, 512> text{};
-  (void)std::vsnprintf(text.data(), text.size(), format, arguments);
-  va_end(arguments);
-  (void)std::fprintf(stderr, "heddle: %s\n", text.data());
-  std::abort();
-}
-
 }  // namespace heddle::fiber

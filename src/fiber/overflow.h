@@ -7,7 +7,4 @@ namespace heddle::fiber {
 // the calling thread if it has none.
 void watch_for_stack_overflow() noexcept;
 
-// Prints one line and aborts: for bugs that have more to say than HEDDLE_ASSERT.
-[[noreturn, gnu::cold, gnu::format(printf, 1, 2)]] void die(const char* format, ...) noexcept;
-
 }  // namespace heddle::fiber

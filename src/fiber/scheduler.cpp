@@ -12,6 +12,7 @@
 #include <boost/context/detail/fcontext.hpp>
 
 #include "base/assert.h"
+#include "base/die.h"
 #include "fiber/no_park.h"
 #include "fiber/overflow.h"
 #include "fiber/user_code.h"

@@ -17,7 +17,7 @@
 #include <pthread.h>
 
 #include "base/assert.h"
-#include "fiber/overflow.h"
+#include "base/die.h"
 #include "fiber/user_code.h"
 
 namespace heddle::io {
@@ -77,7 +77,7 @@ TimePoint Reactor::look_at_clock() noexcept {
 void Reactor::forbid_after_fork() const noexcept {
   if (process_ == g_forks.load(std::memory_order_relaxed)) [[likely]]
     return;
-  fiber::die(
+  die(
       "a runtime is used after fork(), in another process than it was made in: make a new one "
       "in the child");
 }

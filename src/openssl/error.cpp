@@ -8,6 +8,10 @@
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 
+#include "heddle/result.h"
+
+#include "base/die.h"
+
 namespace heddle {
 namespace {
 
@@ -32,6 +36,19 @@ std::string Error::message() const {
     text += ": " + openssl::describe_entry(openssl_code);
   return text;
 }
+
+namespace detail {
+
+void result_has_no_value(const Error& error) noexcept {
+  die("the value of a Result was taken that holds an error (ask has_value() first): %s",
+      error.message().c_str());
+}
+
+void result_has_no_error() noexcept {
+  die("the error of a Result was taken that holds a value (ask has_value() first)");
+}
+
+}  // namespace detail
 
 namespace openssl {
 

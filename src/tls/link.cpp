@@ -273,6 +273,13 @@ void Link::carry_over(std::vector<std::byte> unread, std::vector<std::byte> unse
   kept_output_ = std::move(unsent);
 }
 
+std::vector<std::byte> Link::take_unread() {
+  std::vector<std::byte> unread(input_.begin(), input_.end());
+  input_ = {};
+  kept_input_ = {};
+  return unread;
+}
+
 std::size_t Link::output_bytes() const noexcept {
   return kept_output_.size() - kept_output_sent_ +
          (buffers_ ? buffers_->output_of(*this).size() : 0);

@@ -102,7 +102,9 @@ class Link {
   // not sent. Precondition: nothing was read or written before.
   void carry_over(std::vector<std::byte> unread, std::vector<std::byte> unsent) noexcept;
 
-  // For the BIO.
+  // What was read ahead, and OpenSSL has not asked for: it is no longer here.
+  std::vector<std::byte> take_unread();
+
   // As finish_and_drain(), below TLS.
   Result<void> finish(Deadline deadline);
 

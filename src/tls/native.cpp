@@ -10,7 +10,6 @@
 
 #include "heddle/error_queue.h"
 
-#include "base/assert.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
 #include "tls/new_ssl.h"
@@ -61,6 +60,8 @@ Result<NakedConnection> NakedConnection::create(const Context& context,
 
 Result<std::unique_ptr<Stream>> Stream::adopt(NakedConnection connection,
                                               std::unique_ptr<Transport> transport) {
+  if (!transport)
+    return Error{.code = Errc::kInvalid, .operation = "adopt an SSL over a null transport"};
   Transport& below = *transport;
   return Impl::adopt(std::move(connection), below, std::move(transport));
 }
@@ -72,7 +73,7 @@ Result<std::unique_ptr<Stream>> Stream::adopt(NakedConnection connection, Transp
 Result<std::unique_ptr<Stream>> Stream::Impl::adopt(NakedConnection connection,
                                                     Transport& transport,
                                                     std::unique_ptr<Transport> owned) {
-  HEDDLE_ASSERT(connection.ssl != nullptr);
+  if (!connection.ssl) return Error{.code = Errc::kInvalid, .operation = "adopt a null SSL"};
   const ErrorQueueScope scope(Leftovers::kDrop);
   SSL* const ssl = connection.ssl.get();
   if (SSL_version(ssl) >> 8 != TLS1_VERSION_MAJOR) {

@@ -302,6 +302,7 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
 }
 
 Result<void> Stream::Impl::close(Deadline deadline) {
+  if (released_) return again(*machine_.failure());
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
   if (machine_.failure()) (void)drain_output("close", deadline);  // An alert that had to wait.
@@ -309,9 +310,32 @@ Result<void> Stream::Impl::close(Deadline deadline) {
   return link_.finish(deadline);
 }
 
+Result<Stream::Released> Stream::Impl::release() {
+  const auto refuse = [](const char* why) {
+    return Error{.code = Errc::kInvalid, .operation = why};
+  };
+  if (machine_.failure()) return again(*machine_.failure());
+  if (machine_.busy()) return refuse("release a stream in the middle of a call");
+  if ((SSL_get_shutdown(machine_.ssl()) & SSL_RECEIVED_SHUTDOWN) == 0) {
+    return refuse("release a stream before the peer's close_notify was read");
+  }
+  if (!machine_.write_ended() || machine_.write_failure() || link_.output_bytes() > 0) {
+    return refuse("release a stream before our close_notify was sent");
+  }
+  if (link_.kernel() != nullptr && (link_.kernel()->sends() || link_.kernel()->receives())) {
+    return refuse("release a stream whose socket has kernel TLS, which cannot be taken away");
+  }
+  (void)machine_.fail(
+      {.code = Errc::kDisconnected, .operation = "use of a stream after release()"});
+  released_ = true;
+  return Released{.transport = std::move(owned_transport_), .unread = link_.take_unread()};
+}
+
 Result<std::unique_ptr<Stream>> Stream::create(const Context& context,
                                                std::unique_ptr<Transport> transport,
                                                const StreamOptions& options) {
+  if (!transport)
+    return Error{.code = Errc::kInvalid, .operation = "make a stream over a null transport"};
   Transport& below = *transport;
   return Impl::create(context.state_, below, std::move(transport), options);
 }
@@ -362,6 +386,10 @@ Result<void> Stream::shutdown_write(Deadline deadline) {
 
 Result<void> Stream::close(Deadline deadline) {
   return impl_->close(deadline);
+}
+
+Result<Stream::Released> Stream::release() {
+  return impl_->release();
 }
 
 Transport& Stream::transport() noexcept {

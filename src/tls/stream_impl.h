@@ -41,6 +41,7 @@ class Stream::Impl {
                                Deadline deadline);
   Result<void> shutdown_write(Deadline deadline);
   Result<void> close(Deadline deadline);
+  Result<Released> release();
 
   // What StreamTransport is made of. These three never park, and no callback runs in the first two,
   // which do no more than take what is decrypted and encrypt what is given: the rest is left to
@@ -152,6 +153,7 @@ class Stream::Impl {
   tls::KernelTlsStates without_kernel_;  // If link_ has no kernel.
   Direction readable_;
   Direction writable_;
+  bool released_ = false;  // The transport is somebody else's.
 };
 
 }  // namespace heddle

@@ -128,6 +128,19 @@ class Stream {
   // it only makes sure that no alert is lost, neither to a reset nor to a transport that was full.
   Result<void> close(Deadline deadline);
 
+  // Ends TLS and leaves the connection: what follows is plain text again (RFC 4217, section 12.3:
+  // FTP's CCC; RFC 4511, 4.14.3: LDAP). Precondition of success: our close_notify was sent
+  // (shutdown_write()) and the peer's was read (read() returned 0). Gives back the transport, if
+  // the stream owns it, and what the peer has sent behind its close_notify and the stream had read
+  // ahead: it comes before what the transport reads next. Fails with kInvalid, and changes nothing,
+  // if either is missing, and where the kernel encrypts or
+  // decrypts. From then on every other call fails, and transport() must not be called.
+  struct Released {
+    std::unique_ptr<Transport> transport;  // Null if the stream did not own it.
+    std::vector<std::byte> unread;
+  };
+  Result<Released> release();
+
   // Decrypted bytes that read() will return without asking the transport.
   std::size_t pending() const noexcept;
 
