@@ -2,7 +2,6 @@
 #include "tls/machine.h"
 
 #include "base/interruption.h"
-#include "tls/callback_state.h"
 
 namespace heddle::tls {
 namespace {
@@ -77,10 +76,6 @@ Error Machine::fail_by_exception() {
 
 void Machine::rethrow() {
   engine_.rethrow();
-}
-
-void Machine::tell_removals(Deadline deadline) const {
-  if (!busy()) deliver_removals(context_->ctx, deadline);
 }
 
 // In the middle of a handshake even close_notify comes too early.

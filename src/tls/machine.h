@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -13,7 +12,6 @@
 
 #include "fiber/breathe.h"
 #include "openssl/handles.h"
-#include "tls/context_state.h"
 #include "tls/engine.h"
 
 namespace heddle::tls {
@@ -33,9 +31,8 @@ namespace heddle::tls {
 class Machine {
  public:
   // `ssl` reads and writes `bio`, which tells of itself in `state`; that must outlive the machine.
-  Machine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state,
-          std::shared_ptr<const ContextState> context)
-      : context_(std::move(context)), engine_(std::move(ssl), std::move(bio), state) {}
+  Machine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
+      : engine_(std::move(ssl), std::move(bio), state) {}
 
   static constexpr const char* kHandshake = "SSL_do_handshake";
   static constexpr const char* kRead = "SSL_read";
@@ -117,8 +114,7 @@ class Machine {
   // Whether OpenSSL would only find out that the client has not spoken yet. It would take 40 KiB
   // for that, and many may connect and never speak.
   bool awaits_client() const noexcept {
-    return !engine_.established() && context_->role == Role::kServer &&
-           SSL_in_before(engine_.ssl()) != 0;
+    return !established() && SSL_in_before(ssl()) != 0 && SSL_is_server(ssl()) != 0;
   }
   // Whether it is in the middle of a handshake, or of a message that comes after it.
   bool in_message() const noexcept { return SSL_in_init(ssl()) != 0; }
@@ -140,11 +136,6 @@ class Machine {
   // When the step that is driven gives up, for callbacks.
   void set_deadline(Deadline deadline) noexcept { engine_.set_deadline(deadline); }
 
-  // Tells a store of the sessions that OpenSSL has given up. May park. Does nothing inside a
-  // callback, where OpenSSL may hold locks.
-  void tell_removals(Deadline deadline) const;
-
-  const ContextState& context() const noexcept { return *context_; }
   SSL* ssl() const noexcept { return engine_.ssl(); }
 
  private:
@@ -174,7 +165,6 @@ class Machine {
     return taken;
   }
 
-  std::shared_ptr<const ContextState> context_;
   Engine engine_;
   std::optional<Error> failure_;
   std::optional<Error> write_failure_;

@@ -8,6 +8,7 @@
 
 #include "heddle/error_queue.h"
 
+#include "tls/callback_state.h"
 #include "tls/connection_info.h"
 #include "tls/machine.h"
 #include "tls/memory_link.h"
@@ -19,8 +20,9 @@ class SslObject::Impl {
  public:
   Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context, MemoryBio& incoming,
        MemoryBio& outgoing)
-      : link_{incoming, outgoing},
-        machine_(std::move(ssl), tls::make_bio(link_), link_.state, std::move(context)) {}
+      : context_(std::move(context)),
+        link_{incoming, outgoing},
+        machine_(std::move(ssl), tls::make_bio(link_), link_.state) {}
 
   Result<Progress> handshake();
   using ReadStep = tls::Step (tls::Machine::*)(std::span<std::byte> into, std::size_t& count);
@@ -38,8 +40,12 @@ class SslObject::Impl {
   bool awaits_client() const noexcept {
     return machine_.awaits_client() && link_.incoming.pending() == 0 && !link_.incoming.eof();
   }
-  void tell_removals() const { machine_.tell_removals(Deadline::never()); }
+  // Not from inside a callback, where OpenSSL may hold locks.
+  void tell_removals() const {
+    if (!machine_.busy()) tls::deliver_removals(context_->ctx, Deadline::never());
+  }
 
+  std::shared_ptr<const tls::ContextState> context_;
   tls::MemoryLink link_;
   tls::Machine machine_;  // After link_: freed first, as its BIO points there.
 };

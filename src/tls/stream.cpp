@@ -9,6 +9,7 @@
 #include "fiber/breathe.h"
 #include "fiber/drain.h"
 #include "fiber/user_code.h"
+#include "tls/callback_state.h"
 #include "tls/new_ssl.h"
 #include "tls/stream_impl.h"
 
@@ -30,8 +31,9 @@ constexpr std::size_t kOutputBytesMax = std::size_t{256} * 1024;
 Stream::Impl::Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context,
                    Transport& transport, std::unique_ptr<Transport> owned)
     : owned_transport_(std::move(owned)),
+      context_(std::move(context)),
       link_(transport),
-      machine_(std::move(ssl), tls::make_bio(link_), link_.state(), std::move(context)) {}
+      machine_(std::move(ssl), tls::make_bio(link_), link_.state()) {}
 
 Error Stream::Impl::over(const Error& error) {
   (void)link_.flush();
@@ -146,8 +148,13 @@ Result<void> Stream::Impl::await_client(Deadline deadline) {
 
 Result<void> Stream::Impl::handshake(Deadline deadline) {
   const Result<void> done = shake_hands(deadline);
-  machine_.tell_removals(deadline);
+  tell_removals(deadline);
   return done;
+}
+
+// Not from inside a callback, where OpenSSL may hold locks.
+void Stream::Impl::tell_removals(Deadline deadline) const {
+  if (!machine_.busy()) tls::deliver_removals(context_->ctx, deadline);
 }
 
 Result<bool> Stream::Impl::drive_handshake(Deadline deadline, OnWriteFailure on_write_failure) {
@@ -159,7 +166,7 @@ Result<bool> Stream::Impl::drive_handshake(Deadline deadline, OnWriteFailure on_
 // the client may write before it reads, and would wait for us meanwhile. (Before the kernel gets
 // keys, what is under the old ones has left.)
 Result<void> Stream::Impl::send_rest_of_handshake(Deadline deadline) {
-  const bool tickets_only = machine_.context().role == Role::kServer &&
+  const bool tickets_only = context_->role == Role::kServer &&
                             SSL_version(machine_.ssl()) >= TLS1_3_VERSION && !link_.kernel();
   return tickets_only ? offer_output(Machine::kHandshake)
                       : drain_output(Machine::kHandshake, deadline);
@@ -306,7 +313,7 @@ Result<void> Stream::Impl::close(Deadline deadline) {
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
   if (machine_.failure()) (void)drain_output("close", deadline);  // An alert that had to wait.
-  machine_.tell_removals(deadline);
+  tell_removals(deadline);
   return link_.finish(deadline);
 }
 

@@ -16,7 +16,7 @@ constexpr std::size_t kKernelBytesMax = std::size_t{256} * 1024;
 }  // namespace
 
 Result<void> Stream::Impl::offer_kernel() {
-  const KernelTls mode = machine_.context().kernel_tls;
+  const KernelTls mode = context_->kernel_tls;
   if (mode == KernelTls::kOff) return {};
   const KernelTlsState can = tls::kernel_tls_obstacle(link_.transport());
   if (can == KernelTlsState::kActive) {

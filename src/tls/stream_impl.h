@@ -84,6 +84,7 @@ class Stream::Impl {
   Result<bool> drive_handshake(Deadline deadline, OnWriteFailure on_write_failure);
   Result<void> shake_hands(Deadline deadline);
   Result<void> send_rest_of_handshake(Deadline deadline);
+  void tell_removals(Deadline deadline) const;
   // Kernel TLS: offers it if the context asks for it. Fails if the context insists.
   Result<void> offer_kernel();
   // Whether it is still open who does the encryption: only a finished handshake tells.
@@ -148,6 +149,7 @@ class Stream::Impl {
   };
 
   std::unique_ptr<Transport> owned_transport_;  // Before machine_, which uses it.
+  std::shared_ptr<const tls::ContextState> context_;
   tls::Link link_;
   tls::Machine machine_;                 // After link_: freed first, as its BIO points there.
   tls::KernelTlsStates without_kernel_;  // If link_ has no kernel.
