@@ -1,3 +1,4 @@
+// The one line that a program with a bug ends with.
 #include "base/die.h"
 
 #include <array>

@@ -427,18 +427,13 @@ int bio_flush(BIO* bio) noexcept {
   return io.kind == IoResult::Kind::kBytes ? 1 : bio_refused(bio, io);
 }
 
-long bio_ctrl(BIO* bio, int command, long number, void* pointer) {
+[[gnu::noinline]] long bio_ctrl_seldom(BIO* bio, int command, long number, void* pointer) {
   Link& link = link_of(bio);
-  const KernelRecords* const kernel = link.kernel();
   switch (command) {
     case BIO_CTRL_FLUSH:
       return bio_flush(bio);
     case BIO_CTRL_EOF:
       return link.state().at_end ? 1 : 0;  // Tells a cut connection from a failed read.
-    case BIO_CTRL_GET_KTLS_SEND:
-      return kernel != nullptr && kernel->sends() ? 1 : 0;
-    case BIO_CTRL_GET_KTLS_RECV:
-      return kernel != nullptr && kernel->receives() ? 1 : 0;
     case kControlSetKeys:
       return link.hand_keys_to_kernel(/*for_sending=*/number != 0, pointer) ? 1 : 0;
     case kControlSetRecordType:
@@ -450,6 +445,17 @@ long bio_ctrl(BIO* bio, int command, long number, void* pointer) {
     default:
       return 0;
   }
+}
+
+// OpenSSL asks for the kernel a dozen times for each record.
+long bio_ctrl(BIO* bio, int command, long number, void* pointer) {
+  if (command != BIO_CTRL_GET_KTLS_SEND && command != BIO_CTRL_GET_KTLS_RECV) {
+    return bio_ctrl_seldom(bio, command, number, pointer);
+  }
+  const KernelRecords* const kernel = link_of(bio).kernel();
+  if (kernel == nullptr) [[likely]]
+    return 0;
+  return (command == BIO_CTRL_GET_KTLS_SEND ? kernel->sends() : kernel->receives()) ? 1 : 0;
 }
 
 int bio_create(BIO* bio) {
