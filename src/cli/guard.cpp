@@ -19,6 +19,7 @@
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/guard_command.h"
+#include "cli/guard_environment.h"
 #include "cli/guard_summary.h"
 #include "cli/guard_target.h"
 #include "cli/process.h"
@@ -90,9 +91,9 @@ class TallyFile {
 
 std::vector<std::string> environment(const GuardOptions& options, const std::string& library,
                                      const std::string& tally) {
-  const std::string others = variable("LD_PRELOAD");
   std::vector<std::string> changes = {
-      "LD_PRELOAD=" + library + (others.empty() ? "" : ":" + others),
+      "LD_PRELOAD=" + with_library(variable("LD_PRELOAD"), library),
+      "ASAN_OPTIONS=" + with_any_order(variable("ASAN_OPTIONS")),
       fmt::format("HEDDLE_GUARD={}", options.cure ? "cure" : "detect"),
       fmt::format("HEDDLE_GUARD_FORMAT={}", options.json ? "json" : "text"),
       "HEDDLE_GUARD_TALLY=" + tally};

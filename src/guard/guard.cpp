@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "guard/errno_kept.h"
+#include "guard/next.h"
 #include "guard/settings.h"
 #include "guard/sink.h"
 #include "guard/text.h"
@@ -119,8 +120,13 @@ void end_process() {
   report_exit(first_process.load() == process);
 }
 
+// Other preloaded libraries and the sanitizers' runtimes have an _exit(), too.
+using ExitFunction = void(int);
+constinit std::atomic<ExitFunction*> next_exit{nullptr};
+
 [[gnu::constructor]] void begin_process() {
   const ErrnoKept errno_kept;
+  next_exit.store(next_definition<ExitFunction>("_exit"));
   remember_standard_error();
   check_settings();
   first_process.store(getpid());
@@ -133,6 +139,7 @@ void end_process() {
 
 [[noreturn]] void end_at_once(int status) {
   end_process();
+  if (ExitFunction* const next = next_exit.load(); next != nullptr) next(status);
   for (;;) (void)syscall(SYS_exit_group, status);
 }
 

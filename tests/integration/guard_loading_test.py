@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+"""The guard beside what else gets loaded: sanitizers' runtimes, preloaded libraries.
+
+usage: guard_loading_test.py [unittest arguments]; guard_support.py says what it needs of the environment.
+"""
+
+import subprocess
+import unittest
+
+import guard_support
+from guard_support import CALLED_DEAD, HOSTS, MISLED, MODULE, PROGRAM, TIMEOUT, TRUTH, GuardTestCase, host
+
+CARELESS = CALLED_DEAD if MISLED else TRUTH  # What a program with the bug exits with, if not cured.
+
+
+class SanitizerTest(GuardTestCase):
+    """Programs with AddressSanitizer's runtime, which ends a program if another library comes first."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if not (HOSTS / 'guard_asan').exists():
+            self.skipTest('the compiler has no AddressSanitizer')
+        self.variables = {'ASAN_OPTIONS': 'detect_leaks=0'}
+
+    def runtime(self) -> str:
+        """The path of the runtime that guard_asan is linked with; none if it is linked statically."""
+        listed = subprocess.run(['ldd', host('guard_asan')], capture_output=True, text=True, check=True)
+        paths = [line.split()[2] for line in listed.stdout.splitlines() if 'asan' in line]
+        return paths[0] if paths else ''
+
+    def test_it_starts_and_is_watched(self) -> None:
+        for mode, status in (([], CARELESS), (['--cure'], TRUTH)):
+            with self.subTest(mode=mode):
+                done = self.guard(*mode, '--', host('guard_asan'), variables=self.variables)
+                self.assertEqual(status, done.returncode, done.stderr)
+                self.assertIn('1 place where', done.stderr)
+
+    def test_so_does_one_that_a_script_starts(self) -> None:
+        script = f'exec {host("guard_asan")}'
+        done = self.guard('--', 'sh', '-c', script, variables=self.variables)
+        self.assertEqual(CARELESS, done.returncode, done.stderr)
+        self.assertIn('1 place where', done.stderr)
+
+    def test_so_does_one_whose_runtime_the_user_preloads(self) -> None:
+        if not self.runtime():
+            self.skipTest('the runtime is linked statically')
+        variables = {**self.variables, 'LD_PRELOAD': self.runtime()}
+        done = self.guard('--', host('guard_asan'), variables=variables)
+        self.assertEqual(CARELESS, done.returncode, done.stderr)
+        self.assertIn('1 place where', done.stderr)
+
+    def test_behind_a_preloaded_runtime_no_option_is_needed(self) -> None:
+        if not self.runtime():
+            self.skipTest('the runtime is linked statically')
+        variables = {**self.variables, 'LD_PRELOAD': self.runtime()}
+        script = f'ASAN_OPTIONS=detect_leaks=0 exec {host("guard_asan")}'
+        done = self.guard('--', 'sh', '-c', script, variables=variables)
+        self.assertIn('1 place where', done.stderr)
+
+    def test_the_users_options_stay(self) -> None:
+        added = 'verify_asan_link_order=0'
+        for given, expected in ((None, added), ('', added),
+                                ('detect_leaks=0:abort_on_error=1',
+                                 f'detect_leaks=0:abort_on_error=1:{added}')):
+            with self.subTest(given=given):
+                variables = {} if given is None else {'ASAN_OPTIONS': given}
+                done = self.guard('--', 'printenv', 'ASAN_OPTIONS', variables=variables)
+                self.assertEqual(expected + '\n', done.stdout)
+
+
+class PreloadTest(GuardTestCase):
+    """Libraries that are preloaded, too."""
+
+    def test_the_guard_comes_first_but_for_sanitizers(self) -> None:
+        for given, expected in (
+                ('', MODULE),
+                ('libm.so.6', f'{MODULE}:libm.so.6'),
+                ('libm.so.6 librt.so.1', f'{MODULE}:libm.so.6 librt.so.1'),
+                ('/nowhere/libasan.so.8', f'/nowhere/libasan.so.8:{MODULE}'),
+                ('/nowhere/libtsan.so:libm.so.6', f'/nowhere/libtsan.so:{MODULE}:libm.so.6'),
+                ('/a/libclang_rt.asan-x86_64.so libm.so.6',
+                 f'/a/libclang_rt.asan-x86_64.so:{MODULE}:libm.so.6'),
+                ('libm.so.6:liblsan.so', f'libm.so.6:liblsan.so:{MODULE}')):
+            with self.subTest(given=given):
+                done = self.guard('--', 'printenv', 'LD_PRELOAD', variables={'LD_PRELOAD': given})
+                self.assertEqual(expected + '\n', done.stdout)
+
+    def test_another_exit_function_is_called_too(self) -> None:
+        for order in ([MODULE, host('libguard_exit.so')], [host('libguard_exit.so'), MODULE]):
+            with self.subTest(order):
+                environment = {**self.environment('cure'), 'LD_PRELOAD': ':'.join(order)}
+                done = subprocess.run([host('guard_host'), 'fork'], env=environment, text=True,
+                                      capture_output=True, timeout=TIMEOUT, check=False)
+                self.assertEqual((TRUTH, 'guard_exit: seen\n'), (done.returncode, done.stdout))
+
+
+if __name__ == '__main__':
+    guard_support.main('guard_loading_test.py')
