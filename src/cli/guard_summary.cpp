@@ -68,6 +68,7 @@ class Tally {
       const std::string openssl = text_of(event, "openssl");
       (event.value("saw_calls", false) ? watched_ : unwatched_).insert(program);
       if (!openssl.empty()) with_openssl_.insert(program);
+      if (event.value("other_namespaces", false)) with_namespaces_.insert(program);
     } else if (const auto found = current_.find(key); found != current_.end()) {
       update(instances_[found->second].counts, event);
     }
@@ -88,6 +89,15 @@ class Tally {
       place.processes.insert(instance.process);
     }
     return result;
+  }
+
+  // What could not be watched, whatever else was found; "" if there is nothing of that kind.
+  [[nodiscard]] std::string unseen() const {
+    if (with_namespaces_.empty()) return "";
+    return fmt::format(
+        "  Not seen: TLS calls in libraries that dlmopen() has loaded into a namespace of their "
+        "own, in {}\n",
+        joined(with_namespaces_));
   }
 
   [[nodiscard]] std::string nothing_found() const {
@@ -170,6 +180,7 @@ class Tally {
   std::set<std::string> watched_;
   std::set<std::string> unwatched_;
   std::set<std::string> with_openssl_;
+  std::set<std::string> with_namespaces_;
   std::size_t processes_ = 0;
 };
 
@@ -217,13 +228,15 @@ GuardSummary summarize(const std::string& path) {
     }
   }
   const std::vector<Place> places = tally.places();
-  if (places.empty()) return {.text = "heddle guard: " + tally.nothing_found() + "\n"};
+  if (places.empty()) {
+    return {.text = "heddle guard: " + tally.nothing_found() + "\n" + tally.unseen()};
+  }
   std::string text = fmt::format(
       "heddle guard: {} place{} where TLS calls met stale errors in OpenSSL's queue{}\n",
       places.size(), places.size() == 1 ? "" : "s",
       places.front().example.cleared ? "; they were cleared" : "");
   for (std::size_t i = 0; i < places.size(); ++i) text += describe(i + 1, places[i]);
-  return {.places = places.size(), .text = text + std::string(kAdvice)};
+  return {.places = places.size(), .text = text + tally.unseen() + std::string(kAdvice)};
 }
 
 }  // namespace heddle::cli

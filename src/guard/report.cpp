@@ -5,6 +5,7 @@
 #include <span>
 
 #include "guard/elf.h"
+#include "guard/loading.h"
 #include "guard/settings.h"
 #include "guard/sink.h"
 #include "guard/stamp.h"
@@ -311,6 +312,11 @@ void write_nothing_text(Text& text) {
   }
   const std::string_view openssl = openssl_here();
   text << "no TLS call was seen: ";
+  if (used_other_namespaces()) {
+    text << "libraries were loaded with dlmopen() into a namespace of their own, which cannot be "
+            "watched\n";
+    return;
+  }
   if (openssl.empty()) {
     text << "no libssl is loaded. If this program speaks TLS, OpenSSL is linked into it statically "
             "or it uses another library; neither can be watched\n";
@@ -348,6 +354,7 @@ void write_exit_json(Text& text, const Totals& totals) {
   write_stamp_json(text, "exit");
   (text << ",\"saw_calls\":") << (saw_a_call() ? "true" : "false");
   (text << ",\"openssl\":").quoted(openssl_here());
+  text << ",\"other_namespaces\":" << (used_other_namespaces() ? "true" : "false");
   (text << ",\"places\":").decimal(totals.places);
   (text << ",\"times\":").decimal(totals.times);
   (text << ",\"without_place\":").decimal(calls_without_place());

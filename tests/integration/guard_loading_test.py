@@ -1,16 +1,18 @@
 #!/usr/bin/python3
-"""The guard beside what else gets loaded: sanitizers' runtimes, preloaded libraries.
+"""The guard beside what else gets loaded: sanitizers' runtimes, preloaded libraries, dlopen() and dlmopen().
 
 usage: guard_loading_test.py [unittest arguments]; guard_support.py says what it needs of the environment.
 """
 
+import platform
 import subprocess
 import unittest
 
 import guard_support
-from guard_support import CALLED_DEAD, HOSTS, MISLED, MODULE, PROGRAM, TIMEOUT, TRUTH, GuardTestCase, host
+from guard_support import CALLED_DEAD, HOSTS, MISLED, MODULE, PROGRAM, TIMEOUT, TRUTH, GuardTestCase, host, of_kind
 
 CARELESS = CALLED_DEAD if MISLED else TRUTH  # What a program with the bug exits with, if not cured.
+PLUGIN = host('libguard_plugin.so')
 
 
 class SanitizerTest(GuardTestCase):
@@ -92,6 +94,53 @@ class PreloadTest(GuardTestCase):
                 done = subprocess.run([host('guard_host'), 'fork'], env=environment, text=True,
                                       capture_output=True, timeout=TIMEOUT, check=False)
                 self.assertEqual((TRUTH, 'guard_exit: seen\n'), (done.returncode, done.stdout))
+
+
+class DeepbindTest(GuardTestCase):
+    """dlopen() with RTLD_DEEPBIND, which would look past the guard."""
+
+    def test_it_is_seen(self) -> None:
+        done = self.guard('--fail', '--cure', '--', host('guard_loader'), '--deepbind', PLUGIN)
+        self.assertEqual(1, done.returncode, done.stderr)
+        self.assertIn('1 place where', done.stderr)
+
+    def test_it_is_said_once_that_the_flag_is_left_out(self) -> None:
+        events = self.events(host('guard_loader'), '--deepbind', PLUGIN, PLUGIN, mode='cure',
+                             expected=TRUTH)
+        [note] = of_kind(events, 'note')
+        self.assertIn(f'dlopen({PLUGIN}) asks for RTLD_DEEPBIND: that is left out', note['text'])
+
+    def test_off_leaves_the_flag(self) -> None:
+        # Past the guard, which would say that a library is not one of OpenSSL 3 or 4.
+        done = self.preload(host('guard_loader'), '--deepbind', PLUGIN, mode='off')
+        self.assertEqual((CARELESS, ''), (done.returncode, done.stderr))
+
+    @unittest.skipIf(platform.machine() != 'x86_64', 'elsewhere the guard is the caller')
+    def test_the_callers_runpath_is_searched(self) -> None:
+        for how in ([], ['--deepbind']):
+            with self.subTest(how=how):
+                environment = self.environment('cure')
+                environment.pop('LD_LIBRARY_PATH', None)
+                done = subprocess.run([host('guard_loader'), *how, 'libguard_plugin.so'],
+                                      env=environment, capture_output=True, text=True, timeout=TIMEOUT,
+                                      check=False)
+                self.assertEqual(TRUTH, done.returncode, done.stderr)
+
+
+class NamespaceTest(GuardTestCase):
+    """dlmopen(): nothing is preloaded into a new namespace."""
+
+    def test_the_summary_names_it(self) -> None:
+        done = self.guard('--', host('guard_loader'), '--namespace', PLUGIN)
+        self.assertEqual(CARELESS, done.returncode, done.stderr)
+        self.assertRegex(done.stderr, r'Not seen: .*dlmopen\(\).* in guard_loader\n')
+
+    def test_it_is_told_where_it_happens_and_at_the_end(self) -> None:
+        done = self.preload(host('guard_loader'), '--both', PLUGIN)
+        self.assertEqual(CARELESS, done.returncode, done.stderr)
+        self.assertIn(f'dlmopen({PLUGIN}) loads into a namespace of its own', done.stderr)
+        self.assertRegex(done.stderr, r'no TLS call was seen: .*dlmopen\(\)')
+        self.assertNotIn('DEEPBIND', done.stderr)
 
 
 if __name__ == '__main__':
