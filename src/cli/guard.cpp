@@ -1,8 +1,5 @@
 // heddle guard: runs a command with the error-queue guard (src/guard) preloaded, and sums up.
-#include <sys/stat.h>
-
 #include <array>
-#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -11,7 +8,6 @@
 #include <system_error>
 #include <vector>
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -20,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/guard_command.h"
 #include "cli/guard_environment.h"
+#include "cli/guard_files.h"
 #include "cli/guard_summary.h"
 #include "cli/guard_target.h"
 #include "cli/process.h"
@@ -61,32 +58,24 @@ std::string find_guard_library() {
   return "";
 }
 
-// A file in a folder of its own that goes away with this.
-class TallyFile {
+// What root starts often becomes another user, or goes into a chroot(), and cannot open the files
+// then. Others cannot do that, and their programs are spared descriptors that they did not open.
+class Inheritance {
  public:
-  TallyFile() {
-    std::error_code error;
-    std::string pattern = std::filesystem::temp_directory_path(error) / "heddle-guard-XXXXXX";
-    if (mkdtemp(pattern.data()) == nullptr) return;
-    folder_ = pattern;
-    // Servers that are started by root write it as the user they become.
-    const bool for_others = geteuid() == 0;
-    (void)chmod(folder_.c_str(), for_others ? 0711 : 0700);
-    const UniqueFd file(creat(path().c_str(), 0600));
-    (void)fchmod(file.get(), for_others ? 0622 : 0600);
+  Inheritance(const TallyFile& tally, const LogFile& log) {
+    if (geteuid() != 0) return;
+    tally_ = inheritable(tally.descriptor());
+    log_ = inheritable(log.descriptor.get());
   }
-  ~TallyFile() {
-    std::error_code error;
-    if (!folder_.empty()) std::filesystem::remove_all(folder_, error);
-  }
-  TallyFile(const TallyFile&) = delete;
-  TallyFile& operator=(const TallyFile&) = delete;
 
-  [[nodiscard]] bool valid() const { return !folder_.empty(); }
-  [[nodiscard]] std::string path() const { return folder_ + "/tally"; }
+  void add_to(std::vector<std::string>& environment) const {
+    environment.push_back("HEDDLE_GUARD_TALLY_FD=" + name_of_inherited(tally_));
+    environment.push_back("HEDDLE_GUARD_LOG_FD=" + name_of_inherited(log_));
+  }
 
  private:
-  std::string folder_;
+  UniqueFd tally_;
+  UniqueFd log_;
 };
 
 std::vector<std::string> environment(const GuardOptions& options, const std::string& library,
@@ -105,16 +94,12 @@ std::vector<std::string> environment(const GuardOptions& options, const std::str
   return changes;
 }
 
-// The guard itself cannot complain: it is in somebody else's program.
-bool can_append(const std::string& path) {
-  return static_cast<bool>(
-      UniqueFd(open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644)));
-}
-
 int run_guard(const GuardOptions& options) {
-  if (!options.log_path.empty() && !can_append(options.log_path)) {
-    print_error(kCommand, fmt::format("--log {}: {}", options.log_path,
-                                      std::generic_category().message(errno)));
+  // The guard itself cannot complain: it is in somebody else's program.
+  LogFile log;
+  if (!options.log_path.empty()) log = open_log(options.log_path);
+  if (!log.error.empty()) {
+    print_error(kCommand, fmt::format("--log {}: {}", options.log_path, log.error));
     return kExitUsage;
   }
   const std::string library = find_guard_library();
@@ -136,12 +121,15 @@ int run_guard(const GuardOptions& options) {
   if (!obstacle.empty()) print_error(kCommand, obstacle);
   std::vector<std::string> command = {options.program};
   command.insert(command.end(), options.arguments.begin(), options.arguments.end());
-  const CommandEnd end = run_command(command, environment(options, library, tally.path()));
+  const Inheritance inheritance(tally, log);
+  std::vector<std::string> changes = environment(options, library, tally.path());
+  inheritance.add_to(changes);
+  const CommandEnd end = run_command(command, changes);
   if (!end.started) {
     print_error(kCommand, end.message);
     return end.status;
   }
-  const GuardSummary summary = summarize(tally.path());
+  const GuardSummary summary = summarize(tally);
   say(summary.text);
   return end.status == 0 && options.fail && summary.places > 0 ? kExitFailure : end.status;
 }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
 #include <map>
 #include <set>
 #include <utility>
@@ -215,18 +214,17 @@ constexpr std::string_view kAdvice =
 
 }  // namespace
 
-GuardSummary summarize(const std::string& path) {
+GuardSummary summarize(const TallyFile& file) {
   Tally tally;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
+  file.for_each_line([&tally](std::string_view line) {
     const Json event = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!event.is_object()) continue;
+    if (!event.is_object()) return;
     try {
       tally.add(event);
     } catch (const Json::exception&) {
-      continue;  // Not of our making.
+      return;  // Not of our making.
     }
-  }
+  });
   const std::vector<Place> places = tally.places();
   if (places.empty()) {
     return {.text = "heddle guard: " + tally.nothing_found() + "\n" + tally.unseen()};

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <string>
 
+#include "cli/guard_files.h"
+
 namespace heddle::cli {
 
 struct GuardSummary {
@@ -11,7 +13,7 @@ struct GuardSummary {
   std::string text;        // Lines, to be printed as they are.
 };
 
-// Reads the tally file at `path`. Lines that are cut short, as by a full disk, are left out.
-GuardSummary summarize(const std::string& path);
+// Reads the tally. Lines that are cut short, as by a full disk, are left out.
+GuardSummary summarize(const TallyFile& file);
 
 }  // namespace heddle::cli

@@ -371,7 +371,7 @@ void publish(TextWriter write_text, JsonWriter write_json) {
     write_log(record.view());
     record.clear();
   }
-  if (log_format() == Format::kText && tally_path() == nullptr) return;
+  if (log_format() == Format::kText && tally_file().path == nullptr) return;
   write_json(record);
   if (log_format() == Format::kJson) write_log(record.view());
   write_tally(record.view());
@@ -404,7 +404,8 @@ void report_exit(bool is_first_process) {
   publish(
       [&](Text& text) {
         // Under `heddle guard` the summary comes from there, unless there is a file to keep it in.
-        if (tally_path() == nullptr || log_path() != nullptr) write_exit_text(text, totals);
+        if (tally_file().path == nullptr || log_file().path != nullptr)
+          write_exit_text(text, totals);
       },
       [&](Text& text) { write_exit_json(text, totals); });
 }

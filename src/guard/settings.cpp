@@ -21,6 +21,8 @@ struct Settings {
   Format format = Format::kText;
   std::array<char, PATH_MAX> log{};
   std::array<char, PATH_MAX> tally{};
+  Inherited log_inherited;
+  Inherited tally_inherited;
 };
 
 constinit Settings settings{};
@@ -45,6 +47,26 @@ void keep_path(std::array<char, PATH_MAX>& room, std::string_view path) {
   if (text.view().size() == room.size() - 1) room.fill(0);
 }
 
+// The number that `text` begins with, which is taken off together with one character behind it.
+std::uint64_t take_number(std::string_view& text) {
+  std::uint64_t number = 0;
+  while (!text.empty() && text.front() >= '0' && text.front() <= '9') {
+    number = number * 10 + static_cast<std::uint64_t>(text.front() - '0');
+    text.remove_prefix(1);
+  }
+  if (!text.empty()) text.remove_prefix(1);
+  return number;
+}
+
+Inherited parse_inherited(std::string_view value) {
+  if (value.empty()) return {};
+  Inherited inherited;
+  inherited.descriptor = static_cast<int>(take_number(value));
+  inherited.device = take_number(value);
+  inherited.inode = take_number(value);
+  return inherited;
+}
+
 Mode parse_mode(std::string_view value) {
   if (value == "detect") return Mode::kDetect;
   return value == "cure" ? Mode::kCure : Mode::kOff;
@@ -57,8 +79,15 @@ const Settings& get() {
   settings.format = variable("HEDDLE_GUARD_FORMAT") == "json" ? Format::kJson : Format::kText;
   keep_path(settings.log, variable("HEDDLE_GUARD_LOG"));
   keep_path(settings.tally, variable("HEDDLE_GUARD_TALLY"));
+  settings.log_inherited = parse_inherited(variable("HEDDLE_GUARD_LOG_FD"));
+  settings.tally_inherited = parse_inherited(variable("HEDDLE_GUARD_TALLY_FD"));
   settings.read.store(true, std::memory_order_release);
   return settings;
+}
+
+Destination destination(const std::array<char, PATH_MAX>& path, const Inherited& inherited) {
+  if (path.front() == 0) return {};
+  return {.path = path.data(), .inherited = inherited};
 }
 
 void complain(const char* name, std::string_view value, const char* known) {
@@ -79,14 +108,14 @@ Format log_format() {
   return get().format;
 }
 
-const char* log_path() {
-  const char* path = get().log.data();
-  return *path == 0 ? nullptr : path;
+Destination log_file() {
+  const Settings& known = get();
+  return destination(known.log, known.log_inherited);
 }
 
-const char* tally_path() {
-  const char* path = get().tally.data();
-  return *path == 0 ? nullptr : path;
+Destination tally_file() {
+  const Settings& known = get();
+  return destination(known.tally, known.tally_inherited);
 }
 
 void check_settings() {

@@ -76,14 +76,39 @@ void write_once(int descriptor, std::string_view record) {
   }
 }
 
-// Opened anew each time: programs close descriptors they do not know, and use the numbers again.
-bool append(const char* path, std::string_view record) {
-  const int descriptor =
-      open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+// Whether others can have put the file there, for us to write into it or for them to read. A device
+// is the administrator's, whoever may use it.
+bool is_trusted(int descriptor) {
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) return false;
+  if (S_ISCHR(status.st_mode)) return true;
+  const bool own = status.st_uid == geteuid() || status.st_uid == 0;
+  return own && (!S_ISREG(status.st_mode) || status.st_nlink == 1);
+}
+
+// Programs close descriptors they do not know, and use the numbers again. A file without a name is
+// one that nobody will read any more.
+bool is_still(const Inherited& inherited) {
+  struct stat status {};
+  return inherited.descriptor >= 0 && fstat(inherited.descriptor, &status) == 0 &&
+         status.st_dev == inherited.device && status.st_ino == inherited.inode &&
+         status.st_nlink > 0;
+}
+
+// Opened anew each time, unless it was inherited: see is_still().
+bool append(const Destination& to, int more_flags, std::string_view record) {
+  if (to.path == nullptr) return false;
+  if (is_still(to.inherited)) {
+    write_once(to.inherited.descriptor, record);
+    return true;
+  }
+  constexpr int kFlags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const int descriptor = open(to.path, kFlags | more_flags, 0600);
   if (descriptor < 0) return false;
-  write_once(descriptor, record);
+  const bool trusted = is_trusted(descriptor);
+  if (trusted) write_once(descriptor, record);
   close(descriptor);
-  return true;
+  return trusted;
 }
 
 }  // namespace
@@ -93,15 +118,12 @@ void remember_standard_error() {
 }
 
 void write_log(std::string_view record) {
-  const char* path = log_path();
-  if (path == nullptr || !append(path, record)) {
-    if (standard_error_is_what_it_was()) write_once(STDERR_FILENO, record);
-  }
+  if (append(log_file(), O_CREAT, record)) return;
+  if (standard_error_is_what_it_was()) write_once(STDERR_FILENO, record);
 }
 
 void write_tally(std::string_view record) {
-  const char* path = tally_path();
-  if (path != nullptr) (void)append(path, record);
+  (void)append(tally_file(), 0, record);
 }
 
 void write_note(std::string_view remark) {

@@ -15,6 +15,7 @@
 
 #include <boost/context/fiber.hpp>
 #include <fcntl.h>
+#include <grp.h>
 #include <unistd.h>
 
 #include "guard_hosts.h"
@@ -276,6 +277,21 @@ int run_elsewhere() {
   return run_often();
 }
 
+// As servers do that root starts: goes into a root of its own, and becomes nobody.
+int run_demoted() {
+  constexpr uid_t kNobody = 65534;
+  require(chroot(".") == 0 && chdir("/") == 0, "no root of its own");
+  require(setgroups(0, nullptr) == 0 && setgid(kNobody) == 0 && setuid(kNobody) == 0,
+          "no other user");
+  return run_often();
+}
+
+// Closes what it does not know, as daemons do.
+int run_closed() {
+  for (int i = STDERR_FILENO + 1; i < 1024; ++i) close(i);
+  return run_often();
+}
+
 // Waits for the first signal, and tells it by its end.
 int run_wait() {
   sigset_t signals;
@@ -318,6 +334,8 @@ constexpr std::array kScenarios = {
     Scenario{"killed", run_killed},
     Scenario{"wait", run_wait},
     Scenario{"elsewhere", run_elsewhere},
+    Scenario{"demoted", run_demoted},
+    Scenario{"closed", run_closed},
     Scenario{"idle", run_idle},
 };
 
