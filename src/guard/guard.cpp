@@ -19,6 +19,9 @@ constinit thread_local Trail trail;
 
 namespace {
 
+// The entry that the trail's call left, if it did. Its strings may be gone: it is for same().
+constinit thread_local Entry left_entry;
+
 constinit std::atomic<pid_t> first_process{0};
 constinit std::atomic<pid_t> ended_process{0};
 
@@ -26,6 +29,13 @@ bool is_power_of_ten(std::uint64_t number) {
   while (number >= 10 && number % 10 == 0) number /= 10;
   return number == 1;
 }
+
+// What comes of a call that has failed.
+struct Verdict {
+  Outcome outcome;
+  int seen;  // What SSL_get_error() tells the program.
+  std::int64_t returned;
+};
 
 Outcome classify(bool wants_more, int seen) {
   if (!wants_more) return Outcome::kFailed;
@@ -44,21 +54,71 @@ std::atomic<std::uint64_t>& counter_of(Place& place, Outcome outcome) {
   return place.failed;
 }
 
+void count_outcome(const Library& library, Place& place, const SSL* ssl, const Verdict& verdict) {
+  const std::uint64_t times = ++counter_of(place, verdict.outcome);
+  if (times == 1) {
+    report_outcome(place, ssl,
+                   {.outcome = verdict.outcome,
+                    .returned = verdict.returned,
+                    .wanted = library.want(ssl),
+                    .seen = verdict.seen});
+  } else if (is_power_of_ten(times)) {
+    report_count(place);
+  }
+}
+
+Verdict judge(const Library& library, const SSL* ssl, std::int64_t returned) {
+  const int seen = library.get_error(ssl, static_cast<int>(returned));  // It only peeks.
+  return {.outcome = classify(only_wants_to_be_repeated(library, ssl), seen),
+          .seen = seen,
+          .returned = returned};
+}
+
 void note_outcome(const Library& library, const Visit& visit, const SSL* ssl,
                   std::int64_t returned) {
-  const int seen = library.get_error(ssl, static_cast<int>(returned));  // It only peeks.
-  const Outcome outcome = classify(only_wants_to_be_repeated(library, ssl), seen);
-  if (outcome == Outcome::kSaved && !(visit.cleared && library.entries_come_first)) return;
+  const Verdict verdict = judge(library, ssl, returned);
+  if (verdict.outcome == Outcome::kSaved && !(visit.cleared && library.entries_come_first)) return;
   // After the cure it is the program's plain failure, and none of our business.
-  if (outcome != Outcome::kSaved && visit.cleared) return;
-  const std::uint64_t times = ++counter_of(*visit.place, outcome);
-  if (times == 1) {
-    report_outcome(
-        *visit.place, ssl,
-        {.outcome = outcome, .returned = returned, .wanted = library.want(ssl), .seen = seen});
-  } else if (is_power_of_ten(times)) {
-    report_count(*visit.place);
+  if (verdict.outcome != Outcome::kSaved && visit.cleared) return;
+  count_outcome(library, *visit.place, ssl, verdict);
+}
+
+// Finds the place of a call and reports it if it is a new one. Null if there are too many.
+Place* note_dirty(const Library& library, Call call, const SSL* ssl, const void* site,
+                  const Entries& entries) {
+  Place* const place = place_of(call, site, entries.entries[0]);
+  if (place == nullptr) return nullptr;
+  const std::uint64_t times = ++place->times;
+  if (times == 1 && !clears_the_queue_itself(call)) {
+    report_dirty(
+        {.library = library, .place = *place, .ssl = ssl, .entries = entries, .trail = trail});
+  } else if (times > 1 && is_power_of_ten(times)) {
+    report_count(*place);
   }
+  return place;
+}
+
+// A program may want to read, after SSL_shutdown(), why the call before had failed: the entry is
+// its reason, and neither a stranger's nor ours to take away. Nor can an SSL that was made anew at
+// the same address be meant: it begins with a handshake.
+bool is_own(const SSL* ssl, Call call, const Entry& oldest) {
+  return trail.left_entries && trail.ssl == ssl && !clears_the_queue_itself(call) &&
+         same(oldest, left_entry);
+}
+
+// Only if the connection is healthy, it is as misleading as any: the call before had failed for
+// something else, as for a wrong argument.
+void leave_own(const Library& library, const SSL* ssl, Call call, const void* site,
+               std::int64_t returned) {
+  if (!failed(call, returned) || library.peek_error() == 0) return;
+  Verdict verdict = judge(library, ssl, returned);
+  if (verdict.outcome != Outcome::kSpurious) return;
+  Place* const place = note_dirty(library, call, ssl, site, read_queue(library));
+  if (mode() == Mode::kCure) {
+    library.clear_error();
+    verdict = judge(library, ssl, returned);
+  }
+  if (place != nullptr) count_outcome(library, *place, ssl, verdict);
 }
 
 }  // namespace
@@ -66,20 +126,9 @@ void note_outcome(const Library& library, const Visit& visit, const SSL* ssl,
 Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site) {
   const ErrnoKept errno_kept;
   const Entries entries = read_queue(library);
-  Visit visit{.place = place_of(call, site, entries.entries[0])};
+  if (is_own(ssl, call, entries.entries[0])) return {.own = true};
+  Visit visit{.place = note_dirty(library, call, ssl, site, entries)};
   const bool harmless = clears_the_queue_itself(call);
-  if (visit.place != nullptr) {
-    const std::uint64_t times = ++visit.place->times;
-    if (times == 1 && !harmless) {
-      report_dirty({.library = library,
-                    .place = *visit.place,
-                    .ssl = ssl,
-                    .entries = entries,
-                    .trail = trail});
-    } else if (times > 1 && is_power_of_ten(times)) {
-      report_count(*visit.place);
-    }
-  }
   if (mode() == Mode::kCure && !harmless) {
     library.clear_error();
     visit.cleared = true;
@@ -89,9 +138,10 @@ Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void*
 }
 
 void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Call call,
-                 std::int64_t returned) {
+                 const void* site, std::int64_t returned) {
   const ErrnoKept errno_kept;
-  if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, ssl, trail.site);
+  if (visit.own) return leave_own(library, ssl, call, site, returned);
+  if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, ssl, site);
   if (visit.place == nullptr || clears_the_queue_itself(call)) return;
   if (failed(call, returned)) note_outcome(library, visit, ssl, returned);
 }
@@ -100,7 +150,9 @@ void leave_clean(const Library& library, const SSL* ssl, const void* site) {
   const ErrnoKept errno_kept;
   if (library.peek_error() == 0) return;
   // If a fiber was switched within the call, the trail may be another call's by now.
-  if (trail.ssl == ssl && trail.site == site) trail.left_entries = true;
+  if (trail.ssl != ssl || trail.site != site) return;
+  trail.left_entries = true;
+  left_entry = read_oldest(library);
 }
 
 void complain_of_missing(Call call) {

@@ -15,11 +15,13 @@ extern constinit thread_local Trail trail;
 struct Visit {
   Place* place = nullptr;
   bool cleared = false;
+  bool own = false;  // What is there was left by a call for the same SSL.
 };
 
+// `site` is where it is called from.
 Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site);
 void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Call call,
-                 std::int64_t returned);
+                 const void* site, std::int64_t returned);
 
 // After a call that was entered with an empty queue: notes if it left something.
 void leave_clean(const Library& library, const SSL* ssl, const void* site);

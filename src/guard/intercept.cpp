@@ -29,7 +29,7 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
     if (library.peek_error() != 0) [[unlikely]] {
       const Visit visit = enter_dirty(library, kCall, ssl, site);
       const Value returned = real(ssl, arguments...);
-      leave_dirty(library, visit, ssl, kCall, returned);
+      leave_dirty(library, visit, ssl, kCall, site, returned);
       return returned;
     }
     trail = {.call = kCall, .ssl = ssl, .site = site, .left_entries = false};

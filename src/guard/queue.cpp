@@ -64,12 +64,16 @@ Entry peek(decltype(&ERR_peek_error_all) peek_error_all) {
   return entry;
 }
 
+}  // namespace
+
 bool same(const Entry& left, const Entry& right) {
   // OpenSSL keeps a copy of the file name per entry: different entries, different addresses.
   return left.code == right.code && left.file == right.file && left.line == right.line;
 }
 
-}  // namespace
+Entry read_oldest(const Library& library) {
+  return peek(library.peek_error_all);
+}
 
 Entries read_queue(const Library& library) {
   if (library.get_state != nullptr) {

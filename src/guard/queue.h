@@ -28,6 +28,12 @@ struct Entries {
 
 Entries read_queue(const Library& library);
 
+// The oldest entry alone, of a queue that is not empty.
+Entry read_oldest(const Library& library);
+
+// Whether both are one entry, and not only two of one kind.
+bool same(const Entry& left, const Entry& right);
+
 // What OpenSSL calls the library that pushed `code`, and the reason; "" if it has no name for it.
 const char* library_text(const Library& library, unsigned long code);
 const char* reason_text(const Library& library, unsigned long code);

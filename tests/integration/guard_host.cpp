@@ -55,6 +55,42 @@ int run_left_by_call() {
   return verdict(is_told_the_truth(pair.client()));
 }
 
+// Gets junk in place of a handshake, and asks why only after SSL_shutdown(), as many do. Prints how
+// many reasons there are.
+int run_own() {
+  const SslContext context(SSL_CTX_new(TLS_method()));
+  const Ssl client(SSL_new(context.get()));
+  BIO* junk = BIO_new_mem_buf("this is no TLS record at all", -1);
+  SSL_set_bio(client.get(), junk, BIO_new(BIO_s_null()));
+  require(SSL_connect(client.get()) < 0, "junk was a handshake");
+  (void)SSL_shutdown(client.get());
+  int count = 0;
+  while (ERR_get_error() != 0) ++count;
+  std::printf("%d\n", count);
+  return kTruth;
+}
+
+// A call with a wrong argument leaves an entry, and the connection is healthy.
+int run_own_healthy() {
+  const Pair pair;
+  char byte = 'x';
+  require(SSL_write(pair.client(), &byte, -1) < 0, "less than nothing was written");
+  return verdict(is_told_the_truth(pair.client()));
+}
+
+// The call's own entry is gone, and another of somebody else's is there.
+int run_own_gone() {
+  const Pair pair;
+  char byte = 'x';
+  require(SSL_write(pair.client(), &byte, -1) < 0, "less than nothing was written");
+  ERR_clear_error();
+  parse_junk();
+  constexpr std::string_view kJunk = "this is no TLS record at all";
+  (void)BIO_write(SSL_get_wbio(pair.server()), kJunk.data(), static_cast<int>(kJunk.size()));
+  require(read_nothing(pair.client()) == SSL_ERROR_SSL, "junk was read");
+  return kTruth;
+}
+
 // The stale entry is there, and the connection fails, too.
 int run_true_failure() {
   const Pair pair;
@@ -319,6 +355,9 @@ struct Scenario {
 constexpr std::array kScenarios = {
     Scenario{"often", run_often},
     Scenario{"left-by-call", run_left_by_call},
+    Scenario{"own", run_own},
+    Scenario{"own-healthy", run_own_healthy},
+    Scenario{"own-gone", run_own_gone},
     Scenario{"true-failure", run_true_failure},
     Scenario{"handshake", run_handshake},
     Scenario{"dead-entry", run_dead_entry},

@@ -64,6 +64,23 @@ class DetectTest(GuardTestCase):
                 self.assertEqual('failed', outcome['outcome'])
                 self.log.unlink()
 
+    def test_what_the_same_connection_left_is_no_alarm(self) -> None:
+        self.assertEqual(['exit'], [event['event'] for event in
+                                    self.events(host('guard_host'), 'own', expected=TRUTH)])
+
+    def test_but_if_the_connection_is_healthy_it_is(self) -> None:
+        events = self.events(host('guard_host'), 'own-healthy',
+                             expected=CALLED_DEAD if MISLED else TRUTH)
+        self.assertEqual(['SSL_read'] if MISLED else [],
+                         [event['call'] for event in of_kind(events, 'dirty')])
+        self.assertEqual(['spurious'] if MISLED else [],
+                         [event['outcome'] for event in of_kind(events, 'outcome')])
+
+    def test_what_came_instead_of_it_is_a_strangers(self) -> None:
+        events = self.events(host('guard_host'), 'own-gone', expected=TRUTH)
+        self.assertEqual([PEM_ENTRY], [event['entries'][0]['library'] for event in
+                                       of_kind(events, 'dirty')])
+
     def test_handshakes_empty_the_queue_themselves_and_are_only_counted(self) -> None:
         events = self.events(host('guard_host'), 'handshake', expected=TRUTH)
         self.assertEqual([], of_kind(events, 'dirty'))
@@ -113,6 +130,17 @@ class CureTest(GuardTestCase):
         counts = {event['place']: event for event in of_kind(events, 'count')}
         self.assertEqual((10, 0), (counts[1]['times'], counts[1]['spurious']))
         self.assertEqual(10 if MISLED else 0, counts[1]['saved'])
+
+    def test_the_programs_own_reason_is_left_to_it(self) -> None:
+        alone = subprocess.run([host('guard_host'), 'own'], capture_output=True, text=True,
+                               timeout=TIMEOUT, check=True)
+        self.assertGreater(int(alone.stdout), 0)
+        self.assertEqual(alone.stdout, self.preload(host('guard_host'), 'own', mode='cure').stdout)
+
+    def test_but_not_where_it_would_mislead(self) -> None:
+        events = self.events(host('guard_host'), 'own-healthy', mode='cure', expected=TRUTH)
+        self.assertEqual(['saved'] if MISLED else [],
+                         [event['outcome'] for event in of_kind(events, 'outcome')])
 
     def test_an_entry_of_the_call_itself_is_left_to_the_program(self) -> None:
         events = self.events(host('guard_host'), 'true-failure', mode='cure', expected=TRUTH)
