@@ -25,6 +25,7 @@ namespace heddle::cli {
 namespace {
 
 constexpr std::string_view kCommand = "guard";
+constexpr int kExitNothingWatched = 3;
 constexpr std::string_view kLibraryName = "libheddle-guard.so";
 
 struct GuardOptions {
@@ -131,7 +132,9 @@ int run_guard(const GuardOptions& options) {
   }
   const GuardSummary summary = summarize(tally);
   say(summary.text);
-  return end.status == 0 && options.fail && summary.places > 0 ? kExitFailure : end.status;
+  if (end.status != 0 || !options.fail) return end.status;
+  if (!summary.watched) return kExitNothingWatched;
+  return summary.places > 0 ? kExitFailure : kExitOk;
 }
 
 }  // namespace
@@ -150,11 +153,14 @@ void add_guard(Command& app, std::function<int()>& action) {
       "\n"
       "Exit status: the command's, 128 + N if signal N ended it; 126 or 127 if it could not be "
       "run;\n"
-      "2 wrong usage; 1 with --fail, if the command succeeded but something was found.");
+      "2 wrong usage. With --fail, if the command succeeded: 1 if something was found, 3 if there "
+      "was\n"
+      "nothing that could be watched.");
   command.add_flag("--cure", options->cure, "Also empty the queue before such calls");
   command.add_option("--log", options->log_path, "Append the reports to a file (default: stderr)");
   command.add_flag("--json", options->json, "Write the reports as JSON, one object per line");
-  command.add_flag("--fail", options->fail, "Exit with 1 if anything was found");
+  command.add_flag("--fail", options->fail,
+                   "Exit with 1 if anything was found, 3 if nothing was watched");
   // Not all as one list: of those CLI11 takes the brackets off an element "[x]".
   command.add_option("command", options->program, "What to run, and its arguments")->required();
   command.prefix_command();

@@ -56,18 +56,21 @@ class Tally {
   // Throws Json::exception if a member is of another type than it should be.
   void add(const Json& event) {
     const std::string kind = text_of(event, "event");
-    const Key key(event.value("pid", std::int64_t{0}), event.value("place", 0));
+    const auto process = event.value("pid", std::int64_t{0});
+    const Key key(process, event.value("place", 0));
     if (kind == "dirty") {
       // A process number may come again, or go on with another program.
       current_[key] = instances_.size();
       instances_.push_back(instance_of(event));
+    } else if (kind == "start") {
+      open_[process] = text_of(event, "program");  // Perhaps in place of another program.
+      started_ = true;
+    } else if (kind == "watched") {
+      open_[process] = text_of(event, "program");  // Perhaps it was forked, and not started.
+      watched_.insert(open_[process]);
     } else if (kind == "exit") {
-      ++processes_;
-      const std::string program = text_of(event, "program");
-      const std::string openssl = text_of(event, "openssl");
-      (event.value("saw_calls", false) ? watched_ : unwatched_).insert(program);
-      if (!openssl.empty()) with_openssl_.insert(program);
-      if (event.value("other_namespaces", false)) with_namespaces_.insert(program);
+      open_.erase(process);
+      add_exit(event);
     } else if (const auto found = current_.find(key); found != current_.end()) {
       update(instances_[found->second].counts, event);
     }
@@ -90,22 +93,65 @@ class Tally {
     return result;
   }
 
-  // What could not be watched, whatever else was found; "" if there is nothing of that kind.
-  [[nodiscard]] std::string unseen() const {
-    if (with_namespaces_.empty()) return "";
-    return fmt::format(
-        "  Not seen: TLS calls in libraries that dlmopen() has loaded into a namespace of their "
-        "own, in {}\n",
-        joined(with_namespaces_));
+  // True if a TLS call was seen that could be judged.
+  [[nodiscard]] bool watched() const { return !watched_.empty(); }
+
+  // What is missing, whatever else was found; "" if nothing is.
+  [[nodiscard]] std::string missing() const {
+    std::string text;
+    if (!with_namespaces_.empty()) {
+      text += fmt::format(
+          "  Not seen: TLS calls in libraries that dlmopen() has loaded into a namespace of their "
+          "own, in {}\n",
+          joined(with_namespaces_));
+    }
+    if (!open_.empty()) {
+      std::set<std::string> names;
+      for (const auto& [process, program] : open_) names.insert(program);
+      text += fmt::format(
+          "  Not complete: {} process{} ended without an account (killed, left at once, became a "
+          "program that the guard is not in), or still run{}: {}\n",
+          open_.size(), open_.size() == 1 ? "" : "es", open_.size() == 1 ? "s" : "", joined(names));
+    }
+    return text;
   }
 
   [[nodiscard]] std::string nothing_found() const {
-    if (!watched_.empty()) {
+    if (watched()) {
       return fmt::format("no TLS call was made with a stale error in the queue (watched: {})",
                          joined(watched_));
     }
-    if (processes_ == 0) {
-      return "the guard was not loaded anywhere, or the command was killed before it could tell";
+    return "watched nothing: " + why_nothing();
+  }
+
+ private:
+  using Key = std::pair<std::int64_t, int>;  // The process, and its number of the place.
+
+  void add_exit(const Json& event) {
+    const std::string program = text_of(event, "program");
+    const auto add_if = [&](const char* name, std::set<std::string>& programs) {
+      if (event.value(name, false)) programs.insert(program);
+    };
+    add_if("saw_calls", watched_);
+    add_if("unwatched_calls", with_old_openssl_);
+    add_if("openssl_inside", with_openssl_inside_);
+    add_if("other_namespaces", with_namespaces_);
+    programs_.insert(program);
+    if (!text_of(event, "openssl").empty()) with_openssl_.insert(program);
+  }
+
+  [[nodiscard]] std::string why_nothing() const {
+    if (!started_) return "the guard was not loaded anywhere";
+    if (programs_.empty()) return "no TLS call was seen";
+    if (!with_old_openssl_.empty()) {
+      return fmt::format(
+          "TLS calls in {} did not go to an OpenSSL 3 or 4; others cannot be watched",
+          joined(with_old_openssl_));
+    }
+    if (!with_openssl_inside_.empty()) {
+      return fmt::format(
+          "{} has an OpenSSL of its own inside, linked statically; that cannot be watched",
+          joined(with_openssl_inside_));
     }
     if (!with_openssl_.empty()) {
       return fmt::format(
@@ -116,11 +162,8 @@ class Tally {
     return fmt::format(
         "no TLS call was seen, and no libssl was loaded in {}: OpenSSL is linked "
         "statically there, or another library is used, or no TLS",
-        joined(unwatched_));
+        joined(programs_));
   }
-
- private:
-  using Key = std::pair<std::int64_t, int>;  // The process, and its number of the place.
 
   static std::string joined(const std::set<std::string>& names) {
     std::string text;
@@ -176,11 +219,15 @@ class Tally {
 
   std::vector<Instance> instances_;
   std::map<Key, std::size_t> current_;
+  std::map<std::int64_t, std::string> open_;  // Processes that have not ended, and their programs.
+  bool started_ = false;
+  // Names of programs.
   std::set<std::string> watched_;
-  std::set<std::string> unwatched_;
+  std::set<std::string> programs_;
+  std::set<std::string> with_old_openssl_;
+  std::set<std::string> with_openssl_inside_;
   std::set<std::string> with_openssl_;
   std::set<std::string> with_namespaces_;
-  std::size_t processes_ = 0;
 };
 
 std::string consequences(const Counts& counts) {
@@ -227,14 +274,17 @@ GuardSummary summarize(const TallyFile& file) {
   });
   const std::vector<Place> places = tally.places();
   if (places.empty()) {
-    return {.text = "heddle guard: " + tally.nothing_found() + "\n" + tally.unseen()};
+    return {.watched = tally.watched(),
+            .text = "heddle guard: " + tally.nothing_found() + "\n" + tally.missing()};
   }
   std::string text = fmt::format(
       "heddle guard: {} place{} where TLS calls met stale errors in OpenSSL's queue{}\n",
       places.size(), places.size() == 1 ? "" : "s",
       places.front().example.cleared ? "; they were cleared" : "");
   for (std::size_t i = 0; i < places.size(); ++i) text += describe(i + 1, places[i]);
-  return {.places = places.size(), .text = text + tally.unseen() + std::string(kAdvice)};
+  return {.places = places.size(),
+          .watched = true,
+          .text = text + tally.missing() + std::string(kAdvice)};
 }
 
 }  // namespace heddle::cli

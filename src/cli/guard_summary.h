@@ -10,6 +10,7 @@ namespace heddle::cli {
 
 struct GuardSummary {
   std::size_t places = 0;  // 0: nothing was found.
+  bool watched = false;    // False: there was nothing that it could be found in.
   std::string text;        // Lines, to be printed as they are.
 };
 

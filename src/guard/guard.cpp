@@ -5,10 +5,12 @@
 
 #include <atomic>
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include "guard/errno_kept.h"
 #include "guard/next.h"
+#include "guard/seen.h"
 #include "guard/settings.h"
 #include "guard/sink.h"
 #include "guard/text.h"
@@ -182,6 +184,12 @@ constinit std::atomic<ExitFunction*> next_exit{nullptr};
   remember_standard_error();
   check_settings();
   first_process.store(getpid());
+  begin_seeing();
+  // The child's first call is to take the long way, where it is seen.
+  (void)pthread_atfork(nullptr, nullptr, [] {
+    begin_seeing_anew();
+    forget_last_library();
+  });
   find_loaded_libraries();
 }
 

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 
 #include "guard/errno_kept.h"
+#include "guard/seen.h"
 #include "guard/settings.h"
 #include "guard/sink.h"
 #include "guard/text.h"
@@ -26,7 +27,6 @@ struct Slot {
 };
 
 constinit std::array<Slot, kLibrariesMax> slots{};
-constinit std::atomic<bool> any_call{false};
 
 // For calls that arrive while another thread, or the code that a signal interrupted, fills a slot.
 constinit thread_local Library scratch{};
@@ -156,11 +156,7 @@ Object any_library() {
   return found;
 }
 
-}  // namespace
-
-const Library& find_library(const SSL* ssl, const void* site) {
-  const ErrnoKept errno_kept;
-  any_call.store(true, std::memory_order_relaxed);
+const Library& searched_library(const SSL* ssl, const void* site) {
   for (const Slot& slot : slots) {
     if (ssl != nullptr && slot.ready.load(std::memory_order_acquire) && slot.library.owns(ssl)) {
       __atomic_store_n(&last_library, &slot.library, __ATOMIC_RELEASE);
@@ -175,6 +171,15 @@ const Library& find_library(const SSL* ssl, const void* site) {
     return scratch;
   }
   return open_library(object);
+}
+
+}  // namespace
+
+const Library& find_library(const SSL* ssl, const void* site) {
+  const ErrnoKept errno_kept;
+  const Library& library = searched_library(ssl, site);
+  see_call(library.watched);
+  return library;
 }
 
 void find_loaded_libraries() {
@@ -195,6 +200,10 @@ void find_loaded_libraries() {
   for (std::size_t i = 0; i < found.count; ++i) (void)open_library(found.objects[i]);
 }
 
+void forget_last_library() {
+  __atomic_store_n(&last_library, nullptr, __ATOMIC_RELEASE);
+}
+
 bool only_wants_to_be_repeated(const Library& library, const SSL* ssl) {
   const int want = library.want(ssl);
   if (want == SSL_NOTHING) return false;
@@ -202,10 +211,6 @@ bool only_wants_to_be_repeated(const Library& library, const SSL* ssl) {
   // SSL_want() alone does not tell: it also says so of a BIO that has failed for good.
   const BIO* bio = want == SSL_READING ? library.get_rbio(ssl) : library.get_wbio(ssl);
   return bio != nullptr && library.bio_test_flags(bio, BIO_FLAGS_SHOULD_RETRY) != 0;
-}
-
-bool saw_a_call() {
-  return any_call.load(std::memory_order_relaxed);
 }
 
 }  // namespace heddle::guard

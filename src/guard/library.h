@@ -58,6 +58,9 @@ void find_loaded_libraries();
 // NOLINTNEXTLINE(bugprone-dynamic-static-initializers): it is a constant null at first.
 extern const Library* last_library;
 
+// Lets the next call go to find_library().
+void forget_last_library();
+
 inline const Library& library_of(const SSL* ssl, const void* site) {
   const Library* last = __atomic_load_n(&last_library, __ATOMIC_ACQUIRE);
   if (last != nullptr && ssl != nullptr && last->owns(ssl)) [[likely]] {
@@ -68,8 +71,5 @@ inline const Library& library_of(const SSL* ssl, const void* site) {
 
 // True if a call that has failed only asks to be repeated when the socket is ready.
 bool only_wants_to_be_repeated(const Library& library, const SSL* ssl);
-
-// True if any call came from the program. Set by find_library(), which each first call goes to.
-bool saw_a_call();
 
 }  // namespace heddle::guard

@@ -2,10 +2,12 @@
 #include "guard/report.h"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
 
 #include "guard/elf.h"
 #include "guard/loading.h"
+#include "guard/seen.h"
 #include "guard/settings.h"
 #include "guard/sink.h"
 #include "guard/stamp.h"
@@ -305,12 +307,23 @@ std::string_view openssl_here() {
   return name;
 }
 
+// The name of a library that is nothing but OpenSSL.
+bool is_libssl(std::string_view name) {
+  constexpr std::string_view kName = "libssl";  // starts_with() may call into the C++ library.
+  return name.size() >= kName.size() && std::memcmp(name.data(), kName.data(), kName.size()) == 0;
+}
+
 void write_nothing_text(Text& text) {
-  if (saw_a_call()) {
-    text << "no TLS call was made with entries in the error queue\n";
+  if (family_saw_a_call()) {
+    text << (saw_a_call() ? "no TLS call was made with entries in the error queue\n"
+                          : "no TLS call was made here; those of forked processes were watched\n");
     return;
   }
   const std::string_view openssl = openssl_here();
+  if (saw_an_unwatched_call()) {
+    text << "TLS calls were made, but not to an OpenSSL 3 or 4; others cannot be watched\n";
+    return;
+  }
   text << "no TLS call was seen: ";
   if (used_other_namespaces()) {
     text << "libraries were loaded with dlmopen() into a namespace of their own, which cannot be "
@@ -320,6 +333,11 @@ void write_nothing_text(Text& text) {
   if (openssl.empty()) {
     text << "no libssl is loaded. If this program speaks TLS, OpenSSL is linked into it statically "
             "or it uses another library; neither can be watched\n";
+    return;
+  }
+  if (!is_libssl(openssl)) {
+    text.printable(openssl) << " has an OpenSSL of its own inside, linked statically; that cannot "
+                               "be watched\n";
     return;
   }
   text.printable(openssl) << " is there, but the program made no call, or found the functions with "
@@ -353,12 +371,23 @@ void write_exit_text(Text& text, const Totals& totals) {
 void write_exit_json(Text& text, const Totals& totals) {
   write_stamp_json(text, "exit");
   (text << ",\"saw_calls\":") << (saw_a_call() ? "true" : "false");
-  (text << ",\"openssl\":").quoted(openssl_here());
+  text << ",\"unwatched_calls\":" << (saw_an_unwatched_call() ? "true" : "false");
+  const std::string_view openssl = openssl_here();
+  (text << ",\"openssl\":").quoted(openssl);
+  text << ",\"openssl_inside\":" << (openssl.empty() || is_libssl(openssl) ? "false" : "true");
   text << ",\"other_namespaces\":" << (used_other_namespaces() ? "true" : "false");
   (text << ",\"places\":").decimal(totals.places);
   (text << ",\"times\":").decimal(totals.times);
   (text << ",\"without_place\":").decimal(calls_without_place());
   (text << ",\"handshakes\":").decimal(totals.handshakes) << "}\n";
+}
+
+template <typename JsonWriter>
+void publish_in_tally(JsonWriter write_json) {
+  const Room room;
+  Text record(room.get());
+  write_json(record);
+  write_tally(record.view());
 }
 
 // Writes a record to the log in its format, and to the tally in JSON.
@@ -399,7 +428,11 @@ void report_count(const Place& place) {
 void report_exit(bool is_first_process) {
   const Totals totals = total();
   const bool found = totals.times + totals.handshakes > 0;
-  if (!found && !is_first_process) return;
+  if (!found && !is_first_process) {
+    // Nothing that anybody wants to read, but it is to be counted.
+    if (saw_a_call()) publish_in_tally([&](Text& text) { write_exit_json(text, totals); });
+    return;
+  }
   for_each_place([](const Place& place, void*) { report_count(place); }, nullptr);
   publish(
       [&](Text& text) {

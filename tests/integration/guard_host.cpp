@@ -3,6 +3,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED  // ERR_get_state(), the only way to see a dead entry.
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -328,6 +329,50 @@ int run_closed() {
   return run_often();
 }
 
+// TLS without a stale entry.
+bool talks_cleanly() {
+  const Pair pair;
+  return is_told_the_truth(pair.client());
+}
+
+// Only the child speaks TLS, and does so cleanly.
+int run_fork_clean() {
+  const pid_t child = fork();
+  if (child == 0) _exit(verdict(talks_cleanly()));
+  int status = 0;
+  require(waitpid(child, &status, 0) == child && status == 0, "the child failed");
+  return kTruth;
+}
+
+// Parent and child do, and the child leaves before it can tell.
+int run_fork_raw() {
+  const bool truth = talks_cleanly();
+  const pid_t child = fork();
+  if (child == 0) (void)syscall(SYS_exit_group, verdict(talks_cleanly()));
+  int status = 0;
+  require(waitpid(child, &status, 0) == child && status == 0, "the child failed");
+  return verdict(truth);
+}
+
+// Leaves without anybody who could tell.
+int run_raw_exit() {
+  const bool truth = talks_cleanly();
+  for (;;) (void)syscall(SYS_exit_group, verdict(truth));
+}
+
+// The child goes on after the parent has ended: until nobody holds the other end of its standard
+// input.
+int run_daemon() {
+  std::array<int, 2> ends{};
+  require(pipe(ends.data()) == 0, "no pipe");
+  char byte = 'x';
+  if (fork() != 0) return read(ends[0], &byte, 1) == 1 ? kTruth : kCalledDead;
+  if (!talks_cleanly() || write(ends[1], &byte, 1) != 1) _exit(1);
+  while (read(STDIN_FILENO, &byte, 1) > 0) {
+  }
+  _exit(0);
+}
+
 // Waits for the first signal, and tells it by its end.
 int run_wait() {
   sigset_t signals;
@@ -374,6 +419,10 @@ constexpr std::array kScenarios = {
     Scenario{"wait", run_wait},
     Scenario{"elsewhere", run_elsewhere},
     Scenario{"demoted", run_demoted},
+    Scenario{"fork-clean", run_fork_clean},
+    Scenario{"fork-raw", run_fork_raw},
+    Scenario{"raw-exit", run_raw_exit},
+    Scenario{"daemon", run_daemon},
     Scenario{"closed", run_closed},
     Scenario{"idle", run_idle},
 };
