@@ -61,6 +61,23 @@ constexpr bool clears_the_queue_itself(Call call) {
   return call >= Call::kConnect;
 }
 
+// Whether OpenSSL makes the call `inner` as a part of `outer`.
+constexpr bool is_part_of(Call inner, Call outer) {
+  switch (outer) {
+    case Call::kConnect:
+    case Call::kAccept:
+      return inner == Call::kDoHandshake;
+    case Call::kStateless:
+    case Call::kListen:
+    case Call::kReadEarlyData:
+      return inner == Call::kAccept || inner == Call::kDoHandshake || inner == Call::kReadEx;
+    case Call::kWriteEarlyData:
+      return inner == Call::kConnect || inner == Call::kDoHandshake || inner == Call::kWriteEx;
+    default:
+      return false;
+  }
+}
+
 // SSL_shutdown() returns 0 for "sent, not yet answered"; everywhere else 0 is a failure.
 constexpr bool failed(Call call, std::int64_t result) {
   return call == Call::kShutdown ? result < 0 : result <= 0;

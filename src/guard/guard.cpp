@@ -27,6 +27,16 @@ constinit thread_local Entry left_entry;
 constinit std::atomic<pid_t> first_process{0};
 constinit std::atomic<pid_t> ended_process{0};
 
+std::uintptr_t number_of(const void* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer);
+}
+
+// OpenSSL's own code, or the guard's: there a call seems to come from that OpenSSL has jumped to
+// at the end of a function.
+bool is_within(const Library& library, const void* site) {
+  return library.object.contains(number_of(site)) || own_object().contains(number_of(site));
+}
+
 bool is_power_of_ten(std::uint64_t number) {
   while (number >= 10 && number % 10 == 0) number /= 10;
   return number == 1;
@@ -143,17 +153,22 @@ void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Cal
                  const void* site, std::int64_t returned) {
   const ErrnoKept errno_kept;
   if (visit.own) return leave_own(library, ssl, call, site, returned);
-  if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, ssl, site);
+  if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, call, ssl, site);
   if (visit.place == nullptr || clears_the_queue_itself(call)) return;
   if (failed(call, returned)) note_outcome(library, visit, ssl, returned);
 }
 
-void leave_clean(const Library& library, const SSL* ssl, const void* site) {
+bool is_nested(const Library& library, Call call, const SSL* ssl, const void* site) {
+  return trail.ssl == ssl && is_part_of(call, trail.call) && is_within(library, site);
+}
+
+void leave_clean(const Library& library, Call call, const SSL* ssl, const void* site) {
   const ErrnoKept errno_kept;
   if (library.peek_error() == 0) return;
   // If a fiber was switched within the call, the trail may be another call's by now.
-  if (trail.ssl != ssl || trail.site != site) return;
-  trail.left_entries = true;
+  const bool nested = is_part_of(trail.call, call) && is_within(library, trail.site);
+  if (trail.ssl != ssl || (trail.site != site && !nested)) return;
+  trail = {.call = call, .ssl = ssl, .site = site, .left_entries = true};
   left_entry = read_oldest(library);
 }
 

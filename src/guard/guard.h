@@ -24,7 +24,11 @@ void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Cal
                  const void* site, std::int64_t returned);
 
 // After a call that was entered with an empty queue: notes if it left something.
-void leave_clean(const Library& library, const SSL* ssl, const void* site);
+void leave_clean(const Library& library, Call call, const SSL* ssl, const void* site);
+
+// True if OpenSSL itself makes the call, as a part of one that is watched already: in most builds
+// its functions find each other as the program does, and so find the guard.
+bool is_nested(const Library& library, Call call, const SSL* ssl, const void* site);
 
 // Says that a program called a function that its OpenSSL does not have.
 void complain_of_missing(Call call);

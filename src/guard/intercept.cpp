@@ -27,6 +27,7 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
     }
     if (!library.watched) return real(ssl, arguments...);
     if (library.peek_error() != 0) [[unlikely]] {
+      if (is_nested(library, kCall, ssl, site)) return real(ssl, arguments...);
       const Visit visit = enter_dirty(library, kCall, ssl, site);
       const Value returned = real(ssl, arguments...);
       leave_dirty(library, visit, ssl, kCall, site, returned);
@@ -37,7 +38,7 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
     // Asking the queue again costs as much as before. A plain "not yet" leaves nothing there.
     if (clears_the_queue_itself(kCall) ||
         (failed(kCall, returned) && !only_wants_to_be_repeated(library, ssl))) [[unlikely]] {
-      leave_clean(library, ssl, site);
+      leave_clean(library, kCall, ssl, site);
     }
     return returned;
   }

@@ -56,19 +56,40 @@ int run_left_by_call() {
   return verdict(is_told_the_truth(pair.client()));
 }
 
-// Gets junk in place of a handshake, and asks why only after SSL_shutdown(), as many do. Prints how
-// many reasons there are.
-int run_own() {
+// A connection that has got junk in place of a handshake.
+Ssl misconnected() {
   const SslContext context(SSL_CTX_new(TLS_method()));
-  const Ssl client(SSL_new(context.get()));
+  Ssl client(SSL_new(context.get()));
   BIO* junk = BIO_new_mem_buf("this is no TLS record at all", -1);
   SSL_set_bio(client.get(), junk, BIO_new(BIO_s_null()));
   require(SSL_connect(client.get()) < 0, "junk was a handshake");
+  return client;
+}
+
+// Asks why only after SSL_shutdown(), as many do. Prints how many reasons there are.
+int run_own() {
+  const Ssl client = misconnected();
   (void)SSL_shutdown(client.get());
   int count = 0;
   while (ERR_get_error() != 0) ++count;
   std::printf("%d\n", count);
   return kTruth;
+}
+
+// SSL_connect() is SSL_do_handshake() with something before it. It leaves an entry, and a stranger
+// meets that.
+int run_nested() {
+  const Pair pair;
+  const Ssl client = misconnected();
+  return verdict(is_told_the_truth(pair.client()));
+}
+
+// It finds one as well.
+int run_nested_dirty() {
+  const Pair pair;
+  parse_junk();
+  const Ssl client = misconnected();
+  return verdict(is_told_the_truth(pair.client()));
 }
 
 // A call with a wrong argument leaves an entry, and the connection is healthy.
@@ -400,6 +421,8 @@ struct Scenario {
 constexpr std::array kScenarios = {
     Scenario{"often", run_often},
     Scenario{"left-by-call", run_left_by_call},
+    Scenario{"nested", run_nested},
+    Scenario{"nested-dirty", run_nested_dirty},
     Scenario{"own", run_own},
     Scenario{"own-healthy", run_own_healthy},
     Scenario{"own-gone", run_own_gone},

@@ -87,6 +87,19 @@ class DetectTest(GuardTestCase):
         [end] = of_kind(events, 'exit')
         self.assertEqual((1, 0), (end['handshakes'], end['times']))
 
+    def test_a_call_within_a_call_is_the_outer_one(self) -> None:
+        for scenario, handshakes in (('nested', 0), ('nested-dirty', 1)):
+            with self.subTest(scenario):
+                events = self.events(host('guard_host'), scenario,
+                                     expected=CALLED_DEAD if MISLED else TRUTH)
+                [end] = of_kind(events, 'exit')
+                self.assertEqual((handshakes, 1), (end['handshakes'], end['times']))
+                [found] = of_kind(events, 'dirty')
+                left = found['left']
+                self.assertEqual(('by', 'SSL_connect', 'guard_host'),
+                                 (left['when'], left['call'], left['site']['module']))
+                self.log.unlink()
+
     def test_dead_entries_are_not_reported(self) -> None:
         events = self.events(host('guard_host'), 'dead-entry', expected=TRUTH)
         self.assertEqual(['exit'], [event['event'] for event in events])
