@@ -11,6 +11,7 @@
 
 #include "heddle/error_queue.h"
 
+#include "base/printable.h"
 #include "tls/pem.h"
 
 namespace heddle {
@@ -23,30 +24,14 @@ std::string text_of(BIO* bio) {
   return size > 0 ? std::string(data, static_cast<std::size_t>(size)) : std::string();
 }
 
-// OpenSSL escapes ASCII's control characters only. Some terminals obey U+0080 to U+009F, too.
-std::string without_c1(const std::string& utf8) {
-  std::string text;
-  for (std::size_t i = 0; i < utf8.size(); ++i) {
-    const bool c1 =
-        utf8[i] == '\xc2' && i + 1 < utf8.size() && static_cast<unsigned char>(utf8[i + 1]) < 0xa0;
-    if (c1) {
-      std::array<char, 8> hex{};
-      (void)std::snprintf(hex.data(), hex.size(), "\\C2\\%02X",
-                          unsigned{static_cast<unsigned char>(utf8[++i])});
-      text += hex.data();
-    } else {
-      text += utf8[i];
-    }
-  }
-  return text;
-}
-
+// OpenSSL escapes ASCII's control characters only, and believes that text is the UTF-8 that it is
+// said to be.
 std::string name_text(const X509_NAME* name) {
   const openssl::BioPtr bio(BIO_new(BIO_s_mem()));
   // Without ASN1_STRFLGS_ESC_MSB: UTF-8 stays readable.
   constexpr unsigned long kFlags = XN_FLAG_RFC2253 & ~unsigned{ASN1_STRFLGS_ESC_MSB};
   if (!bio || X509_NAME_print_ex(bio.get(), name, 0, kFlags) < 0) return {};
-  return without_c1(text_of(bio.get()));
+  return text_of(bio.get());
 }
 
 std::string time_text(const ASN1_TIME* time) {
@@ -135,10 +120,14 @@ std::string fingerprint(const X509* certificate) {
   return text;
 }
 
+std::string subject_of(const X509* certificate, std::size_t bytes_max) {
+  return printable(name_text(X509_get_subject_name(certificate)), bytes_max);
+}
+
 Certificate describe(X509* certificate) {
   Certificate data;
-  data.subject = name_text(X509_get_subject_name(certificate));
-  data.issuer = name_text(X509_get_issuer_name(certificate));
+  data.subject = printable(name_text(X509_get_subject_name(certificate)));
+  data.issuer = printable(name_text(X509_get_issuer_name(certificate)));
   data.serial = serial_text(certificate);
   data.not_before = time_text(X509_get0_notBefore(certificate));
   data.not_after = time_text(X509_get0_notAfter(certificate));

@@ -1,6 +1,7 @@
 // From X509 to Certificate.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "heddle/tls/certificate.h"
@@ -11,6 +12,9 @@ namespace heddle::tls {
 
 // Callers hold an ErrorQueueScope: a malformed extension leaves entries.
 Certificate describe(X509* certificate);
+
+// As Certificate::subject, cut to `bytes_max`. Callers hold an ErrorQueueScope as well.
+std::string subject_of(const X509* certificate, std::size_t bytes_max);
 
 // SHA-256 over the DER form: upper case, colons.
 std::string fingerprint(const X509* certificate);

@@ -19,8 +19,9 @@ namespace tls {
 struct CredentialsData;
 }
 
-// Certificate describes one X.509 certificate. Text is UTF-8 as OpenSSL prints it,
-// with control characters escaped, so it is safe to log.
+// Certificate describes one X.509 certificate. Text is UTF-8 as OpenSSL prints it, and safe to log:
+// control characters, those that change the direction of text, and bytes that are no UTF-8 are
+// shown as \XX in hexadecimal.
 struct Certificate {
   std::string subject;     // RFC 2253 form.
   std::string issuer;      // The same.
