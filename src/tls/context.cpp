@@ -340,6 +340,20 @@ bool Context::check_hostname() const {
   return state_->check_hostname;
 }
 
+void Context::set_strict(bool strict) {
+  auto* const param = SSL_CTX_get0_param(native_handle());
+  if (strict) {
+    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
+  } else {
+    X509_VERIFY_PARAM_clear_flags(param, X509_V_FLAG_X509_STRICT);
+  }
+}
+
+bool Context::strict() const {
+  const auto flags = X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(native_handle()));
+  return (flags & X509_V_FLAG_X509_STRICT) != 0;
+}
+
 void Context::set_num_tickets(std::size_t count) {
   SSL_CTX_set_num_tickets(native_handle(), count);
 }

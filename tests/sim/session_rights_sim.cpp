@@ -182,6 +182,7 @@ const Difference kDifferences[] = {
        X509_STORE_set_flags(SSL_CTX_get_cert_store(context.native_handle()),
                             X509_V_FLAG_POLICY_CHECK);
      }},
+    {"strict", [](Context& context) { context.set_strict(false); }},
     {"depth", [](Context& context) { SSL_CTX_set_verify_depth(context.native_handle(), 3); }},
     {"name_of_the_client",
      [](Context& context) {

@@ -52,8 +52,7 @@ enum class Trust : std::uint8_t {
 // Strictly (X509_V_FLAG_X509_STRICT, partial chains allowed): a certificate that breaks RFC 5280 is
 // refused, such as a CA without keyUsage or a leaf without authorityKeyIdentifier, which tools make
 // by default and curl, Go and Node accept. The remedy is to issue it anew. To accept one that
-// cannot be: X509_VERIFY_PARAM_clear_flags(SSL_CTX_get0_param(native_handle()),
-// X509_V_FLAG_X509_STRICT), or on_verify().
+// cannot be: set_strict(false).
 //
 // Servers refuse a hello with more than 128 groups or key shares (alert illegal_parameter), for
 // which OpenSSL would search long, and a server name with anything but letters, digits, hyphens,
@@ -133,6 +132,14 @@ class Context {
   // Whether a client checks that the certificate is for the name it asked for.
   void set_check_hostname(bool check);
   bool check_hostname() const;
+
+  // Whether certificates of peers, and of CAs, that break RFC 5280 are refused: its sections 4.1
+  // and 4.2, as far as OpenSSL's X509_V_FLAG_X509_STRICT knows them (CPython's VERIFY_X509_STRICT;
+  // see X509_VERIFY_PARAM_set_flags(3)). Without it the chain, its signatures, dates, purposes and
+  // the host name are verified all the same. On by default, off in an adopted SSL_CTX unless that
+  // has it. Sessions made with one setting are not resumed with the other (heddle/tls/session.h).
+  void set_strict(bool strict);
+  bool strict() const;
 
   // How many TLS 1.3 tickets a server sends after a handshake (default 2), some 250 bytes each or
   // more with client certificates. They are sent as the transport takes them; nobody waits for the
