@@ -25,12 +25,19 @@ enum class Errc : std::uint8_t {
 // Error is a plain value: cheap to copy, no allocation, safe to keep.
 struct Error {
   Errc code = Errc::kInternal;
+  // When kUntrusted: which certificate did not verify, as X509_STORE_CTX_get_error_depth(3) counts.
+  // 0 is the peer's own, 1 its issuer's, and so on along the chain that was built, whose root may
+  // be one that is trusted here and that the peer did not send. -1 if it is none in particular: the
+  // program's own verdict (Context::on_verify()), a callback of other code. 127 also stands for
+  // more. Its subject is the peer's word: Stream::explain() shows it.
+  std::int8_t verify_depth = -1;
   std::int16_t verify_code = 0;    // X509_V_ERR_* when kUntrusted, else 0.
   int sys_errno = 0;               // errno of the system call that failed, or 0.
   unsigned long openssl_code = 0;  // The ERR_* entry that explains it, or 0.
   const char* operation = "";      // Static string, such as "SSL_read".
 
-  // Describes the error for a log line. Never parse it.
+  // Describes the error for a log line. Never parse it. Nothing in it is the peer's choice.
+  // Stream::explain() knows more of a failed connection.
   std::string message() const;
 };
 static_assert(sizeof(Error) <= 24);

@@ -9,6 +9,7 @@
 #include "heddle/error_queue.h"
 
 #include "tls/certificate_data.h"
+#include "tls/engine.h"
 
 namespace heddle::tls {
 
@@ -57,7 +58,12 @@ std::vector<Certificate> peer_certificates(const SSL* ssl) {
   std::vector<Certificate> all;
   X509* const leaf = SSL_get0_peer_certificate(ssl);
   if (leaf != nullptr) all.push_back(describe(leaf));
-  const STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(ssl);
+  const STACK_OF(X509)* chain = SSL_get_peer_cert_chain(ssl);
+  // A server of OpenSSL forgets those that did not verify.
+  const Engine* const engine = Engine::of(ssl);
+  if (leaf == nullptr && chain == nullptr && engine != nullptr && engine->evidence_or_null()) {
+    chain = engine->evidence_or_null()->sent.get();
+  }
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     X509* const certificate = sk_X509_value(chain, i);
     // A client's list begins with the leaf, a server's does not.

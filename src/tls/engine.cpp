@@ -87,6 +87,7 @@ Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
     : state_(state), ssl_(std::move(ssl)), first_context_(SSL_get_SSL_CTX(ssl_.get())) {
   if (SSL_set_ex_data(ssl_.get(), engine_index(), this) != 1) throw std::bad_alloc();
   set_modes(ssl_.get());
+  watch_verification(*this);
   state_.intake.set_handshake_bytes_max(
       kHandshakeBytesPerChainByte *
       static_cast<std::size_t>(std::max(SSL_get_max_cert_list(ssl_.get()), 0L)));
@@ -143,6 +144,12 @@ void Engine::note_handshake() noexcept {
 }
 
 Step Engine::classify(const char* name, int rc) {
+  const Step step = verdict(name, rc);
+  if (step.kind == Step::Kind::kFailed) note_peer_text(*this);
+  return step;
+}
+
+Step Engine::verdict(const char* name, int rc) {
   const int saved_errno = errno;
   switch (SSL_get_error(ssl_.get(), rc)) {  // tidy: the one place that asks.
     case SSL_ERROR_WANT_READ:
@@ -174,6 +181,9 @@ Error Engine::tls_error(const char* name, int saved_errno) const {
   error.code = code_of(entry->code, saved_errno);
   if (error.code == Errc::kUntrusted) {
     error.verify_code = static_cast<std::int16_t>(SSL_get_verify_result(ssl_.get()));
+    const bool is_noted = verify_code_noted() == error.verify_code && evidence_ != nullptr;
+    if (is_noted)
+      error.verify_depth = static_cast<std::int8_t>(std::clamp(evidence_->depth, -1, 127));
   }
   return error;
 }

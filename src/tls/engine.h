@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "heddle/deadline.h"
@@ -19,6 +21,7 @@
 #include "fiber/fiber.h"
 #include "fiber/scheduler.h"
 #include "openssl/handles.h"
+#include "tls/evidence.h"
 #include "tls/link.h"
 
 namespace heddle::tls {
@@ -104,6 +107,22 @@ class Engine {
   // Precondition: has_exception().
   [[noreturn]] void rethrow();
 
+  // Of this connection's failure. The first throws std::bad_alloc.
+  Evidence& evidence() {
+    if (!evidence_) evidence_ = std::make_unique<Evidence>();
+    return *evidence_;
+  }
+  const Evidence* evidence_or_null() const noexcept { return evidence_.get(); }
+  void drop_evidence() noexcept { evidence_.reset(); }
+  int verify_code_noted() const noexcept { return evidence_ ? evidence_->verify_code : X509_V_OK; }
+
+  // The verify callback that decides: see watch_verification().
+  SSL_verify_cb verify_callback() const noexcept { return verify_callback_; }
+  void set_verify_callback(SSL_verify_cb callback) noexcept { verify_callback_ = callback; }
+
+  // As Intake::first_header().
+  std::span<const std::byte> first_header() const noexcept { return state_.intake.first_header(); }
+
   SSL* ssl() const noexcept { return ssl_.get(); }
   // Which the SSL keeps alive, for its sessions.
   const SSL_CTX* first_context() const noexcept { return first_context_; }
@@ -172,6 +191,7 @@ class Engine {
   Result<void> await_turn_slow(const char* name, Deadline deadline);
   void note_handshake() noexcept;
   Step classify(const char* name, int rc);
+  Step verdict(const char* name, int rc);
   Error tls_error(const char* name, int saved_errno) const;
   Error transport_error(const char* name, int saved_errno) const;
 
@@ -180,6 +200,8 @@ class Engine {
   const SSL_CTX* const first_context_;
   Deadline deadline_ = Deadline::never();
   std::optional<Error> callback_failure_;
+  SSL_verify_cb verify_callback_ = nullptr;
+  std::unique_ptr<Evidence> evidence_;  // Null if there is none, as a rule.
   bool in_call_ = false;
   fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
   WaitQueue turns_;

@@ -17,6 +17,7 @@
 #include "tls/callback_state.h"
 #include "tls/certificate_data.h"
 #include "tls/credentials.h"
+#include "tls/evidence.h"
 
 namespace heddle {
 
@@ -123,7 +124,9 @@ int verify(X509_STORE_CTX* store, void* /*argument*/) {
         return CallbackState::of(ssl).verify(Connection(ssl), PeerChain(store));
       });
   // The one whose alert is internal_error.
-  X509_STORE_CTX_set_error(store, verdict.value_or(X509_V_ERR_UNSPECIFIED));
+  const int code = verdict.value_or(X509_V_ERR_UNSPECIFIED);
+  X509_STORE_CTX_set_error(store, code);
+  note_verdict(ssl, store, code);
   return verdict == X509_V_OK ? 1 : 0;
 }
 

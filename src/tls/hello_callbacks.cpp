@@ -17,6 +17,7 @@
 #include "tls/callback_scope.h"
 #include "tls/callback_state.h"
 #include "tls/context_state.h"
+#include "tls/engine.h"
 #include "tls/session_mark.h"
 
 namespace heddle {
@@ -136,18 +137,31 @@ HelloAnswer HelloAnswer::refuse(Alert alert) {
 namespace tls {
 namespace {
 
+void use_verification(SSL* ssl, SSL_CTX* ctx) {
+  SSL_verify_cb callback = SSL_CTX_get_verify_callback(ctx);
+  if (Engine* const engine = Engine::of(ssl)) {
+    engine->set_verify_callback(callback);
+    callback = nullptr;  // SSL_set_verify(3) leaves the engine's in place.
+  }
+  SSL_set_verify(ssl, SSL_CTX_get_verify_mode(ctx), callback);
+  // X509_VERIFY_PARAM_set1(3) only adds flags.
+  const unsigned long wanted = X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(ctx));
+  X509_VERIFY_PARAM* const param = SSL_get0_param(ssl);
+  X509_VERIFY_PARAM_clear_flags(param, X509_VERIFY_PARAM_get_flags(param) & ~wanted);
+}
+
 // SSL_set_SSL_CTX(3) takes certificates, trust, ciphers, the security level and the context's
 // callbacks along. The rest was copied into the SSL when it was made.
 bool use_context(SSL* ssl, SSL_CTX* ctx) {
   if (SSL_set_SSL_CTX(ssl, ctx) == nullptr) return false;
-  SSL_set_verify(ssl, SSL_CTX_get_verify_mode(ctx), SSL_CTX_get_verify_callback(ctx));
+  use_verification(ssl, ctx);
   // Whether there are tickets is a matter of sessions, which stay with the first context.
   constexpr auto kStays = SSL_OP_NO_TICKET;
   SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx) & ~kStays);
   SSL_set_options(ssl, SSL_CTX_get_options(ctx) & ~kStays);
   set_psk_callbacks(ssl, ctx);
-  return X509_VERIFY_PARAM_set1(SSL_get0_param(ssl), SSL_CTX_get0_param(ctx)) == 1 &&
-         SSL_set_min_proto_version(ssl, static_cast<int>(SSL_CTX_get_min_proto_version(ctx))) ==
+  if (X509_VERIFY_PARAM_set1(SSL_get0_param(ssl), SSL_CTX_get0_param(ctx)) != 1) return false;
+  return SSL_set_min_proto_version(ssl, static_cast<int>(SSL_CTX_get_min_proto_version(ctx))) ==
              1 &&
          SSL_set_max_proto_version(ssl, static_cast<int>(SSL_CTX_get_max_proto_version(ctx))) == 1;
 }

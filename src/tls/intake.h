@@ -57,6 +57,13 @@ class Intake {
   // Whether the call that is over was made to stop.
   bool paused() const noexcept { return paused_; }
 
+  // As much of the header of the first record as has come. Empty if nothing has, if there were more
+  // records, or if the connection did not begin here.
+  std::span<const std::byte> first_header() const noexcept {
+    if (established_ || idle_records_ != 1) return {};
+    return std::span(header_).first(header_bytes_ != 0 ? header_bytes_ : kHeaderBytes);
+  }
+
   bool established() const noexcept { return established_; }
   // The handshake is done: its records do not count.
   void establish() noexcept {

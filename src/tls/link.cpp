@@ -434,6 +434,9 @@ int bio_flush(BIO* bio) noexcept {
       return bio_flush(bio);
     case BIO_CTRL_EOF:
       return link.state().at_end ? 1 : 0;  // Tells a cut connection from a failed read.
+    case kControlGetUnread:
+      *static_cast<std::span<const std::byte>*>(pointer) = link.unread();
+      return 1;
     case kControlSetKeys:
       return link.hand_keys_to_kernel(/*for_sending=*/number != 0, pointer) ? 1 : 0;
     case kControlSetRecordType:

@@ -53,6 +53,10 @@ struct BioState {
   }
 };
 
+// A question to a BIO of ours (BIO_ctrl(3)): what it has from the peer and OpenSSL has not read
+// yet. The pointer is to a std::span<const std::byte>, valid until the next use of the BIO.
+inline constexpr int kControlGetUnread = 1200;
+
 // Link lets OpenSSL read and write without ever waiting.
 //
 // Reading: one read of the transport fills a buffer that all links of the thread
@@ -90,6 +94,9 @@ class Link {
 
   // Whether the transport has failed to take output: state() says why.
   bool output_broken() const noexcept { return output_broken_; }
+
+  // Bytes of the peer that OpenSSL has not read.
+  std::span<const std::byte> unread() const noexcept { return input_; }
 
   // Offers them to the transport. kWouldBlock: some are left. kBytes: none is.
   // kFailed, once: they are dropped, and so is what OpenSSL writes from then on; state() says why.

@@ -137,6 +137,7 @@ class Machine {
   void set_deadline(Deadline deadline) noexcept { engine_.set_deadline(deadline); }
 
   SSL* ssl() const noexcept { return engine_.ssl(); }
+  const Engine& engine() const noexcept { return engine_; }
 
  private:
   template <typename Op>

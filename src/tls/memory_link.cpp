@@ -50,12 +50,15 @@ int memory_write(BIO* bio, const char* from, int size) noexcept {
   return -1;  // Never 0: OpenSSL's record layer takes that for success.
 }
 
-long memory_ctrl(BIO* bio, int command, long /*number*/, void* /*pointer*/) {
+long memory_ctrl(BIO* bio, int command, long /*number*/, void* pointer) {
   switch (command) {
     case BIO_CTRL_FLUSH:
       return 1;
     case BIO_CTRL_EOF:
       return link_of(bio).state.at_end ? 1 : 0;  // Tells a cut connection from a failed read.
+    case kControlGetUnread:
+      *static_cast<std::span<const std::byte>*>(pointer) = link_of(bio).incoming.readable();
+      return 1;
     default:
       return 0;
   }

@@ -30,6 +30,7 @@ class SslObject::Impl {
   Result<Progress> write(std::span<const std::byte> from);
   Result<Progress> shutdown();
 
+  const tls::Machine& machine() const noexcept { return machine_; }
   SSL* ssl() const noexcept { return machine_.ssl(); }
 
  private:
@@ -188,6 +189,10 @@ bool SslObject::session_reused() const {
 
 std::string_view SslObject::server_name() const {
   return tls::server_name(native_handle());
+}
+
+std::string SslObject::explain(const Error& error) const {
+  return tls::explain(impl_->machine().engine(), error);
 }
 
 std::vector<Certificate> SslObject::peer_certificates() const {

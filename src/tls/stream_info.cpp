@@ -1,4 +1,6 @@
-// What a handshake has negotiated.
+// What a handshake has negotiated, or why it has failed.
+#include "heddle/tls/stream_transport.h"
+
 #include "tls/connection_info.h"
 #include "tls/stream_impl.h"
 
@@ -35,6 +37,14 @@ std::optional<Session> Stream::session() const {
 
 std::string_view Stream::server_name() const {
   return tls::server_name(native_handle());
+}
+
+std::string Stream::explain(const Error& error) const {
+  std::string text = tls::explain(impl_->machine().engine(), error);
+  if (auto* const below = dynamic_cast<StreamTransport*>(&impl_->transport())) {
+    if (text == error.message()) return below->inner().explain(error);
+  }
+  return text;
 }
 
 std::vector<Certificate> Stream::peer_certificates() const {

@@ -87,6 +87,23 @@ TEST(IntakeTest, CountingBeginsWithTheFirstHeader) {
   EXPECT_EQ(intake.ask(kHeader), Verdict::kGoOn);
 }
 
+TEST(IntakeTest, FirstHeaderIsKnownUntilTheSecondRecordBegins) {
+  Intake intake;
+  EXPECT_TRUE(intake.first_header().empty());
+  (void)intake.ask(kHeader);
+  take(intake, "22");
+  EXPECT_EQ(intake.first_header().size(), 2U);
+  take(intake, "0 r");
+  EXPECT_EQ(intake.first_header().size(), 5U);
+  EXPECT_EQ(intake.first_header()[3], std::byte{' '});
+  Intake of_two;
+  (void)of_two.ask(kHeader);
+  take(of_two, record(3));
+  EXPECT_EQ(of_two.first_header().size(), 5U);
+  take(of_two, record(3));
+  EXPECT_TRUE(of_two.first_header().empty());
+}
+
 TEST(IntakeTest, OldClientHelloIsOneRecord) {
   Intake intake;
   const std::string body = std::string("\x01\x03\x03\x00\x33", 5) + std::string(60, '\xff');

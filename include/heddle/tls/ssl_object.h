@@ -99,6 +99,8 @@ class SslObject {
   bool session_reused() const;
   std::string_view server_name() const;
   std::vector<Certificate> peer_certificates() const;
+  // As Stream::explain().
+  std::string explain(const Error& error) const;
 
   // For what has no call here. Stays owned by the object. Never make I/O calls with it.
   SSL* native_handle() const noexcept;

@@ -159,9 +159,18 @@ class Stream {
   KernelTlsState ktls_send() const noexcept;
   KernelTlsState ktls_recv() const noexcept;
 
-  // The peer's certificate first, then what it sent with it (clients: also on
-  // failed verification). Empty if it sent none.
+  // The peer's certificate first, then what it sent with it; also if they did not verify. Empty if
+  // it sent none.
   std::vector<Certificate> peer_certificates() const;
+
+  // error.message(), and what this connection knows of its failure besides: the subject of the
+  // certificate that did not verify ("certificate 1, CN=Inter, has expired"); the first line that a
+  // peer sent which does not speak TLS (a server of plain HTTP or SMTP); which versions of TLS were
+  // not enough. If the transport is a StreamTransport and the failure is its stream's, what that
+  // one knows. What the peer has sent is cut to 160 bytes and safe to log: control characters,
+  // those that change the direction of text (U+202E and others) and bytes that are no UTF-8 are
+  // shown as \XX in hexadecimal. For an Error of another connection: error.message() alone.
+  std::string explain(const Error& error) const;
 
   Transport& transport() noexcept;
 
