@@ -2,7 +2,6 @@
 """heddle connect against OpenSSL's s_server and Python's ssl.
 
 usage: connect_test.py [HEDDLE] [unittest arguments]; without HEDDLE, $HEDDLE_PROGRAM is run.
-Every server listens on a port that the kernel chooses; certificates live in a temporary folder.
 """
 
 import fcntl
@@ -11,183 +10,15 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import socket
 import ssl
 import subprocess
-import sys
-import tempfile
-import threading
 import unittest
 from unittest import mock
 
-PROGRAM = os.environ.get('HEDDLE_PROGRAM', '')
-TIMEOUT = 60  # Seconds; generous, for sanitizer builds on busy machines.
-
-OPENSSL_CONFIG = """
-[req]
-distinguished_name = name
-[name]
-[ca]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
-subjectKeyIdentifier = hash
-[server]
-basicConstraints = critical, CA:FALSE
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
-[client]
-basicConstraints = critical, CA:FALSE
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-"""
-
-KEYS = {
-    'rsa': ['-newkey', 'rsa:2048'],
-    'ecdsa': ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'],
-}
-
-VERSIONS = {'1.2': ssl.TLSVersion.TLSv1_2, '1.3': ssl.TLSVersion.TLSv1_3}
-
-
-class Certificates:
-    """Two CAs, of which `other` has signed nothing that is used, and what `ca` has signed."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-        (folder / 'openssl.cnf').write_text(OPENSSL_CONFIG)
-        self.make('ca', 'ca', 'ecdsa')
-        self.make('other', 'ca', 'ecdsa')
-        for key in KEYS:
-            self.make(key, 'server', key, 'ca')
-            chain = self.read(key + '.pem') + self.read('ca.pem')
-            (folder / f'{key}-chain.pem').write_text(chain)
-        self.make('client', 'client', 'ecdsa', 'ca')
-
-    def make(self, name: str, extensions: str, key: str, issuer: str = '') -> None:
-        command = ['openssl', 'req', '-x509', '-config', 'openssl.cnf', '-extensions', extensions,
-                   '-days', '2', '-nodes', '-subj', f'/CN=heddle test {name}', '-keyout',
-                   f'{name}.key', '-out', f'{name}.pem', *KEYS[key]]
-        if issuer:
-            command += ['-CA', f'{issuer}.pem', '-CAkey', f'{issuer}.key']
-        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
-
-    def read(self, name: str) -> str:
-        return (self.folder / name).read_text()
-
-    def __getitem__(self, name: str) -> str:
-        return str(self.folder / name)
-
-
-class Server:
-    """Accepts one connection and runs `handle(connection)` on it, in a thread."""
-
-    def __init__(self, listener: socket.socket, handle, context=None) -> None:
-        self.listener = listener
-        self.handle = handle
-        self.context = context
-        self.error = None
-        self.target = ''
-        if listener.family != socket.AF_UNIX:
-            host, port = listener.getsockname()[:2]
-            self.target = f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-
-    def serve(self) -> None:
-        try:
-            connection, _ = self.listener.accept()
-            with connection:
-                connection.settimeout(TIMEOUT)
-                if self.context:
-                    with self.context.wrap_socket(connection, server_side=True) as stream:
-                        self.handle(stream)
-                else:
-                    self.handle(connection)
-        except Exception as error:  # Kept for the test to judge.
-            self.error = error
-
-    def __enter__(self):
-        self.listener.listen()
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.thread.join(TIMEOUT)
-        self.listener.close()
-
-
-def tcp_listener(host: str = '127.0.0.1') -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
-    listener.bind((host, 0))
-    listener.settimeout(TIMEOUT)
-    return listener
-
-
-def receive_all(stream) -> bytes:
-    pieces = []
-    while piece := stream.recv(65536):
-        pieces.append(piece)
-    return b''.join(pieces)
-
-
-def echo(stream) -> None:
-    while piece := stream.recv(65536):
-        stream.sendall(piece)
-    stream.unwrap()
-
-
-def say(text: bytes):
-    """A handler that sends `text`, says goodbye, and hears the peer out."""
-    def handle(stream) -> None:
-        stream.sendall(text)
-        stream.unwrap()
-    return handle
-
-
-class ConnectTestCase(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.folder = tempfile.TemporaryDirectory(prefix='heddle-connect-')
-        cls.certificates = Certificates(pathlib.Path(cls.folder.name))
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.folder.cleanup()
-
-    def context(self, key: str = 'ecdsa', version: str = '') -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificates[key + '-chain.pem'],
-                                self.certificates[key + '.key'])
-        if version:
-            context.minimum_version = context.maximum_version = VERSIONS[version]
-        return context
-
-    def server(self, handle, **options) -> Server:
-        return Server(tcp_listener(), handle, self.context(**options))
-
-    def trust(self) -> list:
-        return ['--cafile', self.certificates['ca.pem']]
-
-    def run_connect(self, *arguments: str, given: bytes = b'') -> subprocess.CompletedProcess:
-        return subprocess.run([PROGRAM, 'connect', *arguments], input=given, timeout=TIMEOUT,
-                              capture_output=True, check=False)
-
-    def start_connect(self, *arguments: str, **options) -> subprocess.Popen:
-        process = subprocess.Popen([PROGRAM, 'connect', *arguments], stderr=subprocess.PIPE,
-                                   **options)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
-
-    def assert_fails(self, done: subprocess.CompletedProcess, status: int, *words: str) -> None:
-        """Checks the status, and that standard error is one line that holds all `words`."""
-        message = done.stderr.decode()
-        self.assertEqual(status, done.returncode, message)
-        self.assertEqual(1, message.count('\n'), message)
-        self.assertTrue(message.startswith('heddle connect: '), message)
-        for word in words:
-            self.assertIn(word, message)
+import connect_support
+from connect_support import (KEYS, TIMEOUT, VERSIONS, ConnectTestCase, Server, echo, receive_all,
+                             say, tcp_listener)
 
 
 class SessionTest(ConnectTestCase):
@@ -301,78 +132,6 @@ class SessionTest(ConnectTestCase):
         self.assertEqual((0, b'unix'), (done.returncode, done.stdout), done.stderr)
 
 
-class RefusalTest(ConnectTestCase):
-    """What is not accepted, and how that is said."""
-
-    def test_wrong_ca_is_refused_with_the_reason(self) -> None:
-        for version in VERSIONS:
-            with self.subTest(version=version):
-                with self.server(say(b'secret'), version=version) as server:
-                    done = self.run_connect(server.target, '--cafile',
-                                            self.certificates['other.pem'])
-                self.assert_fails(done, 1, server.target, 'not trusted', '--cafile')
-                self.assertEqual(b'', done.stdout)
-                self.assertRegex(str(server.error), 'UNKNOWN_CA')  # The server is told why.
-
-    def test_wrong_host_name_is_refused(self) -> None:
-        with self.server(say(b'secret')) as server:
-            done = self.run_connect(server.target, *self.trust(), '--servername', 'elsewhere.test')
-        self.assert_fails(done, 1, 'not trusted', '--servername')
-        self.assertEqual(b'', done.stdout)
-
-    def test_insecure_accepts_anybody_and_says_so(self) -> None:
-        with self.server(say(b'whatever')) as server:
-            done = self.run_connect(server.target, '--insecure')
-        self.assertEqual((0, b'whatever'), (done.returncode, done.stdout), done.stderr)
-        self.assertIn('NOT verified', done.stderr.decode())
-
-    def test_no_version_in_common_is_one_line(self) -> None:
-        with self.server(say(b''), version='1.3') as server:
-            done = self.run_connect(server.target, *self.trust(), '--tls12')
-        self.assert_fails(done, 1, server.target, 'protocol version')
-
-    def test_peer_that_speaks_no_tls_is_one_line(self) -> None:
-        with Server(tcp_listener(), lambda peer: peer.sendall(b'220 ready\r\n')) as server:
-            done = self.run_connect(server.target, *self.trust())
-        self.assert_fails(done, 1, server.target)
-
-    def test_refused_connection_is_one_line(self) -> None:
-        with tcp_listener() as bound:  # And never listens, so nobody else can take the port.
-            port = bound.getsockname()[1]
-            done = self.run_connect(f'127.0.0.1:{port}')
-        self.assert_fails(done, 1, f'127.0.0.1:{port}', 'refused')
-
-    def test_mute_peer_is_given_up_at_the_deadline(self) -> None:
-        with Server(tcp_listener(), receive_all) as server:
-            done = self.run_connect(server.target, *self.trust(), '--timeout', '0.3')
-        self.assert_fails(done, 1, '--timeout')
-
-    def test_help_is_no_error(self) -> None:
-        done = self.run_connect('--help')
-        self.assertEqual((0, b''), (done.returncode, done.stderr))
-        self.assertIn(b'Exit status:', done.stdout)
-
-    def test_unusable_input_is_one_line_and_status_2(self) -> None:
-        junk = self.certificates['openssl.cnf']
-        cases = (
-            ([], ['target']),
-            (['localhost'], ['HOST:PORT']),
-            (['localhost:0'], ['HOST:PORT']),
-            (['unix:/nowhere'], ['--servername']),
-            (['localhost:1', '--nonsense'], ['--nonsense']),
-            (['localhost:1', '--timeout', 'soon'], ['--timeout']),
-            (['localhost:1', '--tls12', '--tls13'], ['--tls1']),
-            (['localhost:1', '--cafile', '/nowhere'], ['/nowhere', 'No such file']),
-            (['localhost:1', '--cafile', junk], [junk]),
-            (['localhost:1', '--cert', junk], [junk]),
-            (['localhost:1', '--cert', self.certificates['client.pem'],
-              '--key', self.certificates['ca.key']], ['ca.key']),
-        )
-        for arguments, words in cases:
-            with self.subTest(arguments=arguments):
-                self.assert_fails(self.run_connect(*arguments), 2, *words)
-
-
 class PipeTest(ConnectTestCase):
     """Standard input to the peer, the peer to standard output."""
 
@@ -390,7 +149,7 @@ class PipeTest(ConnectTestCase):
         copy = pathlib.Path(self.certificates['copy'])
         source.write_bytes(data)
         with self.server(echo) as server, source.open('rb') as given, copy.open('wb') as taken:
-            done = subprocess.run([PROGRAM, 'connect', server.target, *self.trust(), '-q'],
+            done = subprocess.run([connect_support.PROGRAM, 'connect', server.target, *self.trust(), '-q'],
                                   stdin=given, stdout=taken, timeout=TIMEOUT, check=False)
         self.assertEqual(0, done.returncode)
         self.assertTrue(data == copy.read_bytes())
@@ -492,7 +251,7 @@ class PipeTest(ConnectTestCase):
 
     def test_closed_standard_streams_are_not_taken_by_sockets(self) -> None:
         with self.server(say(b'nowhere to go')) as server:
-            command = [PROGRAM, 'connect', server.target, *self.trust()]
+            command = [connect_support.PROGRAM, 'connect', server.target, *self.trust()]
             done = subprocess.run(['sh', '-c', 'exec "$@" 0<&- 1>&- 2>&-', 'sh', *command],
                                   timeout=TIMEOUT, check=False)
         self.assertEqual(0, done.returncode)
@@ -521,8 +280,4 @@ class open_folder:
 
 
 if __name__ == '__main__':
-    if len(sys.argv) > 1 and os.path.isfile(sys.argv[1]):
-        PROGRAM = os.path.abspath(sys.argv.pop(1))
-    if not PROGRAM or not shutil.which('openssl'):
-        sys.exit('connect_test.py: needs a heddle program and openssl')
-    unittest.main()
+    connect_support.main()

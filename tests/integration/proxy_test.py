@@ -18,8 +18,8 @@ import tempfile
 import time
 import unittest
 
-import connect_test
-from connect_test import TIMEOUT, ConnectTestCase, Server, say, echo, tcp_listener
+import connect_support
+from connect_support import TIMEOUT, ConnectTestCase, Server, say, echo, tcp_listener
 
 TINYPROXY = """
 Port {port}
@@ -94,7 +94,7 @@ class ProxyTest(ConnectTestCase):
         site.mkdir()
         (site / 'big').write_bytes(random.Random(3).randbytes(3_000_000))
         server = subprocess.Popen(
-            [connect_test.PROGRAM, 'serve', str(site), '--listen', '127.0.0.1:0', '--cert',
+            [connect_support.PROGRAM, 'serve', str(site), '--listen', '127.0.0.1:0', '--cert',
              self.certificates['ecdsa-chain.pem'], '--key', self.certificates['ecdsa.key']],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.addCleanup(server.stdout.close)
@@ -136,7 +136,7 @@ class ProxyTest(ConnectTestCase):
     def test_ten_megabytes_pass_unchanged_both_ways_at_once(self) -> None:
         data = random.Random(4).randbytes(10_000_000)
         proxy = self.start_proxy()
-        for version in connect_test.VERSIONS:
+        for version in connect_support.VERSIONS:
             with self.subTest(version=version), self.server(echo, version=version) as server:
                 done = self.run_connect(server.target, *self.trust(), '-q', *self.through(proxy),
                                         given=data)
@@ -197,5 +197,5 @@ class ProxyTest(ConnectTestCase):
 
 if __name__ == '__main__':
     if len(sys.argv) > 1 and os.path.isfile(sys.argv[1]):
-        connect_test.PROGRAM = sys.argv.pop(1)
+        connect_support.PROGRAM = sys.argv.pop(1)
     unittest.main()

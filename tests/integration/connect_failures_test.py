@@ -1,0 +1,84 @@
+#!/usr/bin/python3
+"""heddle connect where it cannot: peers that it refuses, and what it says of that.
+
+usage: connect_failures_test.py [HEDDLE] [unittest arguments]; without HEDDLE, $HEDDLE_PROGRAM is run.
+"""
+
+import connect_support
+from connect_support import (VERSIONS, ConnectTestCase, Server, receive_all, say, tcp_listener)
+
+
+class RefusalTest(ConnectTestCase):
+    """What is not accepted, and how that is said."""
+
+    def test_wrong_ca_is_refused_with_the_reason(self) -> None:
+        for version in VERSIONS:
+            with self.subTest(version=version):
+                with self.server(say(b'secret'), version=version) as server:
+                    done = self.run_connect(server.target, '--cafile',
+                                            self.certificates['other.pem'])
+                self.assert_fails(done, 1, server.target, 'not trusted', '--cafile')
+                self.assertEqual(b'', done.stdout)
+                self.assertRegex(str(server.error), 'UNKNOWN_CA')  # The server is told why.
+
+    def test_wrong_host_name_is_refused(self) -> None:
+        with self.server(say(b'secret')) as server:
+            done = self.run_connect(server.target, *self.trust(), '--servername', 'elsewhere.test')
+        self.assert_fails(done, 1, 'not trusted', '--servername')
+        self.assertEqual(b'', done.stdout)
+
+    def test_insecure_accepts_anybody_and_says_so(self) -> None:
+        with self.server(say(b'whatever')) as server:
+            done = self.run_connect(server.target, '--insecure')
+        self.assertEqual((0, b'whatever'), (done.returncode, done.stdout), done.stderr)
+        self.assertIn('NOT verified', done.stderr.decode())
+
+    def test_no_version_in_common_is_one_line(self) -> None:
+        with self.server(say(b''), version='1.3') as server:
+            done = self.run_connect(server.target, *self.trust(), '--tls12')
+        self.assert_fails(done, 1, server.target, 'protocol version')
+
+    def test_peer_that_speaks_no_tls_is_one_line(self) -> None:
+        with Server(tcp_listener(), lambda peer: peer.sendall(b'220 ready\r\n')) as server:
+            done = self.run_connect(server.target, *self.trust())
+        self.assert_fails(done, 1, server.target)
+
+    def test_refused_connection_is_one_line(self) -> None:
+        with tcp_listener() as bound:  # And never listens, so nobody else can take the port.
+            port = bound.getsockname()[1]
+            done = self.run_connect(f'127.0.0.1:{port}')
+        self.assert_fails(done, 1, f'127.0.0.1:{port}', 'refused')
+
+    def test_mute_peer_is_given_up_at_the_deadline(self) -> None:
+        with Server(tcp_listener(), receive_all) as server:
+            done = self.run_connect(server.target, *self.trust(), '--timeout', '0.3')
+        self.assert_fails(done, 1, '--timeout')
+
+    def test_help_is_no_error(self) -> None:
+        done = self.run_connect('--help')
+        self.assertEqual((0, b''), (done.returncode, done.stderr))
+        self.assertIn(b'Exit status:', done.stdout)
+
+    def test_unusable_input_is_one_line_and_status_2(self) -> None:
+        junk = self.certificates['openssl.cnf']
+        cases = (
+            ([], ['target']),
+            (['localhost'], ['HOST:PORT']),
+            (['localhost:0'], ['HOST:PORT']),
+            (['unix:/nowhere'], ['--servername']),
+            (['localhost:1', '--nonsense'], ['--nonsense']),
+            (['localhost:1', '--timeout', 'soon'], ['--timeout']),
+            (['localhost:1', '--tls12', '--tls13'], ['--tls1']),
+            (['localhost:1', '--cafile', '/nowhere'], ['/nowhere', 'No such file']),
+            (['localhost:1', '--cafile', junk], [junk]),
+            (['localhost:1', '--cert', junk], [junk]),
+            (['localhost:1', '--cert', self.certificates['client.pem'],
+              '--key', self.certificates['ca.key']], ['ca.key']),
+        )
+        for arguments, words in cases:
+            with self.subTest(arguments=arguments):
+                self.assert_fails(self.run_connect(*arguments), 2, *words)
+
+
+if __name__ == '__main__':
+    connect_support.main()
