@@ -9,6 +9,7 @@
 #include <fmt/core.h>
 
 #include "cli/process.h"
+#include "cli/proxy.h"
 
 namespace heddle::cli {
 namespace {
@@ -24,8 +25,8 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
     return app.exit(error);  // --help and --version arrive here, too.
   }
   const std::string command = selected(app);
-  print_error(command, fmt::format("{}; run heddle {}{}--help", error.what(), command,
-                                   command.empty() ? "" : " "));
+  print_error(command, fmt::format("{}; run heddle {}{}--help", without_credentials(error.what()),
+                                   command, command.empty() ? "" : " "));
   return kExitUsage;
 }
 

@@ -251,14 +251,16 @@ int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
 int run_connect(const ConnectOptions& options) {
   const std::optional<Endpoint> endpoint = parse_endpoint(options.target);
   if (!endpoint) {
-    print_error(kCommand,
-                options.target + ": this is no address; give HOST:PORT, [IPV6]:PORT or unix:PATH");
+    print_error(kCommand, without_credentials(options.target) +
+                              ": this is no address; give HOST:PORT, [IPV6]:PORT or unix:PATH");
     return kExitUsage;
   }
   const std::optional<Proxy> proxy = parse_proxy(options.proxy);
   if (!options.proxy.empty() && (!proxy || endpoint->host.empty())) {
-    print_error(kCommand, "--proxy " + options.proxy +
-                              ": give https://[USER:PASSWORD@]HOST:PORT, and a HOST:PORT to reach");
+    print_error(
+        kCommand,
+        "--proxy: give https://[USER:PASSWORD@]HOST:PORT, and a HOST:PORT to reach; in USER "
+        "and PASSWORD anything but letters and digits may be percent-encoded (@ is %40)");
     return kExitUsage;
   }
   if (server_name(*endpoint, options).empty() && !options.insecure) {
@@ -295,7 +297,8 @@ void add_connect(Command& app, std::function<int()>& action) {
   command.add_option("target", options->target, "HOST:PORT, [IPV6]:PORT or unix:PATH")->required();
   command
       .add_option("--proxy", options->proxy,
-                  "Connect through this HTTPS proxy: https://[USER:PASSWORD@]HOST:PORT")
+                  "Connect through this HTTPS proxy: https://[USER:PASSWORD@]HOST:PORT, USER and "
+                  "PASSWORD percent-encoded")
       ->option_text("URL");
   command
       .add_option("--proxy-cafile", options->proxy_ca_path,

@@ -1,6 +1,7 @@
 // TLS to a proxy, and a tunnel through it.
 #include "cli/proxy.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -18,7 +19,69 @@ constexpr std::string_view kScheme = "https://";
 // How long to wait for the proxy's end after a refusal, so that our alert is not lost.
 constexpr auto kLinger = std::chrono::milliseconds(500);
 
+std::optional<unsigned char> hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return std::nullopt;
+}
+
+bool is_control(char c) {
+  return (c >= 0 && c < ' ') || c == 0x7f;
+}
+
+std::optional<std::string> percent_decode(std::string_view text) {
+  std::string decoded;
+  while (!text.empty()) {
+    char c = text.front();
+    std::size_t size = 1;
+    if (c == '%') {
+      if (text.size() < 3) return std::nullopt;
+      const auto high = hex_digit(text[1]);
+      const auto low = hex_digit(text[2]);
+      if (!high || !low) return std::nullopt;
+      c = static_cast<char>(*high << 4 | *low);
+      size = 3;
+    }
+    if (is_control(c)) return std::nullopt;
+    decoded += c;
+    text.remove_prefix(size);
+  }
+  return decoded;
+}
+
+// From "USER:PASSWORD" in a URL to that of Basic.
+std::optional<std::string> decode_credentials(std::string_view userinfo) {
+  const std::size_t colon = userinfo.find(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  if (userinfo.find_first_of("/?#") != std::string_view::npos) return std::nullopt;
+  const auto user = percent_decode(userinfo.substr(0, colon));
+  const auto password = percent_decode(userinfo.substr(colon + 1));
+  if (!user || !password || user->find(':') != std::string::npos) return std::nullopt;
+  return *user + ':' + *password;
+}
+
 }  // namespace
+
+std::string without_credentials(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const std::size_t begins = text.find_first_not_of(" \t\r\n");
+    const std::size_t ends = std::min(text.find_first_of(" \t\r\n", begins), text.size());
+    shown += text.substr(0, std::min(begins, text.size()));
+    if (begins == std::string_view::npos) break;
+    const std::string_view word = text.substr(begins, ends - begins);
+    if (const std::size_t at = word.rfind('@'); at != std::string_view::npos) {
+      const std::size_t scheme = word.find("://");
+      if (scheme < at) shown += word.substr(0, scheme + 3);
+      shown.append("...").append(word.substr(at));
+    } else {
+      shown += word;
+    }
+    text.remove_prefix(ends);
+  }
+  return shown;
+}
 
 std::optional<Proxy> parse_proxy(std::string_view url) {
   if (url.substr(0, kScheme.size()) != kScheme) return std::nullopt;
@@ -26,8 +89,9 @@ std::optional<Proxy> parse_proxy(std::string_view url) {
   if (url.ends_with('/')) url.remove_suffix(1);
   Proxy proxy;
   if (const std::size_t at = url.rfind('@'); at != std::string_view::npos) {
-    proxy.credentials = url.substr(0, at);
-    if (proxy.credentials.find(':') == std::string::npos) return std::nullopt;
+    const std::optional<std::string> decoded = decode_credentials(url.substr(0, at));
+    if (!decoded) return std::nullopt;
+    proxy.credentials = *decoded;
     url.remove_prefix(at + 1);
   }
   const std::optional<Endpoint> endpoint = parse_endpoint(url);

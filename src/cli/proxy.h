@@ -21,8 +21,17 @@ struct Proxy {
   std::string credentials;  // "USER:PASSWORD", or empty.
 };
 
-// Takes "https://[USER:PASSWORD@]HOST:PORT". Returns nothing for anything else.
+// Takes "https://[USER:PASSWORD@]HOST:PORT". USER and PASSWORD are percent-decoded (RFC 3986,
+// section 2.1), as curl and Python do. Returns nothing for anything else: a malformed escape, one
+// for a control character or, in USER, a colon, which Basic cannot carry (RFC 7617, section 2), or
+// a raw
+// '/', '?' or '#' in them, which ends the host (RFC 3986, section 3.2). Whoever reports that must
+// not print `url`.
 std::optional<Proxy> parse_proxy(std::string_view url);
+
+// `text` without what may be user and password in URLs: "https://...@host:1" for
+// "https://u:p@host:1", and likewise without a scheme. For messages about a command line.
+std::string without_credentials(std::string_view text);
 
 // Connects to `proxy`, which must prove to be its host, and has it connect to `target`. Parks.
 Result<std::unique_ptr<Transport>> open_tunnel(Runtime& runtime, const Proxy& proxy,

@@ -4,6 +4,8 @@
 usage: connect_failures_test.py [HEDDLE] [unittest arguments]; without HEDDLE, $HEDDLE_PROGRAM is run.
 """
 
+import base64
+
 import connect_support
 from connect_support import (VERSIONS, ConnectTestCase, Server, receive_all, say, tcp_listener)
 
@@ -78,6 +80,49 @@ class RefusalTest(ConnectTestCase):
         for arguments, words in cases:
             with self.subTest(arguments=arguments):
                 self.assert_fails(self.run_connect(*arguments), 2, *words)
+
+
+class ProxyCredentialsTest(ConnectTestCase):
+    """User and password in the URL of a proxy."""
+
+    def through(self, userinfo: str, *arguments: str) -> tuple:
+        """Connects through a proxy that refuses; returns how that ended, and what the proxy got."""
+        got = []
+
+        def refuse(stream) -> None:
+            head = b''
+            while not head.endswith(b'\r\n\r\n'):
+                head += stream.recv(4096)
+            for line in head.split(b'\r\n'):
+                name, _, value = line.partition(b': Basic ')
+                if name == b'Proxy-Authorization':
+                    got.append(base64.b64decode(value).decode())
+            stream.sendall(b'HTTP/1.1 407 No\r\n\r\n')
+            receive_all(stream)
+
+        with self.server(refuse) as server:
+            done = self.run_connect('x.test:443', '--proxy', f'https://{userinfo}@{server.target}',
+                                    '--proxy-cafile', self.certificates['ca.pem'], *arguments)
+        return done, got
+
+    def test_they_are_percent_decoded(self) -> None:
+        done, got = self.through('user%40corp:p%40ss%3Aw%2Ford%25')
+        self.assert_fails(done, 2, '407')
+        self.assertEqual(['user@corp:p@ss:w/ord%'], got)
+
+    def test_they_are_never_printed(self) -> None:
+        for arguments in (['x.test:443', '--proxy', 'https://us%zzer:secret@127.0.0.1:1'],
+                          ['x.test:443', '--proxy', 'https://us%00er:secret@127.0.0.1:1'],
+                          ['x.test:443', '--proxy', 'https://us%0aer:secret@127.0.0.1:1'],
+                          ['x.test:443', '--proxy', 'https://user:secret@127.0.0.1'],
+                          ['x.test:443', '--proxy', 'http://user:secret@127.0.0.1:1'],
+                          ['x.test:443', 'https://user:secret@127.0.0.1:1'],
+                          ['https://user:secret@127.0.0.1:1'],
+                          ['user:secret@127.0.0.1:1']):
+            with self.subTest(arguments=arguments):
+                done = self.run_connect(*arguments)
+                self.assert_fails(done, 2)
+                self.assertNotIn('secret', done.stderr.decode())
 
 
 if __name__ == '__main__':
