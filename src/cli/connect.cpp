@@ -50,16 +50,29 @@ struct ConnectOptions {
   std::vector<std::string> alpn;
   double timeout_seconds = 10;
   bool insecure = false;
+  bool no_strict = false;
   bool tls12 = false;
   bool tls13 = false;
   bool no_half_close = false;
   bool quiet = false;
 };
 
-int fail(const std::string& what, const Error& error, std::string_view advice = "") {
+int fail(const std::string& what, const Error& error, const std::string& message,
+         std::string_view advice) {
   print_error(kCommand,
-              fmt::format("{}: {}{}{}", what, error.message(), advice.empty() ? "" : "; ", advice));
+              fmt::format("{}: {}{}{}", what, message, advice.empty() ? "" : "; ", advice));
   return error.code == Errc::kInvalid ? kExitUsage : kExitFailure;
+}
+
+int fail(const std::string& what, const Error& error, std::string_view advice = "") {
+  return fail(what, error, error.message(), advice);
+}
+
+// Of a connection that could not be made.
+int fail(const std::string& what, const Error& error, const std::string& message, Peer peer) {
+  // If more is known than the error itself, it says what is wrong.
+  const bool is_explained = error.code == Errc::kProtocol && message != error.message();
+  return fail(what, error, message, is_explained ? "" : advice_on_handshake(error, peer));
 }
 
 // --- What to connect with ------------------------------------------------------------------------
@@ -76,6 +89,7 @@ int configure(Context& context, const ConnectOptions& options) {
     context.set_verify_mode(VerifyMode::kNone);
     context.set_check_hostname(false);
   }
+  if (options.no_strict) context.set_strict(false);
   if (!options.ca_path.empty()) {
     const Result<void> loaded = context.load_verify_locations(options.ca_path);
     if (!loaded) return fail("--cafile " + options.ca_path, loaded.error());
@@ -211,16 +225,20 @@ Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& 
   Result<Context> context =
       Context::create(Role::kClient, ca_path.empty() ? Trust::kSystem : Trust::kNothing);
   if (!context) return {.transport = nullptr, .status = fail("TLS", context.error())};
+  if (options.no_strict) context->set_strict(false);
   const auto loaded = ca_path.empty() ? Result<void>() : context->load_verify_locations(ca_path);
   if (!loaded) {
     return {.transport = nullptr, .status = fail("--proxy-cafile " + ca_path, loaded.error())};
   }
-  Result<std::unique_ptr<Transport>> tunnel =
-      open_tunnel(runtime, proxy, *context, endpoint, deadline);
-  if (!tunnel) {
-    return {.transport = nullptr, .status = fail(name, tunnel.error())};
+  Tunnel tunnel = open_tunnel(runtime, proxy, *context, endpoint, deadline);
+  if (!tunnel.transport) {
+    const Error& error = tunnel.transport.error();
+    if (!options.quiet) print_refused(tunnel.certificates, name);
+    const int status = tunnel.reached ? fail(name, error, tunnel.message, Peer::kProxy)
+                                      : fail(name, error, advice_on_connecting(error));
+    return {.transport = nullptr, .status = status};
   }
-  return {.transport = *std::move(tunnel), .where = options.target + " through " + name};
+  return {.transport = *std::move(tunnel.transport), .where = options.target + " through " + name};
 }
 
 std::string server_name(const Endpoint& endpoint, const ConnectOptions& options) {
@@ -240,7 +258,8 @@ int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
   const Result<void> shaken = (*stream)->handshake(deadline);
   if (!shaken) {
     (void)(*stream)->close(this_fiber::after(kLinger));  // So that our alert arrives.
-    return fail(options.target, shaken.error(), advice_on_handshake(shaken.error()));
+    if (!options.quiet) print_refused((*stream)->peer_certificates(), route.where);
+    return fail(options.target, shaken.error(), (*stream)->explain(shaken.error()), Peer::kServer);
   }
   if (!options.quiet) {
     print_session(**stream, route.where, options.insecure ? Verified::kNo : Verified::kYes);
@@ -310,6 +329,10 @@ void add_connect(Command& app, std::function<int()>& action) {
   const Option insecure = command.add_flag("--insecure", options->insecure,
                                            "Do not verify the peer: anybody can be in the middle");
   insecure->excludes(command.get_option("--cafile"));
+  command
+      .add_flag("--no-strict", options->no_strict,
+                "Verify, but accept certificates that break RFC 5280; the proxy's, too")
+      ->excludes(insecure);
   const Option only12 = command.add_flag("--tls12", options->tls12, "TLS 1.2 only");
   command.add_flag("--tls13", options->tls13, "TLS 1.3 only")->excludes(only12);
   command.add_option("--alpn", options->alpn, "Protocols to offer, such as h2,http/1.1")

@@ -23,7 +23,43 @@ enum VerifyCode : std::int16_t {
   kNoLeafSignature = 21,
   kHostNameMismatch = 62,
   kIpAddressMismatch = 64,
+  // What only X509_V_FLAG_X509_STRICT objects to, but for kInvalidCa in between.
+  kSignatureAlgorithmInconsistency = 78,
+  kInvalidCa = 79,
+  kPathlenInvalidForNonCa = 80,
+  kEcKeyExplicitParams = 94,
 };
+
+bool breaks_rfc5280(int verify_code) {
+  return verify_code >= kSignatureAlgorithmInconsistency && verify_code <= kEcKeyExplicitParams &&
+         verify_code != kInvalidCa;
+}
+
+std::string_view advice_on_trust(int verify_code, Peer peer) {
+  const bool is_proxy = peer == Peer::kProxy;
+  switch (verify_code) {
+    case kNoIssuer:
+    case kSelfSigned:
+    case kSelfSignedInChain:
+    case kNoIssuerLocally:
+    case kNoLeafSignature:
+      return is_proxy ? "pass --proxy-cafile with its CA's certificate"
+                      : "pass --cafile with its CA's certificate";
+    case kHostNameMismatch:
+    case kIpAddressMismatch:
+      return is_proxy ? "give in --proxy a name that the certificate is for"
+                      : "pass --servername with a name that the certificate is for";
+    case kNotYetValid:
+    case kExpired:
+      return "check this machine's clock, or have the certificate renewed";
+    default:
+      break;
+  }
+  if (breaks_rfc5280(verify_code)) {
+    return "the certificate breaks RFC 5280: have it issued anew, or pass --no-strict";
+  }
+  return "";
+}
 
 std::string listed(const std::vector<std::string>& names) {
   std::string text;
@@ -67,9 +103,17 @@ void print_session(const Stream& stream, std::string_view where, Verified verifi
   say(text);
 }
 
+void print_refused(const std::vector<Certificate>& chain, std::string_view where) {
+  if (chain.empty()) return;
+  std::string text = fmt::format("NOT connected to {}, which sent\n", where);
+  for (std::size_t depth = 0; depth < chain.size(); ++depth) text += describe(depth, chain[depth]);
+  say(text);
+}
+
 std::string_view advice_on_connecting(const Error& error) {
   switch (error.code) {
     case Errc::kUnreachable:
+      if (error.sys_errno == 0) return "check the name, and this machine's name servers";
       return "check the address, and that a server listens there";
     case Errc::kTimedOut:
       return "check the address, or wait longer with --timeout";
@@ -78,34 +122,19 @@ std::string_view advice_on_connecting(const Error& error) {
   }
 }
 
-std::string_view advice_on_handshake(const Error& error) {
+std::string_view advice_on_handshake(const Error& error, Peer peer) {
   switch (error.code) {
     case Errc::kTimedOut:
       return "check that the port speaks TLS, or wait longer with --timeout";
     case Errc::kProtocol:
     case Errc::kTruncated:
     case Errc::kDisconnected:
-      return "check that the port speaks TLS and what the server asks for";
+      return peer == Peer::kProxy ? ""
+                                  : "check that the port speaks TLS and what the server asks for";
     case Errc::kUntrusted:
-      break;
+      return advice_on_trust(error.verify_code, peer);
     default:
       return "";
-  }
-  switch (error.verify_code) {
-    case kNoIssuer:
-    case kSelfSigned:
-    case kSelfSignedInChain:
-    case kNoIssuerLocally:
-    case kNoLeafSignature:
-      return "pass --cafile with its CA's certificate";
-    case kHostNameMismatch:
-    case kIpAddressMismatch:
-      return "pass --servername with a name that the certificate is for";
-    case kNotYetValid:
-    case kExpired:
-      return "check this machine's clock, or have the certificate renewed";
-    default:
-      return "pass --insecure to look at it unverified";
   }
 }
 

@@ -100,23 +100,27 @@ std::optional<Proxy> parse_proxy(std::string_view url) {
   return proxy;
 }
 
-Result<std::unique_ptr<Transport>> open_tunnel(Runtime& runtime, const Proxy& proxy,
-                                               const Context& context, const Endpoint& target,
-                                               Deadline deadline) {
+Tunnel open_tunnel(Runtime& runtime, const Proxy& proxy, const Context& context,
+                   const Endpoint& target, Deadline deadline) {
   Result<std::unique_ptr<Socket>> socket =
       connect(runtime, proxy.endpoint.host, proxy.endpoint.port, deadline);
-  if (!socket) return socket.error();
+  if (!socket) return {.transport = socket.error()};
   Result<std::unique_ptr<Stream>> stream =
       Stream::create(context, *std::move(socket), {.server_name = proxy.endpoint.host});
-  if (!stream) return stream.error();
+  if (!stream) return {.transport = stream.error()};
   const Result<void> connected = http_connect(
       **stream, {.host = target.host, .port = target.port, .credentials = proxy.credentials},
       deadline);
   if (!connected) {
     (void)(*stream)->close(this_fiber::after(kLinger));
-    return connected.error();
+    const Error& error = connected.error();
+    Tunnel failed{.transport = error, .reached = true, .message = (*stream)->explain(error)};
+    if (error.code == Errc::kUntrusted) failed.certificates = (*stream)->peer_certificates();
+    return failed;
   }
-  return std::unique_ptr<Transport>(std::make_unique<StreamTransport>(*std::move(stream)));
+  return {.transport =
+              std::unique_ptr<Transport>(std::make_unique<StreamTransport>(*std::move(stream))),
+          .reached = true};
 }
 
 }  // namespace heddle::cli

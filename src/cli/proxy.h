@@ -5,10 +5,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "heddle/deadline.h"
 #include "heddle/result.h"
 #include "heddle/runtime.h"
+#include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
 #include "heddle/transport.h"
 
@@ -33,9 +35,16 @@ std::optional<Proxy> parse_proxy(std::string_view url);
 // "https://u:p@host:1", and likewise without a scheme. For messages about a command line.
 std::string without_credentials(std::string_view text);
 
+struct Tunnel {
+  Result<std::unique_ptr<Transport>> transport;
+  bool reached = false;  // TLS to the proxy began, at least.
+  // If it failed after that:
+  std::string message{};                    // What the connection knows of it: Stream::explain().
+  std::vector<Certificate> certificates{};  // Of the proxy, if they did not verify.
+};
+
 // Connects to `proxy`, which must prove to be its host, and has it connect to `target`. Parks.
-Result<std::unique_ptr<Transport>> open_tunnel(Runtime& runtime, const Proxy& proxy,
-                                               const Context& context, const Endpoint& target,
-                                               Deadline deadline);
+Tunnel open_tunnel(Runtime& runtime, const Proxy& proxy, const Context& context,
+                   const Endpoint& target, Deadline deadline);
 
 }  // namespace heddle::cli

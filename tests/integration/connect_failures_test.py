@@ -40,10 +40,55 @@ class RefusalTest(ConnectTestCase):
             done = self.run_connect(server.target, *self.trust(), '--tls12')
         self.assert_fails(done, 1, server.target, 'protocol version')
 
-    def test_peer_that_speaks_no_tls_is_one_line(self) -> None:
-        with Server(tcp_listener(), lambda peer: peer.sendall(b'220 ready\r\n')) as server:
-            done = self.run_connect(server.target, *self.trust())
-        self.assert_fails(done, 1, server.target)
+    def test_peer_that_speaks_no_tls_is_quoted(self) -> None:
+        for greeting, shown in ((b'220 mail ready\r\n', '"220 mail ready"'),
+                                (b'HTTP/1.1 400 Bad\r\nA: b\r\n\r\n', '"HTTP/1.1 400 Bad"'),
+                                (b'x\x1b[2J\xe2\x80\xae\xff\n', r'"x\1B[2J\E2\80\AE\FF"')):
+            def greet(peer, greeting=greeting) -> None:
+                peer.sendall(greeting)
+                receive_all(peer)
+
+            with self.subTest(greeting=greeting), Server(tcp_listener(), greet) as server:
+                done = self.run_connect(server.target, *self.trust())
+                self.assert_fails(done, 1, server.target, 'does not speak TLS', shown)
+
+    def test_certificates_of_a_refused_peer_are_shown_unless_quiet(self) -> None:
+        for version in VERSIONS:
+            for quiet in ([], ['-q']):
+                with self.subTest(version=version, quiet=quiet):
+                    with self.server(say(b'secret'), version=version) as server:
+                        done = self.run_connect(server.target, '--cafile',
+                                                self.certificates['other.pem'], *quiet)
+                    self.assert_fails(done, 1, 'certificate 1, CN=heddle test ca: ', '(19)')
+                    message = done.stderr.decode()
+                    self.assertEqual(not quiet, 'subject  CN=heddle test ecdsa' in message, message)
+                    self.assertEqual(not quiet, 'subject  CN=heddle test ca' in message, message)
+
+    def test_subject_cannot_forge_what_is_shown(self) -> None:
+        self.certificates.make('forger', 'server', 'ecdsa', 'ca',
+                               'a\u202eb\u2066c' + 'x' * 40 + '/OU=' + 'y' * 60 + '/O=' + 'z' * 60)
+        (self.certificates.folder / 'forger-chain.pem').write_text(
+            self.certificates.read('forger.pem'))
+        with self.server(say(b'secret'), key='forger') as server:
+            done = self.run_connect(server.target, '--cafile', self.certificates['other.pem'])
+        self.assert_fails(done, 1, r'a\E2\80\AEb\E2\81\A6cxxx', '...')
+        message = done.stderr.decode()
+        self.assertIn(r'a\E2\80\AEb\E2\81\A6cxxx', message.splitlines()[2])
+        self.assertTrue(message.isascii(), message)
+
+    def test_certificate_that_breaks_rfc_5280_is_accepted_only_without_strictness(self) -> None:
+        sloppy = ['--cafile', self.certificates['sloppy.pem']]
+        with self.server(say(b'secret'), key='of-sloppy') as server:
+            done = self.run_connect(server.target, *sloppy)
+        self.assert_fails(done, 1, 'certificate 1, CN=heddle test sloppy: ', 'RFC 5280',
+                          'issued anew', '--no-strict')
+        self.assertNotIn('--insecure', done.stderr.decode())
+        with self.server(say(b'hello'), key='of-sloppy') as server:
+            done = self.run_connect(server.target, *sloppy, '--no-strict')
+        self.assertEqual((0, b'hello'), (done.returncode, done.stdout), done.stderr)
+        with self.server(say(b'secret')) as server:  # It still verifies.
+            done = self.run_connect(server.target, *sloppy, '--no-strict')
+        self.assert_fails(done, 1, 'not trusted', '--cafile')
 
     def test_refused_connection_is_one_line(self) -> None:
         with tcp_listener() as bound:  # And never listens, so nobody else can take the port.
@@ -123,6 +168,27 @@ class ProxyCredentialsTest(ConnectTestCase):
                 done = self.run_connect(*arguments)
                 self.assert_fails(done, 2)
                 self.assertNotIn('secret', done.stderr.decode())
+
+    def test_proxy_that_breaks_rfc_5280_is_accepted_only_without_strictness(self) -> None:
+        trust = ['--proxy-cafile', self.certificates['sloppy.pem']]
+        for arguments, words in (([], ['sloppy', '--no-strict']), (['--no-strict'], ['407'])):
+            with self.server(answer_407, key='of-sloppy') as server:
+                done = self.run_connect('x.test:443', '--proxy', f'https://{server.target}',
+                                        *trust, *arguments)
+            self.assert_fails(done, 2 if arguments else 1, *words)
+
+    def test_proxy_that_is_not_trusted_is_shown_and_has_its_own_advice(self) -> None:
+        with self.server(answer_407) as server:
+            done = self.run_connect('x.test:443', '--proxy', f'https://{server.target}',
+                                    '--proxy-cafile', self.certificates['other.pem'])
+        self.assert_fails(done, 1, 'proxy ', 'CN=heddle test ca', '--proxy-cafile')
+        self.assertIn('subject  CN=heddle test ecdsa', done.stderr.decode())
+
+
+def answer_407(stream) -> None:
+    stream.recv(4096)
+    stream.sendall(b'HTTP/1.1 407 No\r\n\r\n')
+    receive_all(stream)
 
 
 if __name__ == '__main__':
