@@ -28,7 +28,7 @@
 #include "support/raw_tls.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
-#include "tls/engine.h"
+#include "tls/machine/engine.h"
 
 namespace heddle {
 namespace {

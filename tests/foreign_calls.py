@@ -112,9 +112,9 @@ def offences(root: pathlib.Path, layers: tuple):
     """Yields (path, line number, what is wrong)."""
     self_check()
     headers = [path for path in (root / 'include/heddle').rglob('*.h') if path.name != 'stale.h']
-    headers.append(root / 'src/tls/callback_state.h')
+    headers.append(root / 'src/tls/state/callback_state.h')
     program_names = names({path: path.read_text() for path in headers})
     for layer in layers:
-        for path in sorted((root / layer).glob('*')):
+        for path in sorted((root / layer).rglob('*.*')):
             for number, name in unguarded(path.read_text(), program_names):
                 yield path, number, f'{name}() is the program\'s code: use fiber::call_user()'

@@ -27,6 +27,11 @@ LAYERS = {
     'src/pch': ['"pch/', '<openssl/', '<fmt/'],
     'src/cli': ['"heddle/', '"base/', '"http/', '"cli/', '<CLI/', '<fmt/'],
 }
+# Rooms of a layer, lowest first: each includes what is in it and in those before it.
+ROOMS = {
+    'src/tls': ['x509', 'kernel', 'wire', 'machine', 'state', 'keys', 'callbacks', 'context', 'connection',
+                'tunnel'],
+}
 RESTRICTED = ('"', '<heddle/', '<boost/', '<openssl/', '<sys/epoll.h', '<ares', '<valgrind/', '<CLI/',
               '<fmt/')
 
@@ -77,6 +82,21 @@ def layer_offences(layer: str, name: str, lines: list):
                 yield number, f'banned: {remedy}'
 
 
+def room_offences(path: pathlib.PurePath, lines: list):
+    """Yields (line number, what is wrong) for a layer that has rooms."""
+    top, layer, *inside = path.parts
+    rooms = ROOMS.get(f'{top}/{layer}')
+    if rooms is None:
+        return
+    if len(inside) != 2 or inside[0] not in rooms:
+        yield 1, f'{top}/{layer} has rooms, lowest first: {", ".join(rooms)}'
+        return
+    for number, line in enumerate(lines, 1):
+        include = re.match(rf'\s*#\s*include\s*"{layer}/(\w+)/', line)
+        if include and include[1] in rooms and rooms.index(include[1]) > rooms.index(inside[0]):
+            yield number, f'{layer}/{inside[0]} is below {layer}/{include[1]}, and must not include it'
+
+
 def unbuilt(root: pathlib.Path, paths: list):
     """Yields the sources and public headers that no meson.build names."""
     named = set()
@@ -109,6 +129,7 @@ def check(root: pathlib.Path) -> int:
         top, layer, *_ = path.relative_to(root).parts
         if f'{top}/{layer}' in LAYERS:
             found += layer_offences(f'{top}/{layer}', path.relative_to(root).as_posix(), lines)
+            found += room_offences(path.relative_to(root), lines)
         elif top in ('include', 'src'):
             found.append((1, f'{top}/{layer} is no layer: add it to {pathlib.Path(__file__).name}'))
         for number, what in found:

@@ -4,8 +4,8 @@
 #include <openssl/err.h>
 
 #include "fuzz/fuzz.h"
-#include "tls/certificate_data.h"
-#include "tls/pem.h"
+#include "tls/x509/certificate_data.h"
+#include "tls/x509/pem.h"
 
 using heddle::fuzz::require;
 

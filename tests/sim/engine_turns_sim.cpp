@@ -18,7 +18,7 @@
 #include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
-#include "tls/engine.h"
+#include "tls/machine/engine.h"
 
 namespace heddle {
 namespace {

@@ -10,7 +10,7 @@
 #include "heddle/fiber.h"
 
 #include "base/assert.h"
-#include "tls/context_state.h"
+#include "tls/state/context_state.h"
 
 namespace heddle::test {
 namespace {

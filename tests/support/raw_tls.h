@@ -9,8 +9,8 @@
 #include "heddle/transport.h"
 
 #include "openssl/handles.h"
-#include "tls/engine.h"
-#include "tls/link.h"
+#include "tls/machine/engine.h"
+#include "tls/wire/link.h"
 
 namespace heddle::test {
 

@@ -1,5 +1,5 @@
 // What a callback does to OpenSSL's error queue, and what becomes of its failure.
-#include "tls/callback_scope.h"
+#include "tls/state/callback_scope.h"
 
 #include <stdexcept>
 #include <string>
@@ -12,7 +12,7 @@
 
 #include "support/numbered_entries.h"
 #include "support/raw_tls.h"
-#include "tls/callback_state.h"
+#include "tls/state/callback_state.h"
 
 namespace heddle {
 namespace {

@@ -1,5 +1,5 @@
 // Records are counted where they begin, however their bytes are cut.
-#include "tls/intake.h"
+#include "tls/wire/intake.h"
 
 #include <string>
 #include <string_view>

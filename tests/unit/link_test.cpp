@@ -1,5 +1,5 @@
 // The buffers that the links of a thread share.
-#include "tls/link.h"
+#include "tls/wire/link.h"
 
 #include <algorithm>
 #include <array>

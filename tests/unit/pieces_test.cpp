@@ -1,5 +1,5 @@
 // What is left of a vectored write.
-#include "tls/pieces.h"
+#include "tls/wire/pieces.h"
 
 #include <array>
 #include <random>

@@ -1,5 +1,5 @@
 // The EVP_PKEY whose private half is a Signer, as OpenSSL and programs beside us see it.
-#include "tls/signer_key.h"
+#include "tls/keys/signer_key.h"
 
 #include <array>
 #include <memory>
@@ -23,7 +23,7 @@
 #include "openssl/handles.h"
 #include "support/signers.h"
 #include "support/tls_pair.h"
-#include "tls/pem.h"
+#include "tls/x509/pem.h"
 
 namespace heddle {
 namespace {

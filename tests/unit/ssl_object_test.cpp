@@ -15,7 +15,7 @@
 
 #include "support/sim.h"
 #include "support/ssl_object_pair.h"
-#include "tls/engine.h"
+#include "tls/machine/engine.h"
 
 namespace heddle {
 namespace {

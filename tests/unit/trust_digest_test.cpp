@@ -1,5 +1,5 @@
 // What a store trusts, as a digest.
-#include "tls/trust_digest.h"
+#include "tls/state/trust_digest.h"
 
 #include <filesystem>
 #include <fstream>

@@ -24,8 +24,8 @@
 #include "support/own_entries.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
-#include "tls/callback_state.h"
-#include "tls/ktls.h"
+#include "tls/kernel/ktls.h"
+#include "tls/state/callback_state.h"
 
 namespace heddle {
 namespace {

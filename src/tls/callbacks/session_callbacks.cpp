@@ -1,0 +1,194 @@
+// Sessions that live outside of OpenSSL, and the keys of tickets.
+#include <algorithm>
+#include <array>
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+
+#include "heddle/error_queue.h"
+#include "heddle/tls/context.h"
+
+#include "base/assert.h"
+#include "fiber/user_code.h"
+#include "tls/callbacks/session_mark.h"
+#include "tls/state/callback_scope.h"
+#include "tls/state/callback_state.h"
+
+namespace heddle {
+namespace tls {
+namespace {
+
+int new_session(SSL* ssl, SSL_SESSION* session) {
+  const CallbackState& state = CallbackState::of_sessions(ssl);
+  const auto& function = state.store.put ? state.store.put : state.new_session;
+  if (!function) return 0;  // Neither the context is known nor the one before it.
+  tell("the session callback, in an ASYNC job of OpenSSL", ssl,
+       [&] { function(Connection(ssl), Session(session)); });
+  return 0;  // The reference that is offered was not taken.
+}
+
+SSL_SESSION* get_session(SSL* ssl, const unsigned char* id, int size, int* copy) {
+  const CallbackState& state = CallbackState::of_sessions(ssl);
+  const std::string_view wanted(reinterpret_cast<const char*>(id), static_cast<std::size_t>(size));
+  SSL_SESSION* found = nullptr;
+  *copy = 0;  // The reference goes to OpenSSL.
+  if (!state.store.get) return nullptr;
+  tell("the session lookup callback, in an ASYNC job of OpenSSL", ssl, [&] {
+    const std::optional<Session> session = state.store.get(ClientHello(ssl), wanted);
+    if (!session || !may_resume(ssl, session->native_handle())) return;
+    found = session->native_handle();
+    SSL_SESSION_up_ref(found);
+  });
+  return found;
+}
+
+// Called under a lock of the SSL_CTX, from SSL_free(), on any thread.
+void remove_session(SSL_CTX* ctx, SSL_SESSION* session) {
+  CallbackState::of(ctx).removals.add(Session(session).id());
+}
+
+// What OpenSSL does with a ticket after its key callback.
+enum Ticket : int { kTicketFailed = -1, kNoTicket = 0, kTicket = 1, kTicketToRenew = 2 };
+
+constexpr const char* kTicketName = "the ticket key callback, in an ASYNC job of OpenSSL";
+
+bool set_mac(EVP_MAC_CTX* mac, const TicketKey& key) {
+  auto secret = key.hmac;
+  std::string digest = "SHA256";
+  const std::array<OSSL_PARAM, 3> parameters = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, secret.data(), secret.size()),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
+      OSSL_PARAM_construct_end()};
+  const bool set = EVP_MAC_CTX_set_params(mac, parameters.data()) == 1;
+  OPENSSL_cleanse(secret.data(), secret.size());
+  return set;
+}
+
+const unsigned char* octets(std::span<const std::byte> bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+
+Ticket seal(const TicketKey& key, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+            EVP_MAC_CTX* mac) {
+  constexpr int kIvBytes = 16;
+  std::copy_n(octets(key.name), key.name.size(), name);
+  if (RAND_bytes(iv, kIvBytes) != 1 ||
+      EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, octets(key.aes), iv) != 1 ||
+      !set_mac(mac, key)) {
+    return kTicketFailed;
+  }
+  return kTicket;
+}
+
+Ticket open(const SSL* ssl, std::span<const TicketKey> keys, const unsigned char* name,
+            const unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac) {
+  const auto key = std::find_if(keys.begin(), keys.end(), [&](const TicketKey& candidate) {
+    return std::equal(candidate.name.begin(), candidate.name.end(),
+                      reinterpret_cast<const std::byte*>(name));
+  });
+  if (key == keys.end()) return kNoTicket;
+  if (EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, octets(key->aes), iv) != 1 ||
+      !set_mac(mac, *key)) {
+    return kTicketFailed;
+  }
+  // A TLS 1.3 client should use each ticket once (RFC 8446, C.4), so it needs another one.
+  const bool renew = key != keys.begin() || SSL_version(ssl) == TLS1_3_VERSION;
+  return renew ? kTicketToRenew : kTicket;
+}
+
+int ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+               EVP_MAC_CTX* mac, int sealing) {
+  const CallbackState& state = CallbackState::of_sessions(ssl);
+  TicketKeyRing::Keys held = state.ticket_key_ring.get();
+  if (state.ticket_keys) {
+    auto asked = ask<std::vector<TicketKey>>(kTicketName, ssl,
+                                             [&] { return state.ticket_keys(Connection(ssl)); });
+    if (!asked) return kTicketFailed;
+    held = std::make_shared<const std::vector<TicketKey>>(*std::move(asked));
+  }
+  if (held->empty()) return kNoTicket;
+  return sealing != 0 ? seal(held->front(), name, iv, cipher, mac)
+                      : open(ssl, *held, name, iv, cipher, mac);
+}
+
+// What has been decrypted, before OpenSSL compares its ID context.
+SSL_TICKET_RETURN judge_ticket(SSL* ssl, SSL_SESSION* session, const unsigned char* /*name*/,
+                               std::size_t /*name_size*/, SSL_TICKET_STATUS status,
+                               void* /*argument*/) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) {
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  }
+  if (!may_resume(ssl, session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+}  // namespace
+
+void install_ticket_callback(SSL_CTX* ctx) {
+  SSL_CTX_set_session_ticket_cb(ctx, nullptr, judge_ticket, nullptr);
+}
+
+void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
+  CallbackState& state = CallbackState::of(ctx);
+  if (state.removals.empty()) return;
+  const std::deque<std::string> ids = state.removals.take();
+  if (!state.store.remove) return;  // The store has been exchanged meanwhile.
+  for (const std::string& id : ids) {
+    try {
+      fiber::call_user(state.store.remove, id, deadline);
+    } catch (...) {  // tidy: no call of the program's is to blame; see SessionStore::remove.
+    }
+  }
+}
+
+}  // namespace tls
+
+void Context::on_new_session(NewSessionCallback callback) {
+  HEDDLE_ASSERT(role() == Role::kClient);
+  auto& held = tls::CallbackState::of(native_handle()).new_session;
+  held = std::move(callback);
+  // OpenSSL never looks into a client's internal cache.
+  SSL_CTX_set_session_cache_mode(
+      native_handle(),
+      held ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+  SSL_CTX_sess_set_new_cb(native_handle(), held ? tls::new_session : nullptr);
+}
+
+void Context::set_session_store(SessionStore store) {
+  HEDDLE_ASSERT(role() == Role::kServer && store.put && store.get);
+  auto& held = tls::CallbackState::of(native_handle()).store;
+  held = std::move(store);
+  SSL_CTX_set_options(native_handle(), SSL_OP_NO_TICKET);
+  SSL_CTX_set_session_cache_mode(native_handle(), SSL_SESS_CACHE_SERVER |
+                                                      SSL_SESS_CACHE_NO_INTERNAL |
+                                                      SSL_SESS_CACHE_NO_AUTO_CLEAR);
+  SSL_CTX_sess_set_new_cb(native_handle(), tls::new_session);
+  SSL_CTX_sess_set_get_cb(native_handle(), tls::get_session);
+  SSL_CTX_sess_set_remove_cb(native_handle(), held.remove ? tls::remove_session : nullptr);
+}
+
+void Context::set_session_timeout(std::chrono::seconds timeout) {
+  SSL_CTX_set_timeout(native_handle(), static_cast<long>(timeout.count()));
+}
+
+void Context::set_ticket_keys(std::vector<TicketKey> keys) {
+  HEDDLE_ASSERT(role() == Role::kServer);
+  tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  state.ticket_key_ring.set(std::move(keys));
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
+}
+
+void Context::on_ticket_keys(TicketKeysCallback callback) {
+  HEDDLE_ASSERT(role() == Role::kServer && callback);
+  tls::CallbackState::of(native_handle()).ticket_keys = std::move(callback);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
+}
+
+}  // namespace heddle

@@ -1,0 +1,54 @@
+// What a handshake has negotiated, or why it has failed.
+#include "heddle/tls/stream_transport.h"
+
+#include "tls/connection/connection_info.h"
+#include "tls/connection/stream_impl.h"
+
+namespace heddle {
+
+std::size_t Stream::pending() const noexcept {
+  return tls::pending(native_handle());
+}
+
+std::string_view Stream::version() const {
+  return tls::version(native_handle());
+}
+
+std::string_view Stream::cipher() const {
+  return tls::cipher(native_handle());
+}
+
+std::string Stream::group() const {
+  return tls::group(native_handle());
+}
+
+std::string_view Stream::alpn() const {
+  return tls::alpn(native_handle());
+}
+
+bool Stream::session_reused() const {
+  return tls::session_reused(native_handle());
+}
+
+std::optional<Session> Stream::session() const {
+  SSL_SESSION* const session = SSL_get_session(native_handle());
+  return session != nullptr ? std::optional<Session>(session) : std::nullopt;
+}
+
+std::string_view Stream::server_name() const {
+  return tls::server_name(native_handle());
+}
+
+std::string Stream::explain(const Error& error) const {
+  std::string text = tls::explain(impl_->machine().engine(), error);
+  if (auto* const below = dynamic_cast<StreamTransport*>(&impl_->transport())) {
+    if (text == error.message()) return below->inner().explain(error);
+  }
+  return text;
+}
+
+std::vector<Certificate> Stream::peer_certificates() const {
+  return tls::peer_certificates(native_handle());
+}
+
+}  // namespace heddle

@@ -1,0 +1,72 @@
+// Host names in SNI and in verification (RFC 6066, section 3; RFC 9525).
+#include "tls/context/names.h"
+
+#include <array>
+
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include "base/host_name.h"
+#include "openssl/error.h"
+
+namespace heddle::tls {
+namespace {
+
+Error invalid(const char* operation) {
+  return {.code = Errc::kInvalid, .operation = operation};
+}
+
+// Common names are for people (RFC 9525, section 2). OpenSSL takes them for host names where there
+// is no other DNS name, also when there is an IP address.
+void set_flags(X509_VERIFY_PARAM* param) {
+  X509_VERIFY_PARAM_set_hostflags(param, X509_VERIFY_PARAM_get_hostflags(param) |
+                                             X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                                             X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+}
+
+}  // namespace
+
+Result<std::string> set_peer_name(SSL* ssl, const ContextState& context, const std::string& name) {
+  if (context.role == Role::kServer) {
+    if (!name.empty()) return invalid("set server_name: only a client asks for one");
+    return std::string();
+  }
+  if (name.empty()) {
+    if (!context.check_hostname) return std::string();
+    return invalid("set server_name: it is empty, but the context checks host names");
+  }
+  const Result<Host> host = Host::parse(name);
+  if (!host) return host.error();
+  // RFC 6066 allows no IP address in SNI.
+  bool is_set = host->is_address() || SSL_set_tlsext_host_name(ssl, host->name.c_str()) == 1;
+  if (is_set && context.check_hostname) {
+    X509_VERIFY_PARAM* const param = SSL_get0_param(ssl);
+    set_flags(param);
+    is_set = host->is_address() ? X509_VERIFY_PARAM_set1_ip_asc(param, host->name.c_str()) == 1
+                                : X509_VERIFY_PARAM_set1_host(param, host->name.c_str(), 0) == 1;
+  }
+  if (!is_set) return openssl::error_from_queue(Errc::kInvalid, "set server_name");
+  return host->name;
+}
+
+bool let_wildcards_match(SSL* ssl) {
+  X509_VERIFY_PARAM* const param = SSL_get0_param(ssl);
+  const char* const host = X509_VERIFY_PARAM_get0_host(param, 0);
+  const std::string_view name = host != nullptr ? host : "";
+  const std::size_t dot = name.find('.');
+  if (dot == std::string_view::npos || name.substr(0, dot).find('_') == std::string_view::npos) {
+    return true;
+  }
+  std::array<unsigned char, 16> random{};
+  if (RAND_bytes(random.data(), random.size()) != 1) return false;
+  std::string other;
+  for (const unsigned char byte : random) {
+    other += static_cast<char>('a' + byte / 16);
+    other += static_cast<char>('a' + byte % 16);
+  }
+  other += name.substr(dot);
+  return X509_VERIFY_PARAM_add1_host(param, other.c_str(), 0) == 1;
+}
+
+}  // namespace heddle::tls

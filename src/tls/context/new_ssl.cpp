@@ -1,0 +1,77 @@
+// From a context to a connection.
+#include "tls/context/new_ssl.h"
+
+#include <optional>
+#include <string>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "openssl/error.h"
+#include "tls/callbacks/session_mark.h"
+#include "tls/context/names.h"
+#include "tls/state/callback_scope.h"
+#include "tls/state/callback_state.h"
+
+namespace heddle::tls {
+namespace {
+
+// What other code does with a client's SSL_CTX may depend on its ID context: OpenSSL refuses a
+// program's own PSK (SSL_psk_use_session_cb_func(3)) if that has another one.
+bool marks_sessions(const ContextState& context) {
+  return context.role == Role::kServer || CallbackState::of(context.ctx).is_ours;
+}
+
+Result<void> tie_sessions(SSL* ssl, const ContextState& context, const std::string& peer_name,
+                          const StreamOptions& options) {
+  std::optional<Sha256> mark;
+  if (marks_sessions(context)) {
+    mark = mark_sessions(ssl, peer_name);
+    if (!mark) return openssl::error_from_queue(Errc::kExhausted, "mark the sessions");
+  }
+  if (!options.session) return {};
+  if (context.role == Role::kClient) return offer_session(ssl, *options.session, mark);
+  return Error{.code = Errc::kInvalid, .operation = "set session: only a client offers one"};
+}
+
+// OpenSSL's words for a server without a certificate are those for a client that has nothing in
+// common with it: no shared cipher, or no TLS 1.3, for which the server has no signature.
+void before_alert(const SSL* ssl, int where, int value) {
+  const int alert = where == SSL_CB_WRITE_ALERT ? value & 0xff : 0;
+  if ((alert == SSL_AD_HANDSHAKE_FAILURE || alert == SSL_AD_PROTOCOL_VERSION) &&
+      SSL_get_certificate(ssl) == nullptr) {
+    keep_failure(ssl, {.code = Errc::kInvalid,
+                       .openssl_code = ERR_peek_error(),
+                       .operation = "server handshake: the context has no certificate"});
+  }
+  const auto next = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(ssl));
+  if (next != nullptr) next(ssl, where, value);
+}
+
+void explain_missing_certificate(SSL* ssl) {
+  if (SSL_get_certificate(ssl) == nullptr) SSL_set_info_callback(ssl, before_alert);
+}
+
+}  // namespace
+
+Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions& options) {
+  openssl::SslPtr ssl(SSL_new(context.ctx));
+  if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
+  const Result<std::string> named = set_peer_name(ssl.get(), context, options.server_name);
+  if (!named) return named.error();
+  if (context.role == Role::kServer) {
+    SSL_set_accept_state(ssl.get());
+  } else {
+    SSL_set_connect_state(ssl.get());
+  }
+  const Result<void> tied = tie_sessions(ssl.get(), context, *named, options);
+  if (!tied) return tied.error();
+  if (context.role == Role::kServer) {
+    explain_missing_certificate(ssl.get());
+  } else if (!let_wildcards_match(ssl.get())) {
+    return openssl::error_from_queue(Errc::kExhausted, "set server_name");
+  }
+  return ssl;
+}
+
+}  // namespace heddle::tls

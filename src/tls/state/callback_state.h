@@ -1,0 +1,110 @@
+// What OpenSSL's callbacks find behind an SSL or SSL_CTX.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "heddle/tls/callbacks.h"
+
+#include "base/unique_fd.h"
+#include "openssl/handles.h"
+#include "tls/state/trust_digest.h"
+
+namespace heddle::tls {
+
+// Removals are the sessions that OpenSSL has given up, until somebody can be told. If nobody is for
+// long, the oldest are forgotten: a store forgets them by itself in the end.
+class Removals {
+ public:
+  static constexpr std::size_t kIdsMax = 4096;
+
+  // Called by OpenSSL, under a lock. Without memory the id is forgotten.
+  void add(std::string id) noexcept;
+  bool empty() const noexcept { return empty_.load(std::memory_order_relaxed); }
+  std::deque<std::string> take();
+
+ private:
+  std::atomic<bool> empty_ = true;
+  std::mutex mutex_;  // Streams of several threads share a context.
+  std::deque<std::string> ids_;
+};
+
+// TicketKeyRing is a set of ticket keys that may be exchanged while others use it.
+class TicketKeyRing {
+ public:
+  using Keys = std::shared_ptr<const std::vector<TicketKey>>;
+
+  void set(std::vector<TicketKey> keys);
+  Keys get() const;
+
+ private:
+  mutable std::mutex mutex_;
+  Keys keys_ = std::make_shared<const std::vector<TicketKey>>();
+};
+
+// CallbackState holds the functions that a Context was given. The SSL_CTX owns it, so it is there
+// as long as any SSL is, be it of our making or not.
+struct CallbackState {
+  // Makes one for `ctx` if there is none. Throws std::bad_alloc.
+  static CallbackState& attach(SSL_CTX* ctx);
+  // Precondition: attach() has been called.
+  static CallbackState& of(const SSL_CTX* ctx) noexcept;
+  // Of the context that `ssl` uses now; of the one that it began with, if the program's own code
+  // has exchanged that for one that no Context knows (SSL_set_SSL_CTX(3)); one without functions,
+  // if neither is known.
+  static CallbackState& of(const SSL* ssl) noexcept;
+  // Of the context that `ssl` began with: OpenSSL leaves sessions and tickets there, even if a
+  // callback has chosen another one since. One without functions, if it is not known.
+  static CallbackState& of_sessions(const SSL* ssl) noexcept;
+
+  ClientHelloCallback client_hello;
+  ServerNameCallback server_name;
+  CertificateCallback certificate;
+  AlpnCallback alpn;
+  std::string alpn_protocols;  // In wire form.
+  OcspRequestCallback ocsp_request;
+  OcspResponseCallback ocsp_response;
+  VerifyCallback verify;
+  KeyLogCallback key_log;
+  UniqueFd key_log_file;
+  PskClientCallback psk_client;
+  PskServerCallback psk_server;
+  NewSessionCallback new_session;
+  SessionStore store;
+  Removals removals;
+  TicketKeysCallback ticket_keys;
+  TicketKeyRing ticket_key_ring;
+  TrustDigest trust;
+  bool is_ours = false;  // Context::create() made the SSL_CTX.
+};
+
+// ConnectionState is what callbacks remember of one connection.
+struct ConnectionState {
+  // Null before attach().
+  static ConnectionState* of(const SSL* ssl) noexcept;
+  // Makes one if there is none. Throws std::bad_alloc.
+  static ConnectionState& attach(SSL* ssl);
+
+  SSL_CTX* first_context;                  // The SSL keeps it alive, for its sessions.
+  std::optional<std::string> server_name;  // Of the hello for which the context was chosen.
+  std::string psk_identity;                // Until OpenSSL has copied it.
+};
+
+// Installs what every server needs that is configured here, with or without functions of the
+// program's: it judges hellos, and sessions that come back.
+void install_hello_callback(SSL_CTX* ctx);
+void install_ticket_callback(SSL_CTX* ctx);
+
+// The PSK callbacks, and the choice of the ones that `ctx` has for `ssl`: unlike most, they are
+// copied into an SSL when it is made.
+void set_psk_callbacks(SSL* ssl, const SSL_CTX* ctx);
+
+// Hands over what is in `removals`, if the store of `ctx` wants to know. May park.
+void deliver_removals(const SSL_CTX* ctx, Deadline deadline);
+
+}  // namespace heddle::tls

@@ -1,0 +1,20 @@
+// MemoryLink: the BIO of an SSL object whose bytes come from one MemoryBio and go to another.
+#pragma once
+
+#include "heddle/tls/memory_bio.h"
+
+#include "openssl/handles.h"
+#include "tls/wire/link.h"
+
+namespace heddle::tls {
+
+struct MemoryLink {
+  MemoryBio& incoming;
+  MemoryBio& outgoing;
+  BioState state{};
+};
+
+// Makes a BIO over `link`, which must outlive it: one copy each way. Throws std::bad_alloc.
+openssl::BioPtr make_bio(MemoryLink& link);
+
+}  // namespace heddle::tls

@@ -1,0 +1,108 @@
+// PEM and DER input. Callers hold an ErrorQueueScope: OpenSSL leaves entries even when
+// it reads a file to its end.
+#include "tls/x509/pem.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <unistd.h>
+
+#include "base/unique_fd.h"
+#include "openssl/error.h"
+
+namespace heddle::tls {
+namespace {
+
+constexpr std::size_t kFileBytesMax = std::size_t{1} << 20;
+
+openssl::BioPtr memory_bio(const void* data, std::size_t size) {
+  return openssl::BioPtr(BIO_new_mem_buf(data, static_cast<int>(size)));
+}
+
+Error invalid(const char* operation) {
+  return openssl::error_from_queue(Errc::kInvalid, operation);
+}
+
+// PEM_read_bio_...() asks at the terminal if it has no callback of ours.
+int give_password(char* into, int size, int /*for_writing*/, void* password) {
+  const auto& text = *static_cast<const std::string_view*>(password);
+  if (text.empty() || text.size() > static_cast<std::size_t>(size)) return -1;
+  std::memcpy(into, text.data(), text.size());
+  return static_cast<int>(text.size());
+}
+
+}  // namespace
+
+SecretText::~SecretText() {
+  OPENSSL_cleanse(text_.data(), text_.size());
+}
+
+Result<SecretText> read_file(const std::filesystem::path& path, const char* operation) {
+  const auto failed = [operation](int sys_errno) {
+    return Error{.code = Errc::kInvalid, .sys_errno = sys_errno, .operation = operation};
+  };
+  // Not blocking: the name may be a FIFO's.
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return failed(errno);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return failed(errno);
+  if (S_ISDIR(status.st_mode)) return failed(EISDIR);
+  if (!S_ISREG(status.st_mode)) return failed(EINVAL);
+  if (static_cast<std::size_t>(status.st_size) > kFileBytesMax) return failed(EFBIG);
+  SecretText content;
+  content.text().resize(static_cast<std::size_t>(status.st_size));
+  std::size_t have = 0;
+  while (have < content.text().size()) {
+    const ssize_t count =
+        ::read(fd.get(), content.text().data() + have, content.text().size() - have);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return failed(errno);
+    if (count == 0) break;
+    have += static_cast<std::size_t>(count);
+  }
+  content.text().resize(have);
+  return content;
+}
+
+Result<std::vector<openssl::X509Ptr>> parse_chain(std::string_view pem, const char* operation) {
+  const openssl::BioPtr bio = memory_bio(pem.data(), pem.size());
+  if (!bio) return invalid(operation);
+  std::vector<openssl::X509Ptr> chain;
+  for (;;) {
+    openssl::X509Ptr certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+    if (!certificate) break;
+    chain.push_back(std::move(certificate));
+  }
+  const unsigned long last = ERR_peek_last_error();
+  const bool at_end =
+      ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
+  if (chain.empty() || !at_end) return invalid(operation);
+  ERR_clear_error();
+  return chain;
+}
+
+Result<openssl::KeyPtr> parse_key(std::string_view pem, std::string_view password,
+                                  const char* operation) {
+  const openssl::BioPtr bio = memory_bio(pem.data(), pem.size());
+  if (!bio) return invalid(operation);
+  openssl::KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, give_password, &password));
+  if (!key) return invalid(operation);
+  ERR_clear_error();
+  return key;
+}
+
+Result<openssl::X509Ptr> parse_der(std::span<const std::byte> der, const char* operation) {
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  const auto* const end = at + der.size();
+  openssl::X509Ptr certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
+  if (!certificate || at != end) return invalid(operation);
+  return certificate;
+}
+
+}  // namespace heddle::tls
