@@ -64,14 +64,15 @@ struct HeddleGuardOnward {
 };
 
 // NOLINTNEXTLINE(readability-identifier-naming): it is called from assembly.
-HeddleGuardOnward heddle_guard_before_dlopen(const char* path, int flags) {
+[[gnu::used]] HeddleGuardOnward heddle_guard_before_dlopen(const char* path, int flags) {
   const ErrnoKept errno_kept;
   return {.function = next_definition<void()>("dlopen"),
           .flags = seen_flags("dlopen", path, flags)};
 }
 
 // NOLINTNEXTLINE(readability-identifier-naming): it is called from assembly.
-HeddleGuardOnward heddle_guard_before_dlmopen(Lmid_t space, const char* path, int flags) {
+[[gnu::used]] HeddleGuardOnward heddle_guard_before_dlmopen(Lmid_t space, const char* path,
+                                                            int flags) {
   const ErrnoKept errno_kept;
   look_at_namespace(space, path);
   return {.function = next_definition<void()>("dlmopen"),
