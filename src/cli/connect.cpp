@@ -53,6 +53,7 @@ struct ConnectOptions {
   bool no_strict = false;
   bool tls12 = false;
   bool tls13 = false;
+  bool half_close = false;
   bool no_half_close = false;
   bool quiet = false;
 };
@@ -113,9 +114,20 @@ int configure(Context& context, const ConnectOptions& options) {
 
 // --- Piping --------------------------------------------------------------------------------------
 
+// When the peer is told of the end of standard input. Many servers (Node's, asyncio's) cannot send
+// on a connection whose other way has ended, and drop their answer: to be told is only for those
+// that wait for it. Without any input there is no answer to lose.
+enum class TellEnd { kIfEmpty, kAlways, kNever };
+
+TellEnd tell_end(const ConnectOptions& options) {
+  if (options.no_half_close) return TellEnd::kNever;
+  return options.half_close ? TellEnd::kAlways : TellEnd::kIfEmpty;
+}
+
 // Failing input ends both ways: the peer must not take its end for ours.
-Result<void> send_input(InputThread& input, Stream& stream, bool half_close,
+Result<void> send_input(InputThread& input, Stream& stream, TellEnd tell,
                         Task<Result<void>>& receiver) {
+  bool half_close = tell != TellEnd::kNever;
   while (true) {
     const Result<Block> block = input.next();
     if (!block) {
@@ -125,6 +137,7 @@ Result<void> send_input(InputThread& input, Stream& stream, bool half_close,
     if (block->empty()) break;
     const Result<void> sent = stream.write(*block, Deadline::never());
     if (!sent) return sent.error();
+    half_close = tell == TellEnd::kAlways;
   }
   return half_close ? stream.shutdown_write(Deadline::never()) : Result<void>();
 }
@@ -146,12 +159,12 @@ struct Outcome {
   Result<void> sent;
 };
 
-Outcome pipe_both_ways(Stream& stream, InputThread& input, OutputThread& output, bool half_close) {
+Outcome pipe_both_ways(Stream& stream, InputThread& input, OutputThread& output, TellEnd tell) {
   return scope([&](Scope& fibers) -> Outcome {
     auto receiver = fibers.spawn("receiver", [&] { return receive_output(stream, output); });
     if (!receiver) return {.received = receiver.error(), .sent = {}};
     auto sender =
-        fibers.spawn("sender", [&] { return send_input(input, stream, half_close, *receiver); });
+        fibers.spawn("sender", [&] { return send_input(input, stream, tell, *receiver); });
     if (!sender) {
       receiver->cancel();
       return {.received = receiver->join(), .sent = sender.error()};
@@ -183,7 +196,7 @@ int pipe(Runtime& runtime, Stream& stream, const ConnectOptions& options) {
   const Result<std::unique_ptr<InputThread>> input = InputThread::start(runtime, STDIN_FILENO);
   if (!input) return fail("standard input", input.error());
   OutputThread output(runtime, STDOUT_FILENO);
-  const Outcome outcome = pipe_both_ways(stream, **input, output, !options.no_half_close);
+  const Outcome outcome = pipe_both_ways(stream, **input, output, tell_end(options));
   // All that matters has been said: how the goodbye goes does not change the outcome.
   (void)stream.close(this_fiber::after(kLinger));
   return report(outcome, output.finish(), options.target);
@@ -310,8 +323,9 @@ void add_connect(Command& app, std::function<int()>& action) {
   const Command command = app.add_subcommand(
       "connect", "Connect with TLS, show the peer, pipe standard input and output.");
   command.footer(
-      "It ends when the peer does. The end of standard input is told to the peer, unless -N is\n"
-      "given; then the answer is waited for, either way.\n\n" +
+      "It ends when the peer does. The end of standard input is told to the peer only if there\n"
+      "was no input, since many servers drop their answer then; --half-close is for servers that\n"
+      "wait for it.\n\n" +
       app.get_footer());
   command.add_option("target", options->target, "HOST:PORT, [IPV6]:PORT or unix:PATH")->required();
   command
@@ -344,8 +358,12 @@ void add_connect(Command& app, std::function<int()>& action) {
   command.add_option("--timeout", options->timeout_seconds, "Seconds for connecting and handshake")
       ->range(0.001, 86400.0)
       ->capture_default_str();
-  command.add_flag("-N,--no-half-close", options->no_half_close,
-                   "Do not tell the peer about the end of standard input");
+  const Option half_close = command.add_flag("--half-close", options->half_close,
+                                             "Tell the peer about the end of standard input");
+  command
+      .add_flag("-N,--no-half-close", options->no_half_close,
+                "Never tell the peer about it, not even if there was no input")
+      ->excludes(half_close);
   command.add_flag("-q,--quiet", options->quiet, "Do not show the session and the peer");
   command.callback([options, &action] { action = [options] { return run_connect(*options); }; });
 }

@@ -47,7 +47,7 @@ class SessionTest(ConnectTestCase):
 
     def check_openssl(self, key: str, version: str) -> None:
         server, port = self.s_server(key, version)
-        client = self.start_connect(f'127.0.0.1:{port}', *self.trust(), stdin=subprocess.PIPE,
+        client = self.start_connect(f'127.0.0.1:{port}', *self.trust(), '--half-close', stdin=subprocess.PIPE,
                                     stdout=subprocess.PIPE)
         client.stdin.write(b'heddle\n')
         client.stdin.flush()
@@ -139,7 +139,7 @@ class PipeTest(ConnectTestCase):
         data = random.Random(1).randbytes(10_000_000)
         for version in VERSIONS:
             with self.subTest(version=version), self.server(echo, version=version) as server:
-                done = self.run_connect(server.target, *self.trust(), '-q', given=data)
+                done = self.run_connect(server.target, *self.trust(), '-q', '--half-close', given=data)
                 self.assertEqual(0, done.returncode, done.stderr)
                 self.assertTrue(data == done.stdout, f'{len(done.stdout)} bytes came back')
 
@@ -149,8 +149,8 @@ class PipeTest(ConnectTestCase):
         copy = pathlib.Path(self.certificates['copy'])
         source.write_bytes(data)
         with self.server(echo) as server, source.open('rb') as given, copy.open('wb') as taken:
-            done = subprocess.run([connect_support.PROGRAM, 'connect', server.target, *self.trust(), '-q'],
-                                  stdin=given, stdout=taken, timeout=TIMEOUT, check=False)
+            done = subprocess.run([connect_support.PROGRAM, 'connect', server.target, *self.trust(), '-q',
+                                   '--half-close'], stdin=given, stdout=taken, timeout=TIMEOUT, check=False)
         self.assertEqual(0, done.returncode)
         self.assertTrue(data == copy.read_bytes())
 
@@ -161,12 +161,17 @@ class PipeTest(ConnectTestCase):
 
         for version in VERSIONS:
             with self.subTest(version=version), self.server(count, version=version) as server:
-                done = self.run_connect(server.target, *self.trust(), '-q', given=b'x' * 70000)
+                done = self.run_connect(server.target, *self.trust(), '-q', '--half-close',
+                                        given=b'x' * 70000)
                 self.assertEqual((0, b'70000'), (done.returncode, done.stdout), done.stderr)
 
-    def test_without_half_close_the_peer_does_not_learn_of_the_end_of_input(self) -> None:
+    def test_peer_learns_of_the_end_of_input_if_it_is_to_or_there_was_none(self) -> None:
         def answer(stream) -> None:
-            asked = stream.recv(100)
+            stream.settimeout(1)
+            try:
+                asked = stream.recv(100)
+            except TimeoutError:
+                asked = b'nothing'
             stream.settimeout(0.2)
             try:
                 told = stream.recv(100) == b''
@@ -176,9 +181,12 @@ class PipeTest(ConnectTestCase):
             stream.sendall(asked + (b' and the end' if told else b' only'))
             stream.unwrap()
 
-        with self.server(answer) as server:
-            done = self.run_connect(server.target, *self.trust(), '-q', '-N', given=b'asked')
-        self.assertEqual((0, b'asked only'), (done.returncode, done.stdout), done.stderr)
+        for options, given, said in (((), b'asked', b'asked only'), (('-N',), b'asked', b'asked only'),
+                                     (('--half-close',), b'asked', b'asked and the end'),
+                                     ((), b'', b' and the end'), (('-N',), b'', b'nothing only')):
+            with self.subTest(options=options, given=given), self.server(answer) as server:
+                done = self.run_connect(server.target, *self.trust(), '-q', *options, given=given)
+                self.assertEqual((0, said), (done.returncode, done.stdout), done.stderr)
 
     def test_end_of_the_peer_ends_it_while_input_is_still_open(self) -> None:
         for version in VERSIONS:

@@ -122,7 +122,7 @@ class ProxyTest(ConnectTestCase):
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
         found = next(filter(None, (re.match(rb'ACCEPT .*:(\d+)', line) for line in server.stdout)))
-        client = self.start_connect('127.0.0.1:%d' % int(found[1]), *self.trust(), '-q',
+        client = self.start_connect('127.0.0.1:%d' % int(found[1]), *self.trust(), '-q', '--half-close',
                                     *self.through(self.start_proxy()), stdin=subprocess.PIPE,
                                     stdout=subprocess.PIPE)
         client.stdin.write(b'heddle\n')
@@ -138,8 +138,8 @@ class ProxyTest(ConnectTestCase):
         proxy = self.start_proxy()
         for version in connect_support.VERSIONS:
             with self.subTest(version=version), self.server(echo, version=version) as server:
-                done = self.run_connect(server.target, *self.trust(), '-q', *self.through(proxy),
-                                        given=data)
+                done = self.run_connect(server.target, *self.trust(), '-q', '--half-close',
+                                        *self.through(proxy), given=data)
                 self.assertEqual((0, b''), (done.returncode, done.stderr))
                 self.assertTrue(data == done.stdout, f'{len(done.stdout)} bytes came back')
 
