@@ -241,6 +241,10 @@ void Scheduler::reap() noexcept {
 
 void Scheduler::cancel(Fiber& fiber) noexcept {
   fiber.cancelled = true;
+  interrupt(fiber);
+}
+
+void Scheduler::interrupt(Fiber& fiber) noexcept {
   if (fiber.cancellable) make_ready(fiber, Wake::kCancelled);
 }
 

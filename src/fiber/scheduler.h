@@ -86,6 +86,8 @@ class Scheduler {
   void wake(Fiber& fiber) noexcept { make_ready(fiber, Wake::kReady); }
 
   void cancel(Fiber& fiber) noexcept;
+  // Ends the present park of `fiber` as cancel() does, and nothing else.
+  void interrupt(Fiber& fiber) noexcept;
   void cancel_all() noexcept;  // Present and future.
 
   // Lets the other ready fibers run, whether the fiber is cancelled or not. Returns kReady or

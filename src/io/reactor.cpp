@@ -77,8 +77,7 @@ TimePoint Reactor::look_at_clock() noexcept {
 void Reactor::forbid_after_fork() const noexcept {
   if (process_ == g_forks.load(std::memory_order_relaxed)) [[likely]]
     return;
-  die(
-      "a runtime is used after fork(), in another process than it was made in: make a new one "
+  die("a runtime is used after fork(), in another process than it was made in: make a new one "
       "in the child");
 }
 
@@ -196,6 +195,16 @@ Pollable::~Pollable() {
   if (token_.index != 0) reactor_.remove(token_);
 }
 
+namespace {
+
+[[noreturn]] void refuse_second(const char* what, const fiber::Fiber& first,
+                                const fiber::Fiber& second) noexcept {
+  die("fibers '%s' and '%s' wait at once to %s one descriptor: one may read while another writes",
+      first.name.c_str(), second.name.c_str(), what);
+}
+
+}  // namespace
+
 Wake Pollable::wait(Interest interest, Deadline deadline) {
   const auto bits = static_cast<unsigned>(interest);
   const bool for_read = (bits & static_cast<unsigned>(Interest::kRead)) != 0;
@@ -205,8 +214,8 @@ Wake Pollable::wait(Interest interest, Deadline deadline) {
   if ((for_read && readable) || (for_write && writable)) return Wake::kReady;
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   fiber::Fiber& fiber = scheduler.running_fiber();
-  HEDDLE_ASSERT(!for_read || reader_ == nullptr);
-  HEDDLE_ASSERT(!for_write || writer_ == nullptr);
+  if (for_read && reader_ != nullptr) refuse_second("read from", *reader_, fiber);
+  if (for_write && writer_ != nullptr) refuse_second("write to", *writer_, fiber);
   if (for_read) reader_ = &fiber;
   if (for_write) writer_ = &fiber;
   const Wake wake = scheduler.park(deadline);

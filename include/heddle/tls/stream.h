@@ -44,10 +44,10 @@ struct StreamOptions {
 // Stream is one TLS connection over a Transport.
 //
 // Fibers:   at most one fiber may read and one may write at a time; they may be
-//   different fibers and may wait at the same time. handshake() and close() count as both. Every
+//   different fibers and may wait at the same time. handshake() counts as both. Every
 //   function that takes a Deadline may park its caller.
 // Threads:  belongs to the thread of the runtime that uses it.
-// Lifetime: no fiber may be inside a call when the stream is destroyed.
+// Lifetime: no fiber may be inside a call when the stream is destroyed; close() sees to that.
 //   Destruction sends nothing: call close() for an orderly end.
 // Errors:   a failure of the connection is final: later calls return it again. A
 //   write() that was interrupted (kTimedOut, kCancelled) makes later writes fail with
@@ -126,6 +126,9 @@ class Stream {
   // end or `deadline` (if there is none: a mebibyte). Fails with kTimedOut if the peer did not
   // end in time; all was sent then, and the stream may be destroyed. Also after a failure, when
   // it only makes sure that no alert is lost, neither to a reset nor to a transport that was full.
+  // Other fibers may be inside calls of the stream, of which a watchdog knows nothing: those that
+  // wait end with kCancelled, and so does what would wait from then on. (A callback of the
+  // program's is waited for.) Only one fiber closes at a time: kInvalid.
   Result<void> close(Deadline deadline);
 
   // Ends TLS and leaves the connection: what follows is plain text again (RFC 4217, section 12.3:

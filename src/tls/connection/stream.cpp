@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "base/die.h"
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "fiber/drain.h"
@@ -35,6 +36,14 @@ Stream::Impl::Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState>
       link_(transport),
       machine_(std::move(ssl), tls::make_bio(link_), link_.state()) {}
 
+Stream::Impl::~Impl() {
+  if (calls_ == 0) return;
+  const fiber::Fiber* const waits = readable_.fiber != nullptr ? readable_.fiber : writable_.fiber;
+  die("a stream is destroyed while a fiber ('%s') is inside a call of it: close() the stream, or "
+      "cancel and join the fiber before",
+      waits != nullptr ? waits->name.c_str() : "in a callback");
+}
+
 Error Stream::Impl::over(const Error& error) {
   (void)link_.flush();
   if (machine_.has_exception()) [[unlikely]]
@@ -55,6 +64,7 @@ Wake Stream::Impl::wait(Interest interest, Deadline deadline) {
   const bool write_is_taken = writable_.waiting;
   if (interest == Interest::kReadOrWrite && write_is_taken) interest = Interest::kRead;
   Direction& first = interest == Interest::kWrite ? writable_ : readable_;
+  if (closing_ && running_fiber() != closer_) return Wake::kCancelled;
   if (first.waiting) return first.others.wait(deadline);
   Direction& second = interest == Interest::kReadOrWrite ? writable_ : first;
   const Waiting here(first, second);
@@ -147,6 +157,7 @@ Result<void> Stream::Impl::await_client(Deadline deadline) {
 }
 
 Result<void> Stream::Impl::handshake(Deadline deadline) {
+  const Call call(*this);
   const Result<void> done = shake_hands(deadline);
   tell_removals(deadline);
   return done;
@@ -181,6 +192,7 @@ Result<void> Stream::Impl::shake_hands(Deadline deadline) {
 }
 
 Result<bool> Stream::Impl::await(Interest interest, Deadline deadline) {
+  const Call call(*this);
   if (interest != Interest::kRead && writable()) return true;
   if (interest == Interest::kWrite) {
     const auto settled =
@@ -215,6 +227,7 @@ Result<std::size_t> Stream::Impl::peek(std::span<std::byte> into, Deadline deadl
 
 Result<std::size_t> Stream::Impl::read_with(ReadStep step, const char* name,
                                             std::span<std::byte> into, Deadline deadline) {
+  const Call call(*this);
   if (into.empty()) return std::size_t{0};
   if (undecided()) [[unlikely]] {
     if (const auto known = decide(deadline, OnWriteFailure::kGoOn); !known) return known.error();
@@ -237,6 +250,7 @@ std::optional<Error> Stream::Impl::refuse_write() const {
 
 Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pieces,
                                  Deadline deadline) {
+  const Call call(*this);
   if (const auto refused = refuse_write()) return *refused;
   tls::Pieces rest(pieces);
   if (undecided() && !rest.empty()) [[unlikely]] {
@@ -308,8 +322,31 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
   return drain_output(Machine::kEnd, deadline);
 }
 
+Result<void> Stream::Impl::end(Deadline deadline) {
+  const Call call(*this);
+  return shutdown_write(deadline);
+}
+
+// They find closing_ set when they would wait, or have waited.
+Result<void> Stream::Impl::end_other_calls(Deadline deadline) {
+  for (const Direction* way : {&readable_, &writable_}) {
+    if (way->fiber != nullptr) way->fiber->scheduler->interrupt(*way->fiber);
+  }
+  while (calls_ > 0) {
+    const Wake wake = no_calls_.wait(deadline);
+    if (wake != Wake::kReady) return interruption(wake, "close");
+  }
+  return {};
+}
+
 Result<void> Stream::Impl::close(Deadline deadline) {
   if (released_) return again(*machine_.failure());
+  if (closer_ != nullptr && closer_ != running_fiber()) {
+    return Error{.code = Errc::kInvalid, .operation = "close a stream that another fiber closes"};
+  }
+  if (const auto turn = machine_.await_turn("close", deadline); !turn) return turn;
+  const Closing closing(*this);
+  if (const auto ended = end_other_calls(deadline); !ended) return ended;
   // What goes wrong here has been said, or ends the connection as well.
   (void)shutdown_write(deadline);
   if (machine_.failure()) (void)drain_output("close", deadline);  // An alert that had to wait.
@@ -388,7 +425,7 @@ Result<void> Stream::write(std::span<const std::span<const std::byte>> pieces, D
 }
 
 Result<void> Stream::shutdown_write(Deadline deadline) {
-  return impl_->shutdown_write(deadline);
+  return impl_->end(deadline);
 }
 
 Result<void> Stream::close(Deadline deadline) {

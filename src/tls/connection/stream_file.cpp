@@ -60,6 +60,7 @@ Result<std::size_t> Stream::Impl::send_piece(const Piece& piece, Deadline deadli
 
 Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::size_t count,
                                            Deadline deadline) {
+  const Call call(*this);
   if (const auto refused = refuse_write()) return *refused;
   if (undecided() && count > 0) {
     const auto known = decide(deadline, OnWriteFailure::kFail);

@@ -30,6 +30,8 @@ class Stream::Impl {
   static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection, Transport& transport,
                                                std::unique_ptr<Transport> owned);
 
+  ~Impl();
+
   Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context, Transport& transport,
        std::unique_ptr<Transport> owned);
 
@@ -39,7 +41,7 @@ class Stream::Impl {
   Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
   Result<std::size_t> sendfile(int file, std::uint64_t offset, std::size_t count,
                                Deadline deadline);
-  Result<void> shutdown_write(Deadline deadline);
+  Result<void> end(Deadline deadline);
   Result<void> close(Deadline deadline);
   Result<Released> release();
 
@@ -107,6 +109,7 @@ class Stream::Impl {
 
   IoResult outcome(const tls::Step& step, std::size_t count);
 
+  Result<void> shutdown_write(Deadline deadline);
   Result<void> await_client(Deadline deadline);
   Result<void> offer_output(const char* name);
   // Parks until at most `until_bytes` of output are left.
@@ -119,6 +122,13 @@ class Stream::Impl {
   // The connection is over by `error`: the alert that says why is offered to the transport. Throws
   // what a transport or a callback has thrown.
   Error over(const Error& error);
+  static fiber::Fiber* running_fiber() noexcept {
+    const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
+    return scheduler != nullptr ? scheduler->running() : nullptr;
+  }
+  // Ends what other fibers wait for in calls of this stream, and lets them leave.
+  Result<void> end_other_calls(Deadline deadline);
+
   // `error` again, which a call has found that came too late. Others may run first: a loop over a
   // connection that has failed must not keep them from it.
   static Error again(const Error& error);
@@ -126,6 +136,7 @@ class Stream::Impl {
   // One way of the transport, for which one fiber waits at a time.
   struct Direction {
     bool waiting = false;
+    fiber::Fiber* fiber = nullptr;  // That fiber. Null outside of fibers.
     WaitQueue others;
   };
 
@@ -134,11 +145,13 @@ class Stream::Impl {
    public:
     Waiting(Direction& first, Direction& second) : first_(first), second_(second) {
       first_.waiting = second_.waiting = true;
+      first_.fiber = second_.fiber = running_fiber();
     }
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
     ~Waiting() {
       first_.waiting = second_.waiting = false;
+      first_.fiber = second_.fiber = nullptr;
       first_.others.wake_all();
       second_.others.wake_all();
     }
@@ -148,6 +161,36 @@ class Stream::Impl {
     Direction& second_;
   };
 
+  // Call is a fiber's stay in a call that may park, other than close().
+  class Call {
+   public:
+    explicit Call(Impl& stream) noexcept : stream_(stream) { ++stream_.calls_; }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    ~Call() {
+      if (--stream_.calls_ == 0 && stream_.closing_) [[unlikely]]
+        stream_.no_calls_.wake_all();
+    }
+
+   private:
+    Impl& stream_;
+  };
+
+  // Closing is a fiber's stay in close().
+  class Closing {
+   public:
+    explicit Closing(Impl& stream) noexcept : stream_(stream) {
+      stream_.closing_ = true;
+      stream_.closer_ = running_fiber();
+    }
+    Closing(const Closing&) = delete;
+    Closing& operator=(const Closing&) = delete;
+    ~Closing() { stream_.closer_ = nullptr; }
+
+   private:
+    Impl& stream_;
+  };
+
   std::unique_ptr<Transport> owned_transport_;  // Before machine_, which uses it.
   std::shared_ptr<const tls::ContextState> context_;
   tls::Link link_;
@@ -155,7 +198,11 @@ class Stream::Impl {
   tls::KernelTlsStates without_kernel_;  // If link_ has no kernel.
   Direction readable_;
   Direction writable_;
-  bool released_ = false;  // The transport is somebody else's.
+  unsigned calls_ = 0;  // How many Calls there are.
+  WaitQueue no_calls_;
+  bool closing_ = false;            // close() was called: others do not wait any more.
+  fiber::Fiber* closer_ = nullptr;  // Who is in close().
+  bool released_ = false;           // The transport is somebody else's.
 };
 
 }  // namespace heddle
