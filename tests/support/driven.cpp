@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include <openssl/ssl.h>
+
 #include "base/interruption.h"
 #include "support/tls_pair.h"
 
