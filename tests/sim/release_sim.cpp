@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <gtest/gtest.h>
+#include <openssl/ssl.h>
 
 #include "heddle/fiber.h"
 #include "heddle/tls/stream.h"
@@ -135,6 +136,33 @@ TEST_P(ReleaseSim, WhatIsNotEndedIsNotReleased) {
         server_->write(bytes("data"), kNever).value();
         server_->shutdown_write(kNever).value();
         EXPECT_TRUE(server_->release());
+      });
+}
+
+// OpenSSL would answer the first one when it reads the second.
+TEST_P(ReleaseSim, KeysThatThePeerAsksForAfterOurEndAreNotSentBehindIt) {
+  run(
+      [&] {
+        client_->handshake(kNever).value();
+        client_->shutdown_write(kNever).value();
+        EXPECT_EQ(test::read_text(*client_, 2, kNever), "ab");
+        EXPECT_EQ(read_some(*client_).value(), 0U);
+        const auto released = client_->release();
+        ASSERT_TRUE(released) << released.error().message();
+        send_plain(*released->transport, "plain");
+      },
+      [&] {
+        EXPECT_EQ(read_some(*server_).value(), 0U);
+        for (const char* text : {"a", "b"}) {
+          EXPECT_EQ(SSL_key_update(server_->native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
+          server_->write(bytes(text), kNever).value();
+        }
+        server_->shutdown_write(kNever).value();
+        const Stream::Released released = server_->release().value();
+        std::string got(reinterpret_cast<const char*>(released.unread.data()),
+                        released.unread.size());
+        got += read_plain(pipe_.b(), 5 - got.size());
+        EXPECT_EQ(got, "plain");
       });
 }
 

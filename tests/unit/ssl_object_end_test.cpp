@@ -55,6 +55,21 @@ TEST_P(SslObjectEndTest, HalfCloseLetsThePeerFinish) {
   EXPECT_EQ(client_.tls->shutdown()->kind, Kind::kDone);
 }
 
+// OpenSSL would answer the first one when it reads the second.
+TEST_P(SslObjectEndTest, NothingFollowsOurCloseNotifyWhateverThePeerAsksFor) {
+  if (GetParam() == TlsVersion::kTls12) GTEST_SKIP() << "only TLS 1.3 has KeyUpdates";
+  handshake();
+  EXPECT_EQ(client_.tls->shutdown()->kind, Kind::kWantRead);
+  move(client_.outgoing, server_.incoming);
+  for (const char* text : {"a", "b"}) {
+    ASSERT_EQ(SSL_key_update(server_.tls->native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
+    EXPECT_TRUE(server_.write(text));
+  }
+  move(server_.outgoing, client_.incoming);
+  EXPECT_EQ(client_.read(), "ab");
+  EXPECT_EQ(client_.outgoing.pending(), 0U);
+}
+
 TEST_P(SslObjectEndTest, WhatComesBehindCloseNotifyIsLeftForTheUser) {
   SSL_CTX_set_read_ahead(client_context_.native_handle(), 1);  // Whatever the SSL_CTX says.
   open();

@@ -91,6 +91,9 @@ class Engine {
   // A call has read application data.
   void got_data() noexcept { state_.intake.got_data(); }
 
+  // From now on, what OpenSSL writes is dropped.
+  void end_output() noexcept { state_.ended = true; }
+
   // Whether a fiber is inside a call. Another one that cannot wait must come back later.
   bool busy() const noexcept { return in_call_; }
   // For whoever may not park: fails as await_turn() does in a callback, whoever is inside.

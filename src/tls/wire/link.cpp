@@ -203,7 +203,7 @@ IoResult Link::read_no_further(std::span<std::byte> into) noexcept {
 }
 
 IoResult Link::write(std::span<const std::byte> from) {
-  if (output_broken_) return {IoResult::Kind::kBytes, from.size()};
+  if (output_broken_ || state_.ended) return {IoResult::Kind::kBytes, from.size()};
   if (record_type_) [[unlikely]]
     return write_typed(*record_type_, from);
   collect(from);

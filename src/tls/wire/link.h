@@ -30,6 +30,7 @@ class ThreadBuffers;
 struct BioState {
   Intake intake;
   bool at_end = false;           // The end has been read: there is nothing more to come.
+  bool ended = false;            // Our close_notify is written: nothing may follow it.
   std::optional<Error> failure;  // Of the transport, and OpenSSL was told that there is one.
   std::exception_ptr thrown;  // By a transport or a callback: OpenSSL's frames are no way for it.
 

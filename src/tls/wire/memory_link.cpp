@@ -36,6 +36,7 @@ int memory_read(BIO* bio, char* into, int size) {
 int memory_write(BIO* bio, const char* from, int size) noexcept {
   BIO_clear_retry_flags(bio);
   MemoryLink& link = link_of(bio);
+  if (link.state.ended) return size;
   try {
     const Result<void> written =
         link.outgoing.write(std::as_bytes(std::span(from, static_cast<std::size_t>(size))));
