@@ -1,0 +1,95 @@
+// One connection of a torture run: what its two sides have sent, received, and may expect.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "torture/contexts.h"
+#include "torture/pipe.h"
+
+namespace heddle::torture {
+
+// Way is one direction. Its bytes follow from `seed`.
+struct Way {
+  std::uint64_t seed = 0;
+  std::size_t target = 0;     // How many bytes are to be sent.
+  std::size_t sent = 0;       // write() has returned for these.
+  std::size_t attempted = 0;  // These may have left.
+  std::size_t received = 0;
+  int file = -1;           // Holds the bytes, for sendfile().
+  bool end_tried = false;  // shutdown_write() was called, ...
+  bool ended = false;      // ... and succeeded.
+  bool end_seen = false;
+};
+
+enum class Ending : std::uint8_t { kDestroy, kClose, kRelease };
+
+class TortureConnection final : public Watched {
+ public:
+  TortureConnection(World& world, int id, std::uint64_t seed);
+  TortureConnection(const TortureConnection&) = delete;
+  TortureConnection& operator=(const TortureConnection&) = delete;
+  ~TortureConnection() override;
+
+  void run();
+  std::string describe() const override;
+
+ private:
+  // Setting up: connection.cpp.
+  void make_transports();
+  void make_sockets(bool tcp);
+  void wrap_in_tls(int depth);
+  std::unique_ptr<Stream> make_stream(int side, std::unique_ptr<Transport> transport);
+  void choose_kinds();
+  void choose_targets();
+
+  // While it lasts: connection.cpp.
+  void trouble(std::vector<Task<void>>& tasks);
+  void judge();
+  void close_both();
+
+  // What fibers do: traffic.cpp.
+  void read_all(int side);
+  bool take(int side, Rng& rng, std::span<std::byte> into);
+  bool read_failed(int side, Rng& rng, const Error& error);
+  void end_seen(Way& way);
+  void write_all(int side);
+  bool put(int side, Rng& rng);
+  Result<void> send(int side, Rng& rng, std::size_t count, Deadline deadline);
+  void stir(SSL* ssl, Rng& rng);
+  void end_writing(int side, Rng& rng);
+
+  // Plain text after the connection: release.cpp.
+  void release(int side, std::vector<Task<void>>& tasks);
+  bool exchange(int side, Stream::Released released);
+
+  void fault(const std::string& what);
+  bool excused() const { return disturbed_ || dead_ || world_.stopping; }
+
+  World& world_;
+  Report& report_;
+  const int id_;
+  const std::uint64_t seed_;
+  Rng rng_;
+  std::string name_;  // Transports and contexts.
+  std::unique_ptr<Pipe> pipe_;
+  std::array<std::unique_ptr<Transport>, 2> transports_;
+  const Kind* kinds_[2] = {nullptr, nullptr};  // Those of the connection that is made next.
+  std::unique_ptr<Stream> streams_[2];
+  std::function<void()> kill_;
+  Way ways_[2];  // By the side that writes.
+  Ending ending_ = Ending::kDestroy;
+  std::size_t target_max_ = 300'000;
+  bool hasty_ = false;      // Short deadlines in implicit handshakes, too.
+  bool late_ = false;       // Callbacks give up at a deadline.
+  bool disturbed_ = false;  // It may fail: only what was received must be right.
+  bool dead_ = false;
+  const char* stages_[4] = {"-", "-", "-", "-"};  // Readers, then writers.
+  const char* stage_ = "set up";
+};
+
+}  // namespace heddle::torture

@@ -1,0 +1,59 @@
+// A connection of two SslObjects, whose bytes fibers carry in random pieces.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "torture/contexts.h"
+
+namespace heddle::torture {
+
+class ObjectConnection final : public Watched {
+ public:
+  ObjectConnection(World& world, int id, std::uint64_t seed);
+  ObjectConnection(const ObjectConnection&) = delete;
+  ObjectConnection& operator=(const ObjectConnection&) = delete;
+  ~ObjectConnection() override;
+
+  void run();
+  std::string describe() const override;
+
+ private:
+  struct Side {
+    MemoryBio incoming;
+    MemoryBio outgoing;
+    std::unique_ptr<SslObject> tls;
+    std::deque<std::byte> wire;  // Has left this side.
+    WaitQueue waiters;
+    const Kind* kind = nullptr;
+    std::uint64_t pattern_seed = 0;
+    std::size_t target = 0;
+    std::size_t sent = 0;
+    std::size_t received = 0;
+    bool ended = false;
+    bool end_seen = false;
+  };
+
+  void drive(int side);
+  void carry(int side, Rng& rng);
+  // Each does one call, and returns whether another one is worthwhile before bytes come.
+  bool call(int side, Rng& rng);
+  bool write(int side, Rng& rng);
+  bool read(int side, Rng& rng);
+  bool end(int side, Rng& rng);
+  bool failed(int side, const char* call, const Error& error);
+  void fault(const std::string& what);
+
+  World& world_;
+  Report& report_;
+  const int id_;
+  const std::uint64_t seed_;
+  Rng rng_;
+  std::string name_;
+  Side sides_[2];
+  bool disturbed_ = false;
+  bool dead_ = false;
+};
+
+}  // namespace heddle::torture
