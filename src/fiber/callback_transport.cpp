@@ -8,8 +8,8 @@
 #include "heddle/fiber.h"
 
 #include "base/assert.h"
-#include "fiber/no_park.h"
 #include "base/die.h"
+#include "fiber/no_park.h"
 #include "fiber/scheduler.h"
 #include "fiber/user_code.h"
 
