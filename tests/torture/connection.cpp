@@ -75,7 +75,7 @@ void TortureConnection::make_sockets(bool tcp) {
     const int bytes = static_cast<int>(rng_.size(60'000));
     if (rng_.one_in(2)) ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
   }
-  for (int side = 0; side < 2; ++side) {
+  for (std::size_t side = 0; side < 2; ++side) {
     transports_[side] = Socket::adopt(world_.runtime, pair[side]).value();
   }
   kill_ = [fd = pair[rng_.below(2)]] { ::shutdown(fd, SHUT_RDWR); };
@@ -95,7 +95,7 @@ void TortureConnection::make_transports() {
   pipe_ = std::make_unique<Pipe>(kind == 3 ? capacity + 65'536 : capacity);
   kill_ = [this] { pipe_->kill(); };
   std::size_t slowest = capacity;
-  for (int side = 0; side < 2; ++side) {
+  for (std::size_t side = 0; side < 2; ++side) {
     Pipe::End& end = pipe_->end(side);
     if (rng_.one_in(2)) end.chunk = rng_.size(3000);
     slowest = std::min(slowest, end.chunk);
@@ -115,7 +115,7 @@ void TortureConnection::choose_kinds() {
   }
 }
 
-std::unique_ptr<Stream> TortureConnection::make_stream(int side,
+std::unique_ptr<Stream> TortureConnection::make_stream(std::size_t side,
                                                        std::unique_ptr<Transport> transport) {
   StreamOptions options;
   if (side == 0) {
@@ -131,7 +131,7 @@ std::unique_ptr<Stream> TortureConnection::make_stream(int side,
 void TortureConnection::wrap_in_tls(int depth) {
   for (int i = 0; i < depth; ++i) {
     choose_kinds();
-    for (int side = 0; side < 2; ++side) {
+    for (std::size_t side = 0; side < 2; ++side) {
       transports_[side] =
           std::make_unique<StreamTransport>(make_stream(side, std::move(transports_[side])));
     }
@@ -140,7 +140,7 @@ void TortureConnection::wrap_in_tls(int depth) {
 }
 
 void TortureConnection::choose_targets() {
-  for (int side = 0; side < 2; ++side) {
+  for (std::size_t side = 0; side < 2; ++side) {
     Way& way = ways_[side];
     way.seed = mix(seed_ + static_cast<std::uint64_t>(side));
     way.target = rng_.one_in(10) ? 0 : rng_.size(target_max_);
@@ -155,7 +155,7 @@ void TortureConnection::run() {
   wrap_in_tls(depth);
   if (depth > 0) report_.count("TLS in TLS");
   choose_kinds();
-  for (int side = 0; side < 2; ++side) {
+  for (std::size_t side = 0; side < 2; ++side) {
     streams_[side] = make_stream(side, std::move(transports_[side]));
   }
   choose_targets();
@@ -165,11 +165,11 @@ void TortureConnection::run() {
   stage_ = "traffic";
   scope([this](Scope& s) {
     std::vector<Task<void>> tasks;
-    for (int side = 0; side < 2; ++side) {
+    for (std::size_t side = 0; side < 2; ++side) {
       tasks.push_back(s.spawn("reader", [this, side] { read_all(side); }).value());
       tasks.push_back(s.spawn("writer", [this, side] { write_all(side); }).value());
     }
-    for (int side = 0; side < 2 && ending_ == Ending::kRelease; ++side) {
+    for (std::size_t side = 0; side < 2 && ending_ == Ending::kRelease; ++side) {
       (void)s.spawn("release", [this, side, tasks]() mutable { release(side, tasks); });
     }
     if (rng_.one_in(4)) (void)s.spawn("trouble", [this, tasks]() mutable { trouble(tasks); });
@@ -219,7 +219,7 @@ void TortureConnection::close_both() {
   stage_ = "close";
   const bool whole = !excused();
   scope([this, whole](Scope& s) {
-    for (int side = 0; side < 2; ++side) {
+    for (std::size_t side = 0; side < 2; ++side) {
       (void)s.spawn("close", [this, side, whole] {
         Rng rng(seed_ + 100 + static_cast<std::uint64_t>(side));
         const bool short_time = rng.one_in(4);
@@ -240,7 +240,7 @@ std::string TortureConnection::describe() const {
   std::ostringstream out;
   out << "connection " << id_ << ", " << name_ << ": " << stage_
       << (disturbed_ ? ", disturbed" : "") << (dead_ ? ", dead" : "") << '\n';
-  for (int side = 0; side < 2; ++side) {
+  for (std::size_t side = 0; side < 2; ++side) {
     const Way& way = ways_[side];
     SSL* const ssl = streams_[side] ? streams_[side]->native_handle() : nullptr;
     out << "  " << (side == 0 ? "client" : "server") << ": reader " << stages_[side] << ", writer "

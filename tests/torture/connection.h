@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -43,7 +44,7 @@ class TortureConnection final : public Watched {
   void make_transports();
   void make_sockets(bool tcp);
   void wrap_in_tls(int depth);
-  std::unique_ptr<Stream> make_stream(int side, std::unique_ptr<Transport> transport);
+  std::unique_ptr<Stream> make_stream(std::size_t side, std::unique_ptr<Transport> transport);
   void choose_kinds();
   void choose_targets();
 
@@ -53,19 +54,19 @@ class TortureConnection final : public Watched {
   void close_both();
 
   // What fibers do: traffic.cpp.
-  void read_all(int side);
-  bool take(int side, Rng& rng, std::span<std::byte> into);
-  bool read_failed(int side, Rng& rng, const Error& error);
+  void read_all(std::size_t side);
+  bool take(std::size_t side, Rng& rng, std::span<std::byte> into);
+  bool read_failed(std::size_t side, Rng& rng, const Error& error);
   void end_seen(Way& way);
-  void write_all(int side);
-  bool put(int side, Rng& rng);
-  Result<void> send(int side, Rng& rng, std::size_t count, Deadline deadline);
+  void write_all(std::size_t side);
+  bool put(std::size_t side, Rng& rng);
+  Result<void> send(std::size_t side, Rng& rng, std::size_t count, Deadline deadline);
   void stir(SSL* ssl, Rng& rng);
-  void end_writing(int side, Rng& rng);
+  void end_writing(std::size_t side, Rng& rng);
 
   // Plain text after the connection: release.cpp.
-  void release(int side, std::vector<Task<void>>& tasks);
-  bool exchange(int side, Stream::Released released);
+  void release(std::size_t side, std::vector<Task<void>>& tasks);
+  bool exchange(std::size_t side, Stream::Released released);
 
   void fault(const std::string& what);
   bool excused() const { return disturbed_ || dead_ || world_.stopping; }

@@ -32,7 +32,7 @@ void ObjectConnection::run() {
   disturbed_ = sides_[0].kind->fails || sides_[1].kind->fails;
   report_.count("connections without I/O");
   StreamOptions options{.server_name = "server.test", .session = world_.shared.any_session(rng_)};
-  for (int i = 0; i < 2; ++i) {
+  for (std::size_t i = 0; i < 2; ++i) {
     Side& side = sides_[i];
     side.pattern_seed = mix(seed_ + static_cast<std::uint64_t>(i));
     side.target = rng_.one_in(10) ? 0 : rng_.size(200'000);
@@ -42,7 +42,7 @@ void ObjectConnection::run() {
                }).value();
   }
   scope([this](Scope& s) {
-    for (int i = 0; i < 2; ++i) (void)s.spawn("object", [this, i] { drive(i); });
+    for (std::size_t i = 0; i < 2; ++i) (void)s.spawn("object", [this, i] { drive(i); });
     if (rng_.one_in(6)) {
       (void)s.spawn("cut", [this] {
         nap(rng_, Micros(50'000));
@@ -52,7 +52,7 @@ void ObjectConnection::run() {
     }
   });
   if (disturbed_ || dead_ || world_.stopping) return;
-  for (int i = 0; i < 2; ++i) {
+  for (std::size_t i = 0; i < 2; ++i) {
     if (sides_[1 - i].received != sides_[i].target || !sides_[1 - i].end_seen) {
       fault("nobody disturbed it, but bytes are missing");
     }
@@ -60,7 +60,7 @@ void ObjectConnection::run() {
   report_.count("whole without I/O");
 }
 
-void ObjectConnection::drive(int i) {
+void ObjectConnection::drive(std::size_t i) {
   Side& side = sides_[i];
   Rng rng(seed_ + 10 + static_cast<std::uint64_t>(i));
   while (!(side.ended && side.end_seen) && !dead_ && !this_fiber::cancelled()) {
@@ -75,7 +75,7 @@ void ObjectConnection::drive(int i) {
 }
 
 // Between two calls, as nobody else may touch a MemoryBio while a callback of a call is parked.
-void ObjectConnection::carry(int i, Rng& rng) {
+void ObjectConnection::carry(std::size_t i, Rng& rng) {
   Side& side = sides_[i];
   std::deque<std::byte>& theirs = sides_[1 - i].wire;
   const auto out =
@@ -92,7 +92,7 @@ void ObjectConnection::carry(int i, Rng& rng) {
   if (rng.one_in(4)) (void)this_fiber::yield();
 }
 
-bool ObjectConnection::call(int i, Rng& rng) {
+bool ObjectConnection::call(std::size_t i, Rng& rng) {
   const Side& side = sides_[i];
   if (rng.one_in(2)) {
     if (side.sent < side.target) return write(i, rng);
@@ -101,7 +101,7 @@ bool ObjectConnection::call(int i, Rng& rng) {
   return side.end_seen || read(i, rng);
 }
 
-bool ObjectConnection::failed(int i, const char* call, const Error& error) {
+bool ObjectConnection::failed(std::size_t i, const char* call, const Error& error) {
   if (!disturbed_ && !dead_ && !world_.stopping) {
     fault(std::string(i == 0 ? "client: " : "server: ") + call + " fails: " + error.message());
   }
@@ -110,7 +110,7 @@ bool ObjectConnection::failed(int i, const char* call, const Error& error) {
   return false;
 }
 
-bool ObjectConnection::write(int i, Rng& rng) {
+bool ObjectConnection::write(std::size_t i, Rng& rng) {
   Side& side = sides_[i];
   SSL* const ssl = side.tls->native_handle();
   if (SSL_in_init(ssl) == 0 && SSL_version(ssl) == TLS1_3_VERSION && rng.one_in(12)) {
@@ -130,7 +130,7 @@ bool ObjectConnection::write(int i, Rng& rng) {
   return true;
 }
 
-bool ObjectConnection::read(int i, Rng& rng) {
+bool ObjectConnection::read(std::size_t i, Rng& rng) {
   Side& side = sides_[i];
   const Side& peer = sides_[1 - i];
   std::vector<std::byte> into(rng.size(40'000));
@@ -151,7 +151,7 @@ bool ObjectConnection::read(int i, Rng& rng) {
   return true;
 }
 
-bool ObjectConnection::end(int i, Rng& rng) {
+bool ObjectConnection::end(std::size_t i, Rng& rng) {
   Side& side = sides_[i];
   SSL* const ssl = side.tls->native_handle();
   const bool shaken = SSL_is_init_finished(ssl) != 0 && SSL_in_init(ssl) == 0;

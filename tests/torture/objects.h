@@ -35,14 +35,14 @@ class ObjectConnection final : public Watched {
     bool end_seen = false;
   };
 
-  void drive(int side);
-  void carry(int side, Rng& rng);
+  void drive(std::size_t side);
+  void carry(std::size_t side, Rng& rng);
   // Each does one call, and returns whether another one is worthwhile before bytes come.
-  bool call(int side, Rng& rng);
-  bool write(int side, Rng& rng);
-  bool read(int side, Rng& rng);
-  bool end(int side, Rng& rng);
-  bool failed(int side, const char* call, const Error& error);
+  bool call(std::size_t side, Rng& rng);
+  bool write(std::size_t side, Rng& rng);
+  bool read(std::size_t side, Rng& rng);
+  bool end(std::size_t side, Rng& rng);
+  bool failed(std::size_t side, const char* call, const Error& error);
   void fault(const std::string& what);
 
   World& world_;

@@ -7,7 +7,7 @@
 namespace heddle::torture {
 
 Pipe::Pipe(std::size_t capacity) : capacity_(capacity) {
-  for (int side = 0; side < 2; ++side) {
+  for (std::size_t side = 0; side < 2; ++side) {
     ends_[side].pipe_ = this;
     ends_[side].side_ = side;
   }

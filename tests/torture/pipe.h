@@ -23,7 +23,7 @@ class Pipe {
    private:
     friend class Pipe;
     Pipe* pipe_ = nullptr;
-    int side_ = 0;
+    std::size_t side_ = 0;
     WaitQueue waiters_;
   };
 
@@ -32,7 +32,7 @@ class Pipe {
   Pipe& operator=(const Pipe&) = delete;
   ~Pipe() = default;
 
-  End& end(int side) { return ends_[side]; }
+  End& end(std::size_t side) { return ends_[side]; }
   void kill();  // Both ways end, and nothing can be written any more.
 
  private:

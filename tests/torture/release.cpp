@@ -42,7 +42,7 @@ bool read_plain(Transport& transport, std::span<std::byte> into) {
 
 // As soon as this side is through: the other one may still have our close_notify to read, with the
 // plain text behind it.
-void TortureConnection::release(int side, std::vector<Task<void>>& tasks) {
+void TortureConnection::release(std::size_t side, std::vector<Task<void>>& tasks) {
   const auto first = static_cast<std::size_t>(side) * 2;
   for (std::size_t i = first; i < first + 2; ++i) {
     if (!tasks[i].join()) return;
@@ -62,7 +62,7 @@ void TortureConnection::release(int side, std::vector<Task<void>>& tasks) {
   stages_[side] = "released";
 }
 
-bool TortureConnection::exchange(int side, Stream::Released released) {
+bool TortureConnection::exchange(std::size_t side, Stream::Released released) {
   // The transport stays as long as the peer needs what was written.
   std::unique_ptr<Transport>& transport = transports_[side];
   transport = std::move(released.transport);

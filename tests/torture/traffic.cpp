@@ -16,7 +16,7 @@ bool is_shaken(SSL* ssl) {
 
 }  // namespace
 
-void TortureConnection::read_all(int side) {
+void TortureConnection::read_all(std::size_t side) {
   Rng rng(seed_ + 10 + static_cast<std::uint64_t>(side));
   std::vector<std::byte> buffer(40'000);
   stages_[side] = "reads";
@@ -27,7 +27,7 @@ void TortureConnection::read_all(int side) {
 }
 
 // One read or peek. False at the end.
-bool TortureConnection::take(int side, Rng& rng, std::span<std::byte> into) {
+bool TortureConnection::take(std::size_t side, Rng& rng, std::span<std::byte> into) {
   Way& way = ways_[1 - side];
   Stream& stream = *streams_[side];
   const bool peek = rng.one_in(8);
@@ -59,7 +59,7 @@ bool TortureConnection::take(int side, Rng& rng, std::span<std::byte> into) {
 }
 
 // Whether to go on reading.
-bool TortureConnection::read_failed(int side, Rng& rng, const Error& error) {
+bool TortureConnection::read_failed(std::size_t side, Rng& rng, const Error& error) {
   if (error.code == Errc::kTimedOut && !dead_ && !world_.stopping) {
     if (!disturbed_) return true;
     // Of a callback's deadline nothing is left to wait for, and somebody has to end it.
@@ -84,7 +84,7 @@ void TortureConnection::end_seen(Way& way) {
   }
 }
 
-void TortureConnection::write_all(int side) {
+void TortureConnection::write_all(std::size_t side) {
   Rng rng(seed_ + 20 + static_cast<std::uint64_t>(side));
   const Way& way = ways_[side];
   const char*& stage = stages_[2 + side];
@@ -102,7 +102,7 @@ void TortureConnection::write_all(int side) {
 }
 
 // One write of some kind. False if it failed.
-bool TortureConnection::put(int side, Rng& rng) {
+bool TortureConnection::put(std::size_t side, Rng& rng) {
   Way& way = ways_[side];
   SSL* const ssl = streams_[side]->native_handle();
   const std::size_t count =
@@ -130,7 +130,8 @@ bool TortureConnection::put(int side, Rng& rng) {
   return false;
 }
 
-Result<void> TortureConnection::send(int side, Rng& rng, std::size_t count, Deadline deadline) {
+Result<void> TortureConnection::send(std::size_t side, Rng& rng, std::size_t count,
+                                     Deadline deadline) {
   const Way& way = ways_[side];
   Stream& stream = *streams_[side];
   const std::size_t how = rng.below(4);
@@ -169,7 +170,7 @@ void TortureConnection::stir(SSL* ssl, Rng& rng) {
 }
 
 // With several tries, the first ones too short. They lose nothing.
-void TortureConnection::end_writing(int side, Rng& rng) {
+void TortureConnection::end_writing(std::size_t side, Rng& rng) {
   Way& way = ways_[side];
   Stream& stream = *streams_[side];
   if (!is_shaken(stream.native_handle())) {
