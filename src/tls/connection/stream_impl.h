@@ -30,6 +30,8 @@ class Stream::Impl {
   static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection, Transport& transport,
                                                std::unique_ptr<Transport> owned);
 
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
   ~Impl();
 
   Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context, Transport& transport,
