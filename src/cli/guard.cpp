@@ -153,9 +153,9 @@ void add_guard(Command& app, std::function<int()>& action) {
       "\n"
       "Exit status: the command's, 128 + N if signal N ended it; 126 or 127 if it could not be "
       "run;\n"
-      "2 wrong usage. With --fail, if the command succeeded: 1 if something was found, 3 if there "
-      "was\n"
-      "nothing that could be watched.");
+      "2 wrong usage. With --fail, if the command succeeded: 1 if something was found, 3 if "
+      "nothing\n"
+      "could be watched.");
   command.add_flag("--cure", options->cure, "Also empty the queue before such calls");
   command.add_option("--log", options->log_path, "Append the reports to a file (default: stderr)");
   command.add_flag("--json", options->json, "Write the reports as JSON, one object per line");

@@ -11,6 +11,8 @@
 #include "heddle/tls/stream.h"
 #include "heddle/tls/stream_transport.h"
 
+#include "http/escape.h"
+
 namespace heddle::cli {
 namespace {
 
@@ -19,33 +21,17 @@ constexpr std::string_view kScheme = "https://";
 // How long to wait for the proxy's end after a refusal, so that our alert is not lost.
 constexpr auto kLinger = std::chrono::milliseconds(500);
 
-std::optional<unsigned char> hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return std::nullopt;
-}
-
 bool is_control(char c) {
   return (c >= 0 && c < ' ') || c == 0x7f;
 }
 
+// Nothing if it is malformed, or would be a control character.
 std::optional<std::string> percent_decode(std::string_view text) {
   std::string decoded;
   while (!text.empty()) {
-    char c = text.front();
-    std::size_t size = 1;
-    if (c == '%') {
-      if (text.size() < 3) return std::nullopt;
-      const auto high = hex_digit(text[1]);
-      const auto low = hex_digit(text[2]);
-      if (!high || !low) return std::nullopt;
-      c = static_cast<char>(*high << 4 | *low);
-      size = 3;
-    }
-    if (is_control(c)) return std::nullopt;
-    decoded += c;
-    text.remove_prefix(size);
+    const std::optional<char> c = http::take_decoded(text);
+    if (!c || is_control(*c)) return std::nullopt;
+    decoded += *c;
   }
   return decoded;
 }

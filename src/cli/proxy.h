@@ -26,9 +26,8 @@ struct Proxy {
 // Takes "https://[USER:PASSWORD@]HOST:PORT". USER and PASSWORD are percent-decoded (RFC 3986,
 // section 2.1), as curl and Python do. Returns nothing for anything else: a malformed escape, one
 // for a control character or, in USER, a colon, which Basic cannot carry (RFC 7617, section 2), or
-// a raw
-// '/', '?' or '#' in them, which ends the host (RFC 3986, section 3.2). Whoever reports that must
-// not print `url`.
+// a raw '/', '?' or '#' in them, which ends the host (RFC 3986, section 3.2). Whoever reports that
+// must not print `url`.
 std::optional<Proxy> parse_proxy(std::string_view url);
 
 // `text` without what may be user and password in URLs: "https://...@host:1" for

@@ -34,22 +34,30 @@ std::string_view html_of(const char& c) noexcept {
 
 }  // namespace
 
+std::optional<char> take_decoded(std::string_view& encoded) {
+  if (encoded.front() != '%') {
+    const char c = encoded.front();
+    encoded.remove_prefix(1);
+    return c;
+  }
+  if (encoded.size() < 3) return std::nullopt;
+  const int high = hex_digit(encoded[1]);
+  const int low = hex_digit(encoded[2]);
+  if (high < 0 || low < 0) return std::nullopt;
+  encoded.remove_prefix(3);
+  return static_cast<char>(high * 16 + low);
+}
+
 Decoding percent_decode(std::string_view encoded, std::span<char> decoded, std::size_t& size) {
   size = 0;
-  for (std::size_t i = 0; i < encoded.size(); ++i) {
-    char c = encoded[i];
-    if (c == '%') {
-      if (encoded.size() - i < 3) return Decoding::kMalformed;
-      const int high = hex_digit(encoded[i + 1]);
-      const int low = hex_digit(encoded[i + 2]);
-      if (high < 0 || low < 0) return Decoding::kMalformed;
-      c = static_cast<char>(high * 16 + low);
-      i += 2;
-      if (c == '/') return Decoding::kEncodedSlash;
-    }
-    if (c == '\0') return Decoding::kMalformed;
+  while (!encoded.empty()) {
+    const bool is_encoded = encoded.front() == '%';
+    const std::optional<char> c = take_decoded(encoded);
+    if (!c) return Decoding::kMalformed;
+    if (is_encoded && *c == '/') return Decoding::kEncodedSlash;
+    if (*c == '\0') return Decoding::kMalformed;
     if (size + 1 >= decoded.size()) return Decoding::kTooLong;
-    decoded[size++] = c;
+    decoded[size++] = *c;
   }
   if (decoded.empty()) return Decoding::kTooLong;
   decoded[size] = '\0';

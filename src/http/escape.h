@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,7 +17,11 @@ enum class Decoding : std::uint8_t {
   kTooLong,
 };
 
-// Decodes `encoded` into `decoded`, ends it with a zero byte, and sets `size` to
+// Takes the first character off `encoded`, decoded if a percent sign says so (RFC 3986, section
+// 2.1). Nothing if two digits do not follow the sign. Precondition: `encoded` is not empty.
+std::optional<char> take_decoded(std::string_view& encoded);
+
+// Decodes the path `encoded` into `decoded`, ends it with a zero byte, and sets `size` to
 // its length without that.
 Decoding percent_decode(std::string_view encoded, std::span<char> decoded, std::size_t& size);
 
