@@ -113,8 +113,7 @@ int ocsp_response(SSL* ssl, void* /*argument*/) {
 }
 
 int verify(X509_STORE_CTX* store, void* /*argument*/) {
-  auto* const ssl =
-      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  SSL* const ssl = ssl_of(store);
   const auto verdict =
       ask<int>("the verify callback, in an ASYNC job of OpenSSL", ssl, [&]() -> Result<int> {
         // In here, since a verdict that is overruled must leave no entry behind.

@@ -10,6 +10,7 @@
 #include <openssl/sslerr.h>
 
 #include "base/interruption.h"
+#include "openssl/ex_data.h"
 
 namespace heddle::tls {
 namespace {
@@ -63,11 +64,7 @@ constexpr std::size_t kHandshakeBytesPerChainByte = 16;
 
 // Where an SSL object keeps a pointer to its engine.
 int engine_index() {
-  static const int index = [] {
-    const int made = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
-    if (made < 0) throw std::bad_alloc();
-    return made;
-  }();
+  static const int index = openssl::new_ex_index(CRYPTO_EX_INDEX_SSL);
   return index;
 }
 

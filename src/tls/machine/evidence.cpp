@@ -21,10 +21,6 @@
 namespace heddle::tls {
 namespace {
 
-SSL* ssl_of(const X509_STORE_CTX* store) noexcept {
-  return static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
-}
-
 void note_failure(Engine& engine, const X509_STORE_CTX* store, int code, int depth,
                   const X509* certificate) noexcept {
   // A client that verifies nobody goes on, and has nothing to explain.
@@ -115,6 +111,10 @@ std::string about_versions(const Engine& engine, unsigned long openssl_code) {
 }
 
 }  // namespace
+
+SSL* ssl_of(const X509_STORE_CTX* store) noexcept {
+  return static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+}
 
 void watch_verification(Engine& engine) {
   SSL* const ssl = engine.ssl();

@@ -25,6 +25,9 @@ struct Evidence {
   std::string peer_text;
 };
 
+// The connection whose peer is verified (SSL_get_ex_data_X509_STORE_CTX_idx(3)).
+SSL* ssl_of(const X509_STORE_CTX* store) noexcept;
+
 // Makes verifications of the engine's connection leave evidence when they fail. What the SSL had as
 // verify callback (SSL_set_verify(3)) is called as before, and decides; without one it is that of
 // the certificate store, for which OpenSSL would have no use then. To be called once, before

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "fiber/scheduler.h"
+#include "openssl/ex_data.h"
 #include "tls/machine/engine.h"
 #include "tls/state/callback_scope.h"
 
@@ -23,11 +24,7 @@ void free_state(void* /*parent*/, void* state, CRYPTO_EX_DATA* /*data*/, int /*i
 }
 
 int state_index() {
-  static const int index = [] {
-    const int made = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, free_state);
-    if (made < 0) throw std::bad_alloc();
-    return made;
-  }();
+  static const int index = openssl::new_ex_index(CRYPTO_EX_INDEX_SSL_CTX, free_state);
   return index;
 }
 
@@ -36,19 +33,8 @@ void free_connection(void* /*parent*/, void* state, CRYPTO_EX_DATA* /*data*/, in
   delete static_cast<ConnectionState*>(state);
 }
 
-// SSL_dup() would have two own it.
-int dup_connection(CRYPTO_EX_DATA* /*to*/, const CRYPTO_EX_DATA* /*from*/, void** state,
-                   int /*index*/, long /*number*/, void* /*pointer*/) {
-  *state = nullptr;
-  return 1;
-}
-
 int connection_index() {
-  static const int index = [] {
-    const int made = SSL_get_ex_new_index(0, nullptr, nullptr, dup_connection, free_connection);
-    if (made < 0) throw std::bad_alloc();
-    return made;
-  }();
+  static const int index = openssl::new_ex_index(CRYPTO_EX_INDEX_SSL, free_connection);
   return index;
 }
 

@@ -2,10 +2,10 @@
 #include "tls/state/context_state.h"
 
 #include <array>
-#include <new>
 #include <utility>
 
 #include "openssl/error.h"
+#include "openssl/ex_data.h"
 #include "tls/state/callback_state.h"
 
 namespace heddle::tls {
@@ -19,14 +19,9 @@ void free_state(void* /*ctx*/, void* state, CRYPTO_EX_DATA* /*data*/, int /*inde
 
 // Where an SSL_CTX keeps its state for a role: code that is not ours may use one for both.
 int state_index(Role role) {
-  static const std::array<int, 2> indices = [] {
-    std::array<int, 2> made{};
-    for (int& index : made) {
-      index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, free_state);
-      if (index < 0) throw std::bad_alloc();
-    }
-    return made;
-  }();
+  static const std::array<int, 2> indices = {
+      openssl::new_ex_index(CRYPTO_EX_INDEX_SSL_CTX, free_state),
+      openssl::new_ex_index(CRYPTO_EX_INDEX_SSL_CTX, free_state)};
   return indices[role == Role::kServer ? 1 : 0];
 }
 

@@ -12,6 +12,7 @@
 #include "fiber/drain.h"
 #include "fiber/no_park.h"
 #include "fiber/user_code.h"
+#include "tls/wire/bio_method.h"
 
 namespace heddle::tls {
 
@@ -461,32 +462,12 @@ long bio_ctrl(BIO* bio, int command, long number, void* pointer) {
   return (command == BIO_CTRL_GET_KTLS_SEND ? kernel->sends() : kernel->receives()) ? 1 : 0;
 }
 
-int bio_create(BIO* bio) {
-  BIO_set_init(bio, 1);
-  return 1;
-}
-
-const BIO_METHOD* bio_method() {
-  static const openssl::BioMethodPtr method = [] {
-    openssl::BioMethodPtr made(
-        BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "heddle transport"));
-    if (!made) throw std::bad_alloc();
-    BIO_meth_set_read(made.get(), bio_read);
-    BIO_meth_set_write(made.get(), bio_write);
-    BIO_meth_set_ctrl(made.get(), bio_ctrl);
-    BIO_meth_set_create(made.get(), bio_create);
-    return made;
-  }();
-  return method.get();
-}
-
 }  // namespace
 
 openssl::BioPtr make_bio(Link& link) {
-  openssl::BioPtr bio(BIO_new(bio_method()));
-  if (!bio) throw std::bad_alloc();
-  BIO_set_data(bio.get(), &link);
-  return bio;
+  static const openssl::BioMethodPtr method =
+      make_bio_method("heddle transport", {.read = bio_read, .write = bio_write, .ctrl = bio_ctrl});
+  return make_bio_over(&link, method.get());
 }
 
 }  // namespace heddle::tls

@@ -5,6 +5,8 @@
 #include <new>
 #include <span>
 
+#include "tls/wire/bio_method.h"
+
 namespace heddle::tls {
 namespace {
 
@@ -65,32 +67,12 @@ long memory_ctrl(BIO* bio, int command, long /*number*/, void* pointer) {
   }
 }
 
-int memory_create(BIO* bio) {
-  BIO_set_init(bio, 1);
-  return 1;
-}
-
-const BIO_METHOD* memory_method() {
-  static const openssl::BioMethodPtr method = [] {
-    openssl::BioMethodPtr made(
-        BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "heddle memory"));
-    if (!made) throw std::bad_alloc();
-    BIO_meth_set_read(made.get(), memory_read);
-    BIO_meth_set_write(made.get(), memory_write);
-    BIO_meth_set_ctrl(made.get(), memory_ctrl);
-    BIO_meth_set_create(made.get(), memory_create);
-    return made;
-  }();
-  return method.get();
-}
-
 }  // namespace
 
 openssl::BioPtr make_bio(MemoryLink& link) {
-  openssl::BioPtr bio(BIO_new(memory_method()));
-  if (!bio) throw std::bad_alloc();
-  BIO_set_data(bio.get(), &link);
-  return bio;
+  static const openssl::BioMethodPtr method = make_bio_method(
+      "heddle memory", {.read = memory_read, .write = memory_write, .ctrl = memory_ctrl});
+  return make_bio_over(&link, method.get());
 }
 
 }  // namespace heddle::tls
