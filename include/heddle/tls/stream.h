@@ -127,8 +127,9 @@ class Stream {
   // end in time; all was sent then, and the stream may be destroyed. Also after a failure, when
   // it only makes sure that no alert is lost, neither to a reset nor to a transport that was full.
   // Other fibers may be inside calls of the stream, of which a watchdog knows nothing: those that
-  // wait end with kCancelled, and so does what would wait from then on. (A callback of the
-  // program's is waited for.) Only one fiber closes at a time: kInvalid.
+  // wait end with kCancelled, and so does what would wait from then on. They have left when close()
+  // returns, unless the deadline has passed or the closing fiber is cancelled before. (A callback
+  // of the program's is waited for.) Only one fiber closes at a time: kInvalid.
   Result<void> close(Deadline deadline);
 
   // Ends TLS and leaves the connection: what follows is plain text again (RFC 4217, section 12.3:
@@ -136,8 +137,8 @@ class Stream {
   // (shutdown_write()) and the peer's was read (read() returned 0). Gives back the transport, if
   // the stream owns it, and what the peer has sent behind its close_notify and the stream had read
   // ahead: it comes before what the transport reads next. Fails with kInvalid, and changes nothing,
-  // if either is missing, and where the kernel encrypts or
-  // decrypts. From then on every other call fails, and transport() must not be called.
+  // if either is missing, and where the kernel encrypts or decrypts. From then on reads, writes and
+  // close() fail, and transport() must not be called.
   struct Released {
     std::unique_ptr<Transport> transport;  // Null if the stream did not own it.
     std::vector<std::byte> unread;

@@ -61,11 +61,11 @@ Error Stream::Impl::again(const Error& error) {
 // makes wait for the peer (half a post-handshake message has come) and a reader
 // can both wait, on a transport that knows one waiter per direction.
 Wake Stream::Impl::wait(Interest interest, Deadline deadline) {
-  const bool write_is_taken = writable_.waiting;
+  const bool write_is_taken = writable_.fiber != nullptr;
   if (interest == Interest::kReadOrWrite && write_is_taken) interest = Interest::kRead;
   Direction& first = interest == Interest::kWrite ? writable_ : readable_;
   if (closing_ && running_fiber() != closer_) return Wake::kCancelled;
-  if (first.waiting) return first.others.wait(deadline);
+  if (first.fiber != nullptr) return first.others.wait(deadline);
   Direction& second = interest == Interest::kReadOrWrite ? writable_ : first;
   const Waiting here(first, second);
   try {

@@ -137,8 +137,7 @@ class Stream::Impl {
 
   // One way of the transport, for which one fiber waits at a time.
   struct Direction {
-    bool waiting = false;
-    fiber::Fiber* fiber = nullptr;  // That fiber. Null outside of fibers.
+    fiber::Fiber* fiber = nullptr;  // That fiber, if one waits.
     WaitQueue others;
   };
 
@@ -146,13 +145,11 @@ class Stream::Impl {
   class Waiting {
    public:
     Waiting(Direction& first, Direction& second) : first_(first), second_(second) {
-      first_.waiting = second_.waiting = true;
       first_.fiber = second_.fiber = running_fiber();
     }
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
     ~Waiting() {
-      first_.waiting = second_.waiting = false;
       first_.fiber = second_.fiber = nullptr;
       first_.others.wake_all();
       second_.others.wake_all();
