@@ -13,6 +13,7 @@
 #include "heddle/fiber.h"
 #include "heddle/tls/stream.h"
 
+#include "support/forwarding_transport.h"
 #include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
@@ -28,29 +29,26 @@ using test::together;
 constexpr Deadline kNever = Deadline::never();
 
 // Trickle lets through only so many bytes to the reader as it has been allowed.
-class Trickle final : public Transport {
+class Trickle final : public test::ForwardingTransport {
  public:
-  explicit Trickle(Transport& below) : below_(below) {}
+  using ForwardingTransport::ForwardingTransport;
 
   void allow(std::size_t count) { allowed_ = count; }
   std::size_t passed() const { return passed_; }
 
   IoResult try_read(std::span<std::byte> into) override {
     if (allowed_ == 0) return {IoResult::Kind::kWouldBlock};
-    const IoResult io = below_.try_read(into.first(std::min(into.size(), allowed_)));
+    const IoResult io = below().try_read(into.first(std::min(into.size(), allowed_)));
     allowed_ -= io.bytes;
     passed_ += io.bytes;
     return io;
   }
-  IoResult try_write(std::span<const std::byte> from) override { return below_.try_write(from); }
   Wake wait(Interest interest, Deadline deadline) override {
-    if (allowed_ > 0 || interest == Interest::kWrite) return below_.wait(interest, deadline);
+    if (allowed_ > 0 || interest == Interest::kWrite) return below().wait(interest, deadline);
     return this_fiber::sleep_until(deadline) ? Wake::kTimedOut : Wake::kCancelled;
   }
-  void shutdown_write() noexcept override { below_.shutdown_write(); }
 
  private:
-  Transport& below_;
   std::size_t allowed_ = SIZE_MAX;
   std::size_t passed_ = 0;
 };

@@ -19,6 +19,7 @@
 #include "heddle/tls/private_key.h"
 #include "heddle/tls/stream.h"
 
+#include "support/forwarding_transport.h"
 #include "support/numbered_entries.h"
 #include "support/raw_tls.h"
 #include "support/remote_signer.h"
@@ -43,21 +44,6 @@ constexpr auto k12 = TlsVersion::kTls12;
 constexpr auto k13 = TlsVersion::kTls13;
 
 constexpr Deadline kNever = Deadline::never();
-
-// End is an end of a pipe as something to own.
-class End final : public Transport {
- public:
-  explicit End(Transport& below) : below_(below) {}
-  IoResult try_read(std::span<std::byte> into) override { return below_.try_read(into); }
-  IoResult try_write(std::span<const std::byte> from) override { return below_.try_write(from); }
-  Wake wait(Interest interest, Deadline deadline) override {
-    return below_.wait(interest, deadline);
-  }
-  void shutdown_write() noexcept override { below_.shutdown_write(); }
-
- private:
-  Transport& below_;
-};
 
 // The alert that ended a connection, as the end that received it tells.
 int alert_reason(const Result<void>& result) {
@@ -338,7 +324,7 @@ TEST_P(PrivateKeySim, SignaturesComeOverAnotherTlsConnection) {
           ++served;
         });
         if (!serving) return serving.error();
-        return std::unique_ptr<Transport>(std::make_unique<End>(pipe.a()));
+        return std::unique_ptr<Transport>(std::make_unique<test::ForwardingTransport>(pipe.a()));
       };
       const Context server =
           server_of(KeyType::kRsa2048, std::make_shared<test::RemoteSigner>(asking, connect));

@@ -14,6 +14,7 @@
 #include "heddle/fiber.h"
 #include "heddle/tls/stream.h"
 
+#include "support/forwarding_transport.h"
 #include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
@@ -25,21 +26,6 @@ using test::bytes;
 using test::read_some;
 
 constexpr Deadline kNever = Deadline::never();
-
-// Passes everything on, so that a stream can own it.
-class Passage final : public Transport {
- public:
-  explicit Passage(Transport& below) : below_(below) {}
-  IoResult try_read(std::span<std::byte> into) override { return below_.try_read(into); }
-  IoResult try_write(std::span<const std::byte> from) override { return below_.try_write(from); }
-  Wake wait(Interest interest, Deadline deadline) override {
-    return below_.wait(interest, deadline);
-  }
-  void shutdown_write() noexcept override { below_.shutdown_write(); }
-
- private:
-  Transport& below_;
-};
 
 void send_plain(Transport& transport, std::string_view text) {
   auto rest = bytes(text);
@@ -68,9 +54,10 @@ class ReleaseSim : public testing::TestWithParam<std::uint64_t> {
  protected:
   void run(const std::function<void()>& client, const std::function<void()>& server) {
     world_.run([&] {
-      client_ = Stream::create(client_context_, std::make_unique<Passage>(pipe_.a()),
-                               {.server_name = test::kServerName})
-                    .value();
+      client_ =
+          Stream::create(client_context_, std::make_unique<test::ForwardingTransport>(pipe_.a()),
+                         {.server_name = test::kServerName})
+              .value();
       server_ = test::server(server_context_, pipe_.b());
       test::together({client, server});
     });

@@ -16,6 +16,7 @@
 #include "heddle/fiber.h"
 #include "heddle/tls/stream.h"
 
+#include "support/forwarding_transport.h"
 #include "support/seeds.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
@@ -120,16 +121,17 @@ class RateLimited final : public Transport {
 };
 
 // Lossy changes, drops or doubles one byte of what is read: byte number `at`.
-class Lossy final : public Transport {
+class Lossy final : public test::ForwardingTransport {
  public:
   enum class Harm : std::uint8_t { kFlip, kDrop, kDouble };
 
-  Lossy(Transport& below, Harm harm, std::size_t at) : below_(below), harm_(harm), at_(at) {}
+  Lossy(Transport& below, Harm harm, std::size_t at)
+      : ForwardingTransport(below), harm_(harm), at_(at) {}
 
   bool done() const { return done_; }
 
   IoResult try_read(std::span<std::byte> into) override {
-    IoResult io = below_.try_read(into.first(std::min<std::size_t>(into.size(), 1'000)));
+    IoResult io = below().try_read(into.first(std::min<std::size_t>(into.size(), 1'000)));
     if (done_ || io.kind != IoResult::Kind::kBytes) return io;
     if (at_ >= io.bytes) {
       at_ -= io.bytes;
@@ -145,14 +147,8 @@ class Lossy final : public Transport {
     if (harm_ == Harm::kDouble) ++io.bytes;
     return io.bytes > 0 ? io : IoResult{IoResult::Kind::kWouldBlock};
   }
-  IoResult try_write(std::span<const std::byte> from) override { return below_.try_write(from); }
-  Wake wait(Interest interest, Deadline deadline) override {
-    return below_.wait(interest, deadline);
-  }
-  void shutdown_write() noexcept override { below_.shutdown_write(); }
 
  private:
-  Transport& below_;
   Harm harm_;
   std::size_t at_;
   bool done_ = false;

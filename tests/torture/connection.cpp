@@ -49,24 +49,10 @@ int file_with(const std::vector<std::byte>& bytes) {
 
 }  // namespace
 
-TortureConnection::TortureConnection(World& world, int id, std::uint64_t seed)
-    : world_(world),
-      report_(world.shared.report),
-      id_(id),
-      seed_(mix(seed * 1'000'003 + static_cast<std::uint64_t>(id))),
-      rng_(seed_) {
-  world_.live.push_back(this);
-}
-
 TortureConnection::~TortureConnection() {
-  std::erase(world_.live, this);
   for (const Way& way : ways_) {
     if (way.file >= 0) ::close(way.file);
   }
-}
-
-void TortureConnection::fault(const std::string& what) {
-  report_.fault("connection " + std::to_string(id_) + ", " + name_ + ": " + what);
 }
 
 void TortureConnection::make_sockets(bool tcp) {

@@ -29,9 +29,9 @@ struct Way {
 
 enum class Ending : std::uint8_t { kDestroy, kClose, kRelease };
 
-class TortureConnection final : public Watched {
+class TortureConnection final : public RandomConnection {
  public:
-  TortureConnection(World& world, int id, std::uint64_t seed);
+  using RandomConnection::RandomConnection;
   TortureConnection(const TortureConnection&) = delete;
   TortureConnection& operator=(const TortureConnection&) = delete;
   ~TortureConnection() override;
@@ -68,15 +68,6 @@ class TortureConnection final : public Watched {
   void release(std::size_t side, std::vector<Task<void>>& tasks);
   bool exchange(std::size_t side, Stream::Released released);
 
-  void fault(const std::string& what);
-  bool excused() const { return disturbed_ || dead_ || world_.stopping; }
-
-  World& world_;
-  Report& report_;
-  const int id_;
-  const std::uint64_t seed_;
-  Rng rng_;
-  std::string name_;  // Transports and contexts.
   std::unique_ptr<Pipe> pipe_;
   std::array<std::unique_ptr<Transport>, 2> transports_;
   const Kind* kinds_[2] = {nullptr, nullptr};  // Those of the connection that is made next.
@@ -85,10 +76,8 @@ class TortureConnection final : public Watched {
   Way ways_[2];  // By the side that writes.
   Ending ending_ = Ending::kDestroy;
   std::size_t target_max_ = 300'000;
-  bool hasty_ = false;      // Short deadlines in implicit handshakes, too.
-  bool late_ = false;       // Callbacks give up at a deadline.
-  bool disturbed_ = false;  // It may fail: only what was received must be right.
-  bool dead_ = false;
+  bool hasty_ = false;                            // Short deadlines in implicit handshakes, too.
+  bool late_ = false;                             // Callbacks give up at a deadline.
   const char* stages_[4] = {"-", "-", "-", "-"};  // Readers, then writers.
   const char* stage_ = "set up";
 };

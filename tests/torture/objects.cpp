@@ -8,23 +8,6 @@
 
 namespace heddle::torture {
 
-ObjectConnection::ObjectConnection(World& world, int id, std::uint64_t seed)
-    : world_(world),
-      report_(world.shared.report),
-      id_(id),
-      seed_(mix(seed * 1'000'003 + static_cast<std::uint64_t>(id))),
-      rng_(seed_) {
-  world_.live.push_back(this);
-}
-
-ObjectConnection::~ObjectConnection() {
-  std::erase(world_.live, this);
-}
-
-void ObjectConnection::fault(const std::string& what) {
-  report_.fault("connection " + std::to_string(id_) + ", " + name_ + ": " + what);
-}
-
 void ObjectConnection::run() {
   sides_[0].kind = &world_.shared.client(rng_);
   sides_[1].kind = &world_.shared.server(rng_);
@@ -51,7 +34,7 @@ void ObjectConnection::run() {
       });
     }
   });
-  if (disturbed_ || dead_ || world_.stopping) return;
+  if (excused()) return;
   for (std::size_t i = 0; i < 2; ++i) {
     if (sides_[1 - i].received != sides_[i].target || !sides_[1 - i].end_seen) {
       fault("nobody disturbed it, but bytes are missing");

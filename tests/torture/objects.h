@@ -9,12 +9,9 @@
 
 namespace heddle::torture {
 
-class ObjectConnection final : public Watched {
+class ObjectConnection final : public RandomConnection {
  public:
-  ObjectConnection(World& world, int id, std::uint64_t seed);
-  ObjectConnection(const ObjectConnection&) = delete;
-  ObjectConnection& operator=(const ObjectConnection&) = delete;
-  ~ObjectConnection() override;
+  using RandomConnection::RandomConnection;
 
   void run();
   std::string describe() const override;
@@ -43,17 +40,8 @@ class ObjectConnection final : public Watched {
   bool read(std::size_t side, Rng& rng);
   bool end(std::size_t side, Rng& rng);
   bool failed(std::size_t side, const char* call, const Error& error);
-  void fault(const std::string& what);
 
-  World& world_;
-  Report& report_;
-  const int id_;
-  const std::uint64_t seed_;
-  Rng rng_;
-  std::string name_;
   Side sides_[2];
-  bool disturbed_ = false;
-  bool dead_ = false;
 };
 
 }  // namespace heddle::torture

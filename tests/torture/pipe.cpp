@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "support/forwarding_transport.h"
+
 namespace heddle::torture {
 
 Pipe::Pipe(std::size_t capacity) : capacity_(capacity) {
@@ -61,20 +63,6 @@ void Pipe::End::shutdown_write() noexcept {
 
 namespace {
 
-class Owned final : public Transport {
- public:
-  explicit Owned(Transport& below) : below_(below) {}
-  IoResult try_read(std::span<std::byte> into) override { return below_.try_read(into); }
-  IoResult try_write(std::span<const std::byte> from) override { return below_.try_write(from); }
-  Wake wait(Interest interest, Deadline deadline) override {
-    return below_.wait(interest, deadline);
-  }
-  void shutdown_write() noexcept override { below_.shutdown_write(); }
-
- private:
-  Transport& below_;
-};
-
 // Repeats `attempt` until it has moved something.
 template <typename Attempt>
 Result<std::size_t> until_moved(Pipe::End& end, Interest interest, Deadline deadline,
@@ -100,7 +88,7 @@ Result<std::size_t> until_moved(Pipe::End& end, Interest interest, Deadline dead
 }  // namespace
 
 std::unique_ptr<Transport> owned(Pipe::End& end) {
-  return std::make_unique<Owned>(end);
+  return std::make_unique<test::ForwardingTransport>(end);
 }
 
 std::unique_ptr<Transport> over_functions(Pipe::End& end) {

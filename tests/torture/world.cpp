@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "torture/contexts.h"
+
 namespace heddle::torture {
 namespace {
 thread_local World* t_world = nullptr;
@@ -98,6 +100,23 @@ void EntriesCheck::done(const char* call) {
 void nap(Rng& rng, Micros most) {
   const Micros delay(rng.below(static_cast<std::size_t>(most.count())));
   (void)this_fiber::sleep_until(this_fiber::after(delay));
+}
+
+RandomConnection::RandomConnection(World& world, int id, std::uint64_t seed)
+    : world_(world),
+      report_(world.shared.report),
+      id_(id),
+      seed_(mix(seed * 1'000'003 + static_cast<std::uint64_t>(id))),
+      rng_(seed_) {
+  world_.live.push_back(this);
+}
+
+RandomConnection::~RandomConnection() {
+  std::erase(world_.live, this);
+}
+
+void RandomConnection::fault(const std::string& what) {
+  report_.fault("connection " + std::to_string(id_) + ", " + name_ + ": " + what);
 }
 
 }  // namespace heddle::torture

@@ -92,6 +92,29 @@ struct World {
   int next = 0;
 };
 
+// RandomConnection is what kinds of connections have in common. The watchdog knows of it as long as
+// it is there.
+class RandomConnection : public Watched {
+ public:
+  RandomConnection(World& world, int id, std::uint64_t seed);
+  RandomConnection(const RandomConnection&) = delete;
+  RandomConnection& operator=(const RandomConnection&) = delete;
+  ~RandomConnection() override;
+
+ protected:
+  void fault(const std::string& what);
+  bool excused() const { return disturbed_ || dead_ || world_.stopping; }
+
+  World& world_;
+  Report& report_;
+  const int id_;
+  const std::uint64_t seed_;
+  Rng rng_;
+  std::string name_;        // Transports and contexts.
+  bool disturbed_ = false;  // It may fail: only what was received must be right.
+  bool dead_ = false;
+};
+
 // Planned is what callbacks throw.
 struct Planned {};
 
