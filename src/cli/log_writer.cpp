@@ -1,5 +1,8 @@
 // The queue and the thread that empties it: see log_writer.h. The thread writes only what poll()
 // says there is room for, so that it can always be told to stop.
+//
+// It starts with the first line. As long as a process has one thread, glibc's system calls and its
+// allocator do without what threads need (SINGLE_THREAD_P).
 #include "cli/log_writer.h"
 
 #include <sys/eventfd.h>
@@ -9,8 +12,11 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <exception>
 #include <mutex>
+#include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <fmt/core.h>
@@ -31,6 +37,7 @@ struct LogWriter::State {
     if (!wake) throw std::system_error(errno, std::generic_category(), "eventfd");
   }
 
+  void start();
   void run();
   bool take(std::string& batch, bool& last);
   bool write_all(std::string_view batch, bool& last);
@@ -44,25 +51,37 @@ struct LogWriter::State {
   std::string queue;
   std::uint64_t dropped = 0;
   bool stopped = false;
+  std::thread thread;
 };
 
-LogWriter::LogWriter(int descriptor) : state_(std::make_unique<State>(descriptor)) {
+// Precondition: the mutex is held.
+void LogWriter::State::start() {
   // The thread inherits this: signals are for those who wait for them.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   (void)::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([state = state_.get()] { state->run(); });
+  try {
+    thread = std::thread([this] { run(); });
+  } catch (const std::exception&) {
+    // The line stays in the queue. The next one tries again, and so does the end.
+  }
   (void)::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
+
+LogWriter::LogWriter(int descriptor) : state_(std::make_unique<State>(descriptor)) {}
 
 LogWriter::~LogWriter() {
   {
     const std::lock_guard lock(state_->mutex);
     state_->stopped = true;
   }
-  (void)eventfd_write(state_->wake.get(), 1);
-  thread_.join();
+  if (state_->thread.joinable()) {
+    (void)eventfd_write(state_->wake.get(), 1);
+    state_->thread.join();
+  } else {
+    state_->run();  // What is left for want of a thread.
+  }
 }
 
 void LogWriter::add(std::string_view line) {
@@ -75,6 +94,7 @@ void LogWriter::add(std::string_view line) {
     }
     was_empty = state_->queue.empty();
     state_->queue += line;
+    if (!state_->thread.joinable()) state_->start();
   }
   if (was_empty) (void)eventfd_write(state_->wake.get(), 1);
 }

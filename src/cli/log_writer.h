@@ -4,15 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <string_view>
-#include <thread>
 
 namespace heddle::cli {
 
-// LogWriter writes lines on a thread of its own. What does not fit into its queue is dropped and
-// counted, and a line says how many once there is room. A reader that stops costs lines, and
-// nobody's time.
+// LogWriter writes lines on a thread of its own, which starts with the first line: a process that
+// logs nothing keeps to the threads that it has. While no thread can be had, lines wait in the
+// queue. What does not fit into its queue is dropped and counted, and a line says how many once
+// there is room. A reader that stops costs lines, and nobody's time.
 //
 // Threads:  add() from any.
 // Lifetime: the descriptor must outlive it. Destruction tries for a second to write what is left.
@@ -20,7 +19,7 @@ class LogWriter {
  public:
   static constexpr std::size_t kQueuedBytesMax = std::size_t{1024} * 1024;
 
-  // Throws std::system_error if there is no thread or no descriptor.
+  // Throws std::system_error if there is no descriptor.
   explicit LogWriter(int descriptor);
 
   LogWriter(const LogWriter&) = delete;
@@ -34,7 +33,6 @@ class LogWriter {
   struct State;
 
   std::unique_ptr<State> state_;
-  std::thread thread_;
 };
 
 }  // namespace heddle::cli

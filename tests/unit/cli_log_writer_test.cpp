@@ -1,10 +1,16 @@
 // LogWriter: nothing waits for the reader of a log, and what is lost is counted.
 #include <array>
 #include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <iterator>
 #include <string>
+#include <system_error>
+#include <thread>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/unique_fd.h"
@@ -34,6 +40,73 @@ struct Pipe {
   UniqueFd read;
   UniqueFd write;
 };
+
+std::ptrdiff_t thread_count() {
+  const std::filesystem::directory_iterator threads("/proc/self/task");
+  return std::distance(begin(threads), end(threads));
+}
+
+// A process of one thread pays less for each system call.
+TEST(LogWriter, StartsNoThreadBeforeTheFirstLine) {
+  Pipe pipe;
+  const std::ptrdiff_t before = thread_count();
+  LogWriter log(pipe.write.get());
+  EXPECT_EQ(thread_count(), before);
+  log.add("now\n");
+  EXPECT_GT(thread_count(), before);  // By one, but sanitizers start threads of their own.
+}
+
+// NoMoreThreads is a time in which no thread can be had: none has a stack as large as that.
+class NoMoreThreads {
+ public:
+  NoMoreThreads() {
+    EXPECT_EQ(::pthread_getattr_default_np(&before_), 0);
+    pthread_attr_t impossible;
+    EXPECT_EQ(::pthread_attr_init(&impossible), 0);
+    EXPECT_EQ(::pthread_attr_setstacksize(&impossible, std::size_t{1} << 47), 0);
+    EXPECT_EQ(::pthread_setattr_default_np(&impossible), 0);
+    ::pthread_attr_destroy(&impossible);
+    EXPECT_THROW(std::thread([] {}).join(), std::system_error);
+  }
+  NoMoreThreads(const NoMoreThreads&) = delete;
+  NoMoreThreads& operator=(const NoMoreThreads&) = delete;
+  ~NoMoreThreads() {
+    EXPECT_EQ(::pthread_setattr_default_np(&before_), 0);
+    ::pthread_attr_destroy(&before_);
+  }
+
+ private:
+  pthread_attr_t before_{};
+};
+
+TEST(LogWriter, LinesWaitForAThreadIfNoneCanBeHad) {
+  Pipe pipe;
+  LogWriter log(pipe.write.get());
+  {
+    const NoMoreThreads none;
+    log.add("first\n");
+  }
+  log.add("second\n");
+  std::string text;
+  std::array<char, 100> some{};
+  while (!text.ends_with("second\n")) {
+    const ssize_t got = ::read(pipe.read.get(), some.data(), some.size());
+    ASSERT_GT(got, 0);
+    text.append(some.data(), static_cast<std::size_t>(got));
+  }
+  EXPECT_EQ(text, "first\nsecond\n");
+}
+
+TEST(LogWriter, LinesWithoutAThreadAreWrittenAtTheEnd) {
+  Pipe pipe;
+  {
+    const NoMoreThreads none;
+    LogWriter log(pipe.write.get());
+    log.add("first\n");
+    log.add("second\n");
+  }
+  EXPECT_EQ(pipe.all(), "first\nsecond\n");
+}
 
 TEST(LogWriter, WritesLinesInOrder) {
   Pipe pipe;
