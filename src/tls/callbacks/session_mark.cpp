@@ -5,7 +5,6 @@
 #include <ctime>
 #include <string>
 
-#include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <strings.h>
@@ -39,9 +38,7 @@ class Description {
   }
   void add(unsigned long number) { text_ += std::to_string(number) + ':'; }
 
-  bool digest(Sha256& into) const {
-    return EVP_Digest(text_.data(), text_.size(), into.data(), nullptr, EVP_sha256(), nullptr) == 1;
-  }
+  const std::string& text() const noexcept { return text_; }
 
  private:
   std::string text_;
@@ -187,7 +184,8 @@ std::optional<Sha256> mark_sessions(SSL* ssl, std::string_view peer_name) {
   all.add(digest);
   if (verifies(ssl) && !add_trust(all, ssl)) return std::nullopt;
   Sha256 mark{};
-  if (!all.digest(mark) || SSL_set_session_id_context(ssl, mark.data(), mark.size()) != 1) {
+  if (!CallbackState::of(ssl).session_mark.compute(all.text(), mark) ||
+      SSL_set_session_id_context(ssl, mark.data(), mark.size()) != 1) {
     return std::nullopt;
   }
   return mark;

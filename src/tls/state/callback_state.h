@@ -13,6 +13,7 @@
 
 #include "base/unique_fd.h"
 #include "openssl/handles.h"
+#include "tls/state/last_digest.h"
 #include "tls/state/trust_digest.h"
 
 namespace heddle::tls {
@@ -80,6 +81,7 @@ struct CallbackState {
   TicketKeysCallback ticket_keys;
   TicketKeyRing ticket_key_ring;
   TrustDigest trust;
+  LastDigest session_mark;
   bool is_ours = false;  // Context::create() made the SSL_CTX.
 };
 

@@ -1,18 +1,17 @@
 // What a certificate store trusts, as a digest that is the same in every process.
 #pragma once
 
-#include <array>
 #include <mutex>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "openssl/handles.h"
+#include "tls/state/last_digest.h"
 
 namespace heddle::tls {
 
 using StorePtr = openssl::Handle<X509_STORE, X509_STORE_free>;
-using Sha256 = std::array<unsigned char, 32>;
 
 // TrustDigest computes the digest of a store's certificates and CRLs, and of the folders in which
 // OpenSSL looks for more. It keeps the last one and notices when the store changes, also through
