@@ -16,11 +16,9 @@ constexpr std::array<std::string_view, 7> kRestOfDays = {"day",   "day", "sday",
                                                          "rsday", "day", "urday"};
 constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
-void put_digits(char* at, unsigned value, unsigned count) noexcept {
-  for (unsigned i = count; i > 0; --i) {
-    at[i - 1] = static_cast<char>('0' + value % 10);
-    value /= 10;
-  }
+void put_two(char* at, unsigned value) noexcept {
+  at[0] = static_cast<char>('0' + value / 10);
+  at[1] = static_cast<char>('0' + value % 10);
 }
 
 // Reads the two digits at the front of `text`, and takes them off. -1 if there are none.
@@ -139,13 +137,15 @@ DateText format_date(std::int64_t unix_seconds) noexcept {
   DateText text;
   std::ranges::copy(std::string_view("Sun, 00 Jan 0000 00:00:00 GMT"), text.begin());
   std::ranges::copy(kDays.substr(std::size_t{3} * weekday, 3), text.begin());
-  put_digits(&text[5], static_cast<unsigned>(date.day()), 2);
+  put_two(&text[5], static_cast<unsigned>(date.day()));
   const std::size_t month = static_cast<unsigned>(date.month()) - 1;
   std::ranges::copy(kMonths.substr(3 * month, 3), text.begin() + 8);
-  put_digits(&text[12], static_cast<unsigned>(static_cast<int>(date.year())), 4);
-  put_digits(&text[17], seconds / 3600, 2);
-  put_digits(&text[20], seconds / 60 % 60, 2);
-  put_digits(&text[23], seconds % 60, 2);
+  const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
+  put_two(&text[12], year / 100);
+  put_two(&text[14], year % 100);
+  put_two(&text[17], seconds / 3600);
+  put_two(&text[20], seconds / 60 % 60);
+  put_two(&text[23], seconds % 60);
   return text;
 }
 
