@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <ctime>
 
 #include "http/text.h"
@@ -135,11 +136,11 @@ DateText format_date(std::int64_t unix_seconds) noexcept {
   const auto seconds = static_cast<unsigned>((moment - day).count());
 
   DateText text;
-  std::ranges::copy(std::string_view("Sun, 00 Jan 0000 00:00:00 GMT"), text.begin());
-  std::ranges::copy(kDays.substr(std::size_t{3} * weekday, 3), text.begin());
+  std::memcpy(text.data(), "Sun, 00 Jan 0000 00:00:00 GMT", text.size());
+  std::memcpy(text.data(), &kDays[std::size_t{3} * weekday], 3);
   put_two(&text[5], static_cast<unsigned>(date.day()));
   const std::size_t month = static_cast<unsigned>(date.month()) - 1;
-  std::ranges::copy(kMonths.substr(3 * month, 3), text.begin() + 8);
+  std::memcpy(&text[8], &kMonths[3 * month], 3);
   const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
   put_two(&text[12], year / 100);
   put_two(&text[14], year % 100);

@@ -51,13 +51,18 @@ std::optional<char> take_decoded(std::string_view& encoded) {
 Decoding percent_decode(std::string_view encoded, std::span<char> decoded, std::size_t& size) {
   size = 0;
   while (!encoded.empty()) {
-    const bool is_encoded = encoded.front() == '%';
-    const std::optional<char> c = take_decoded(encoded);
-    if (!c) return Decoding::kMalformed;
-    if (is_encoded && *c == '/') return Decoding::kEncodedSlash;
-    if (*c == '\0') return Decoding::kMalformed;
+    char c = encoded.front();
+    if (c == '%') {
+      const std::optional<char> byte = take_decoded(encoded);
+      if (!byte) return Decoding::kMalformed;
+      if (*byte == '/') return Decoding::kEncodedSlash;
+      c = *byte;
+    } else {
+      encoded.remove_prefix(1);
+    }
+    if (c == '\0') return Decoding::kMalformed;
     if (size + 1 >= decoded.size()) return Decoding::kTooLong;
-    decoded[size++] = *c;
+    decoded[size++] = c;
   }
   if (decoded.empty()) return Decoding::kTooLong;
   decoded[size] = '\0';

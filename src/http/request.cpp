@@ -9,6 +9,7 @@
 namespace heddle::http {
 std::optional<Target> split_target(std::string_view target) noexcept {
   for (const std::string_view scheme : {"https://", "http://"}) {
+    if (target.starts_with('/')) break;  // As nearly all of them do.
     if (!equals_ignoring_case(target.substr(0, scheme.size()), scheme)) continue;
     target.remove_prefix(scheme.size());
     const std::size_t authority = std::min(target.find_first_of("/?#"), target.size());
