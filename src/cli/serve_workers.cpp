@@ -131,18 +131,20 @@ class Worker {
          const WorkerOptions& options, LogWriter& log)
       : runtime_(std::move(runtime)),
         address_(listener->address()),
+        site_(options.site),
         server_(std::move(listener), options.context, options.site, server_options(options, log)) {}
 
-  void give_memory_back();
+  void keep_house();
 
   std::unique_ptr<Runtime> runtime_;
   Address address_;
+  const http::Site& site_;
   http::Server server_;
 };
 
 Result<void> Worker::serve() {
   return scope([this](Scope& fibers) -> Result<void> {
-    const auto keeper = fibers.spawn("memory", [this] { give_memory_back(); });
+    const auto keeper = fibers.spawn("keeper", [this] { keep_house(); });
     if (!keeper) return keeper.error();
     Result<void> served = server_.run();
     fibers.cancel();
@@ -150,12 +152,15 @@ Result<void> Worker::serve() {
   });
 }
 
+// Closes files that nobody asks for any more, and gives memory back.
+//
 // After a flood of connections the allocator keeps what they had: the few that are
 // left lie between. It gives whole free pages back only when asked.
-void Worker::give_memory_back() {
+void Worker::keep_house() {
   constexpr std::size_t kWorthwhile = 1'000;  // Connections: some ten mebibytes.
   std::size_t peak = 0;
   while (this_fiber::sleep_until(this_fiber::after(std::chrono::seconds(1)))) {
+    site_.close_idle_files(http::DateCache::seconds());
     const std::size_t open = server_.open_connections();
     peak = std::max(peak, open);
     if (open > peak / 2 || peak - open < kWorthwhile) continue;

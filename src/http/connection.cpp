@@ -36,7 +36,7 @@ static_assert(kChunkBytes < ConnectionShared::kBufferBytes);
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 // Reads until `into` is full or the file ends. Returns how many bytes, or -1.
-ssize_t read_file(const UniqueFd& file, std::span<char> into, std::uint64_t offset) noexcept {
+ssize_t read_file(const OpenFile& file, std::span<char> into, std::uint64_t offset) noexcept {
   std::size_t filled = 0;
   while (filled < into.size()) {
     const ssize_t got = ::pread(file.get(), into.data() + filled, into.size() - filled,

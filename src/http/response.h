@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/unique_fd.h"
+#include "http/open_files.h"
 #include "http/validators.h"
 
 namespace heddle::http {
@@ -20,7 +20,7 @@ struct Response {
   std::uint64_t length = 0;                                    // Of the body that GET receives.
 
   // The body: `length` bytes of the file from `offset`, or, without a file, body_text().
-  UniqueFd file;
+  OpenFile file;
   std::uint64_t offset = 0;
   std::string text;
   std::shared_ptr<const std::string> page;  // Instead of `text`, shared with other answers.

@@ -89,4 +89,8 @@ Result<UniqueFd> Root::open(const char* path) const {
   return UniqueFd(opened);
 }
 
+bool Root::look_up(const char* path, struct stat& status) const noexcept {
+  return ::fstatat(folder_.get(), path, &status, 0) == 0;
+}
+
 }  // namespace heddle::http

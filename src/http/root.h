@@ -1,6 +1,8 @@
 // Root: a folder, and the kernel's word that nothing outside of it is opened.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <filesystem>
 
@@ -35,6 +37,10 @@ class Root {
   // kInvalid; `Error::sys_errno` says why, EXDEV or ELOOP for what would lead outside.
   // Precondition: `path` is not empty and does not begin with a slash.
   Result<UniqueFd> open(const char* path) const;
+
+  // Whether `path` leads to something now; says what (fstatat(2)). Follows all links, whatever
+  // lookup() is, also to what lies outside. Precondition: as above.
+  bool look_up(const char* path, struct stat& status) const noexcept;
 
   Lookup lookup() const noexcept { return lookup_; }
 

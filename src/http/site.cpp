@@ -36,7 +36,7 @@ std::int64_t nanoseconds(const timespec& time) noexcept {
   return seconds * 1'000'000'000 + time.tv_nsec;
 }
 
-Response file_response(const Request& request, UniqueFd file, const struct stat& status,
+Response file_response(const Request& request, OpenFile file, const struct stat& status,
                        std::string_view path, std::int64_t now) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   const Validators validators({.modified = nanoseconds(status.st_mtim),
@@ -115,16 +115,15 @@ Response Site::answer_path(const Request& request, const Target& target, std::sp
   const std::string_view decoded(scratch.data(), size);
   const std::string_view path = decoded.substr(std::min(decoded.find_first_not_of('/'), size));
   if (path.empty() || path.back() == '/') return answer_folder(request, path, now);
-  Result<UniqueFd> opened = root_.open(path.data());
-  if (!opened) return error_response(status_of(opened.error()));
   struct stat status {};
-  if (::fstat(opened->get(), &status) != 0) return error_response(500);
+  Result<OpenFile> opened = files_.get(root_, path.data(), status, now);
+  if (!opened) return error_response(status_of(opened.error()));
   if (S_ISDIR(status.st_mode)) return redirect_to_folder(path, target.query);
   if (!S_ISREG(status.st_mode)) return error_response(403);
   return answer_file(request, std::move(*opened), status, path, now);
 }
 
-Response Site::answer_file(const Request& request, UniqueFd file, const struct stat& status,
+Response Site::answer_file(const Request& request, OpenFile file, const struct stat& status,
                            std::string_view path, std::int64_t now) const {
   if (private_.contain(status, path)) return error_response(404);
   return file_response(request, std::move(file), status, path, now);
@@ -134,17 +133,14 @@ Response Site::answer_folder(const Request& request, std::string_view path,
                              std::int64_t now) const {
   std::string name(path);  // "" or "folder/"
   name += kIndex;
-  Result<UniqueFd> opened = root_.open(name.c_str());
   struct stat status {};
-  if (opened) {
-    if (::fstat(opened->get(), &status) != 0) return error_response(500);
-    if (S_ISREG(status.st_mode)) {
-      return answer_file(request, std::move(*opened), status, name, now);
-    }
-  } else if (opened.error().sys_errno != ENOENT) {
-    return error_response(status_of(opened.error()));
+  Result<OpenFile> index = files_.get(root_, name.c_str(), status, now);
+  if (index) {
+    if (S_ISREG(status.st_mode)) return answer_file(request, std::move(*index), status, name, now);
+  } else if (index.error().sys_errno != ENOENT) {
+    return error_response(status_of(index.error()));
   }
-  opened = root_.open(path.empty() ? "." : name.assign(path).c_str());
+  Result<UniqueFd> opened = root_.open(path.empty() ? "." : name.assign(path).c_str());
   if (!opened) return error_response(status_of(opened.error()));
   Result<Listings::Page> page =
       listings_.get(std::move(*opened), name.assign(1, '/').append(path), now);

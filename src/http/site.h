@@ -5,6 +5,7 @@
 #include <span>
 
 #include "http/listing.h"
+#include "http/open_files.h"
 #include "http/private_files.h"
 #include "http/request.h"
 #include "http/response.h"
@@ -26,16 +27,20 @@ class Site {
   // bounds the length of a path. `now` in seconds since 1970.
   Response answer(const Request& request, std::span<char> scratch, std::int64_t now) const;
 
+  // Closes files that are kept open and were not asked for lately. Call it every second or so.
+  void close_idle_files(std::int64_t now) const { files_.close_idle(now); }
+
  private:
   Response answer_path(const Request& request, const Target& target, std::span<char> scratch,
                        std::int64_t now) const;
   Response answer_folder(const Request& request, std::string_view path, std::int64_t now) const;
-  Response answer_file(const Request& request, UniqueFd file, const struct stat& status,
+  Response answer_file(const Request& request, OpenFile file, const struct stat& status,
                        std::string_view path, std::int64_t now) const;
 
   Root root_;
   PrivateFiles private_;
   mutable Listings listings_;
+  mutable OpenFiles files_;
 };
 
 }  // namespace heddle::http
