@@ -1,7 +1,7 @@
 // Precompiled for src/http. Only the standard library and libc: a header of our own would make
 // every file depend on it, and a library's would hide who uses it. No file may rely on this one:
-// clang-tidy and the tree `tsan` (-Db_pch=false) do without it, and find what a file forgot to
-// include.
+// trees with sanitizers compile without it, and find what a file forgot to include; see
+// is_sanitized in src/meson.build.
 #include <algorithm>
 #include <array>
 #include <cerrno>
