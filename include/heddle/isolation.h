@@ -1,7 +1,10 @@
 // Isolation: what a runtime does about OpenSSL's one error queue per thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 namespace heddle {
 
@@ -17,5 +20,29 @@ enum class Isolation : std::uint8_t {
   kClear,     // Clears the queue before each TLS call, as proposed for CPython #148594.
   kIsolated,  // Each fiber has its own queue, and each TLS call starts with an empty one.
 };
+
+inline constexpr std::array kIsolations{Isolation::kShared, Isolation::kClear,
+                                        Isolation::kIsolated};
+
+// Its name in command lines and reports: "shared", "clear", "isolated".
+constexpr std::string_view name_of(Isolation isolation) noexcept {
+  switch (isolation) {
+    case Isolation::kShared:
+      return "shared";
+    case Isolation::kClear:
+      return "clear";
+    case Isolation::kIsolated:
+      break;
+  }
+  return "isolated";
+}
+
+// The one of that name, if there is one.
+constexpr std::optional<Isolation> isolation_of(std::string_view name) noexcept {
+  for (const Isolation isolation : kIsolations) {
+    if (name_of(isolation) == name) return isolation;
+  }
+  return std::nullopt;
+}
 
 }  // namespace heddle

@@ -1,5 +1,4 @@
 // heddle demo: the same load under the three isolation policies, to see what each is good for.
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -15,6 +14,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include "heddle/isolation.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
 
@@ -29,8 +29,6 @@ namespace heddle::cli {
 namespace {
 
 constexpr std::string_view kCommand = "demo";
-
-constexpr std::array kPolicies{Isolation::kShared, Isolation::kClear, Isolation::kIsolated};
 
 struct DemoOptions {
   std::size_t connections = 2000;
@@ -129,7 +127,7 @@ int run_demo(const DemoOptions& options) {
                       .other_identity = credentials->other_identity};
   std::vector<PolicyReport> reports;
   Progress progress;
-  for (const Isolation policy : kPolicies) {
+  for (const Isolation policy : kIsolations) {
     const Result<PolicyReport> report = run_policy(policy, plan, progress);
     if (!report) {
       progress.finish();

@@ -72,18 +72,6 @@ std::uint64_t PolicyReport::misdeeds_total() const {
   return total;
 }
 
-std::string_view name_of(Isolation policy) {
-  switch (policy) {
-    case Isolation::kShared:
-      return "shared";
-    case Isolation::kClear:
-      return "clear";
-    case Isolation::kIsolated:
-      return "isolated";
-  }
-  return "";
-}
-
 std::string grouped(std::uint64_t number) {
   const std::string digits = fmt::format("{}", number);
   std::string text;

@@ -28,8 +28,6 @@ struct PolicyReport {
   double requests_per_second() const { return static_cast<double>(requests) / seconds; }
 };
 
-std::string_view name_of(Isolation policy);
-
 enum class Colour : std::uint8_t { kNo, kYes };
 
 struct Verdict {

@@ -195,10 +195,9 @@ void add_tls_options(const Command& command, ServeOptions& options) {
              "Have the kernel encrypt: where that is safe, or always; the latter refuses "
              "connections for which it cannot, and ends TLS 1.3 ones that update their keys if "
              "OpenSSL is older than 3.5 or Linux than 6.14");
-  add_choice(command, "--isolation", options.isolation,
-             {{"shared", Isolation::kShared},
-              {"clear", Isolation::kClear},
-              {"isolated", Isolation::kIsolated}},
+  std::map<std::string, Isolation> isolations;
+  for (const Isolation each : kIsolations) isolations.emplace(name_of(each), each);
+  add_choice(command, "--isolation", options.isolation, isolations,
              "What is done about OpenSSL's error queue; the others are faulty, and for the "
              "regression harness and benchmarks");
 }

@@ -2,7 +2,6 @@
 #include "heddle/stale.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -13,11 +12,12 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include "heddle/isolation.h"
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
@@ -29,12 +29,6 @@ namespace heddle::cli {
 namespace {
 
 constexpr std::string_view kCommand = "stale";
-
-// The policies with their names on the command line, in the order in which they are played.
-constexpr std::array<std::pair<std::string_view, Isolation>, 3> kPolicies{
-    {{"shared", Isolation::kShared},
-     {"clear", Isolation::kClear},
-     {"isolated", Isolation::kIsolated}}};
 
 struct StaleOptions {
   std::vector<std::string> patterns;
@@ -134,8 +128,9 @@ std::vector<std::unique_ptr<stale::Stack>> make_stacks(const StaleOptions& optio
     stacks.push_back(stale::make_careless_stack());
     return stacks;
   }
-  for (const auto& [name, policy] : kPolicies) {
-    const bool named = std::count(options.policies.begin(), options.policies.end(), name) != 0;
+  for (const Isolation policy : kIsolations) {
+    const bool named =
+        std::count(options.policies.begin(), options.policies.end(), name_of(policy)) != 0;
     if (options.policies.empty() || named) stacks.push_back(stale::make_heddle_stack(policy));
   }
   return stacks;
@@ -218,20 +213,21 @@ int run_stale(const StaleOptions& options) {
 
 // --- The command line ---------------------------------------------------------------------------
 
-// An option that takes one of a few words; `value` may be a list of them.
-template <typename Value>
-Option add_choice(const Command& command, const char* name, Value& value,
-                  const std::vector<std::string>& words, const char* help) {
-  return command.add_option(name, value, help)->words(words);
+std::vector<std::string> isolation_names() {
+  std::vector<std::string> names;
+  for (const Isolation each : kIsolations) names.emplace_back(name_of(each));
+  return names;
 }
 
 void add_report_options(const Command& command, StaleOptions& options) {
-  add_choice(command, "--format", options.format, {"table", "json", "junit", "html"},
-             "junit is XML for CI systems, html one page to look at")
+  command
+      .add_option("--format", options.format,
+                  "junit is XML for CI systems, html one page to look at")
+      ->words({"table", "json", "junit", "html"})
       ->capture_default_str();
   command.add_option("-o,--output", options.output, "Write the report there")->type_name("FILE");
-  add_choice(command, "--color", options.colour, {"auto", "always", "never"},
-             "Whether the table has colours")
+  command.add_option("--color", options.colour, "Whether the table has colours")
+      ->words({"auto", "always", "never"})
       ->capture_default_str();
   command.add_flag("-v,--verbose", options.verbose,
                    "Explain every failure in the table, not a few");
@@ -254,11 +250,13 @@ void add_stale(Command& app, std::function<int()>& action) {
                   "Play only those that match, such as 'pem-junk/*' or '*/read@*'; repeatable")
       ->type_name("PATTERN")
       ->one_at_a_time();
-  add_choice(command, "--policy", options->policies, {"shared", "clear", "isolated"},
-             "Play only under this policy; repeatable")
+  command.add_option("--policy", options->policies, "Play only under this policy; repeatable")
+      ->words(isolation_names())
       ->one_at_a_time();
-  add_choice(command, "--stack", options->stack, {"heddle", "openssl"},
-             "openssl: plain OpenSSL calls without care, as many programs make them")
+  command
+      .add_option("--stack", options->stack,
+                  "openssl: plain OpenSSL calls without care, as many programs make them")
+      ->words({"heddle", "openssl"})
       ->capture_default_str();
   command
       .add_option("--seed", options->seed, "Decides sizes, order and protocol versions")

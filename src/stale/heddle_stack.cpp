@@ -125,17 +125,7 @@ class HeddleStack final : public FiberStack {
  public:
   using FiberStack::FiberStack;
 
-  std::string_view name() const override {
-    switch (claims()) {
-      case Isolation::kShared:
-        return "shared";
-      case Isolation::kClear:
-        return "clear";
-      case Isolation::kIsolated:
-        break;
-    }
-    return "isolated";
-  }
+  std::string_view name() const override { return name_of(claims()); }
 
   std::unique_ptr<Connection> connect(const Endpoint& endpoint) override {
     auto transport = std::make_unique<DescriptorTransport>(endpoint.descriptor);

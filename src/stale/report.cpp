@@ -79,18 +79,6 @@ std::string what_holds(const Block& block) {
 
 }  // namespace
 
-std::string_view policy_name(Isolation claims) {
-  switch (claims) {
-    case Isolation::kShared:
-      return "shared";
-    case Isolation::kClear:
-      return "clear";
-    case Isolation::kIsolated:
-      return "isolated";
-  }
-  return "";
-}
-
 // Asked of a report of that cell alone, so that the rule is written down once.
 bool breaks_the_rule(const Cell& cell) {
   return !Report{.cells = {cell}}.as_expected();

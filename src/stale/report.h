@@ -10,8 +10,6 @@
 
 namespace heddle::stale {
 
-std::string_view policy_name(Isolation claims);
-
 // Whether `cell` alone is a reason for Report::as_expected() to be false.
 bool breaks_the_rule(const Cell& cell);
 

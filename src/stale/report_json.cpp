@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;  // Keeps the order in which members were a
 Json totals_of(const Block& block) {
   const Totals& totals = block.totals;
   return {{"name", block.stack},
-          {"claims", policy_name(block.claims)},
+          {"claims", name_of(block.claims)},
           {"cells", totals.cells},
           {"healthy", totals.healthy},
           {"spurious", totals.spurious},
@@ -45,7 +45,7 @@ Json origin_of(const Origin& origin) {
 Json cell_of(const Cell& cell) {
   return {{"id", cell.scenario.id()},
           {"stack", cell.stack},
-          {"claims", policy_name(cell.claims)},
+          {"claims", name_of(cell.claims)},
           {"leaker", cell.scenario.leaker},
           {"victim", cell.scenario.victim},
           {"switch_point", cell.scenario.switch_point},

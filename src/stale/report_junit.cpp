@@ -22,7 +22,7 @@ void add_properties(Markup& out, const Report& report, const Block& block) {
   out.open("properties");
   add("openssl", report.openssl);
   add("seed", fmt::format("{}", report.seed));
-  add("claims", policy_name(block.claims));
+  add("claims", name_of(block.claims));
   out.close();
   out.line_break();
 }

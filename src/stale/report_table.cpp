@@ -123,7 +123,7 @@ std::string legend_of_columns(const Matrix& matrix) {
 
 std::string heading(const Block& block, bool colour) {
   const std::string name = printable(block.stack);
-  const std::string_view policy = policy_name(block.claims);
+  const std::string_view policy = name_of(block.claims);
   const std::string claims = name == policy ? ":" : fmt::format(" (claims: {}):", policy);
   return painted(name, kBold, colour) + claims +
          wrapped(outcome(block.totals), 4, name.size() + claims.size());

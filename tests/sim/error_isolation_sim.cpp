@@ -10,6 +10,7 @@
 #include <openssl/ssl.h>
 
 #include "heddle/fiber.h"
+#include "heddle/isolation.h"
 #include "heddle/tls/stream.h"
 
 #include "support/raw_tls.h"
@@ -28,18 +29,6 @@ using tls::Step;
 
 // From 4.0 on SSL_get_error() looks at the connection before it looks at the queue.
 constexpr bool kQueueDecides = OPENSSL_VERSION_NUMBER < 0x40000000L;
-
-std::string name_of(Isolation isolation) {
-  switch (isolation) {
-    case Isolation::kShared:
-      return "shared";
-    case Isolation::kClear:
-      return "clear";
-    case Isolation::kIsolated:
-      break;
-  }
-  return "isolated";
-}
 
 class ErrorIsolationSim : public testing::TestWithParam<std::tuple<Isolation, std::uint64_t>> {
  protected:
@@ -283,7 +272,8 @@ TEST_P(JunkPeerSim, JunkPeerHarmsOnlyItsOwnConnection) {
 }
 
 std::string case_name(const testing::TestParamInfo<ErrorIsolationSim::ParamType>& test) {
-  return name_of(std::get<0>(test.param)) + "_seed_" + std::to_string(std::get<1>(test.param));
+  return std::string(name_of(std::get<0>(test.param))) + "_seed_" +
+         std::to_string(std::get<1>(test.param));
 }
 
 auto seeds() {

@@ -240,15 +240,8 @@ Result<nlohmann::json> run_setting(const Setting& setting) {
   return report;
 }
 
-std::optional<Isolation> policy_of(std::string_view name) {
-  if (name == "shared") return Isolation::kShared;
-  if (name == "clear") return Isolation::kClear;
-  if (name == "isolated") return Isolation::kIsolated;
-  return std::nullopt;
-}
-
 int run(std::span<char* const> arguments) {
-  const auto policy = arguments.size() == 5 ? policy_of(arguments[1]) : std::nullopt;
+  const auto policy = arguments.size() == 5 ? isolation_of(arguments[1]) : std::nullopt;
   const auto broker = policy
                           ? Address::parse(arguments[2])
                           : Result<Address>(Error{.code = Errc::kInvalid, .operation = "policy"});
