@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <openssl/opensslv.h>
 #include <openssl/ssl.h>
+#include <openssl/sslerr.h>
 
 #include "heddle/error_queue.h"
 
@@ -24,6 +25,15 @@ inline bool queue_is_empty() noexcept {
   if (ERR_set_mark() == 0) return true;
   ERR_clear_last_mark();
   return false;
+}
+
+// From 3.2 on the record layer gives its own reason, and its caller adds that it has failed.
+inline bool only_names_the_record_layer([[maybe_unused]] int reason_of_ssl) noexcept {
+#ifdef SSL_R_RECORD_LAYER_FAILURE
+  return reason_of_ssl == SSL_R_RECORD_LAYER_FAILURE;
+#else
+  return false;
+#endif
 }
 
 // SSL_SESSION_get_time() counts in a long, which ends in 2038 on some machines.

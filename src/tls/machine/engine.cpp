@@ -11,6 +11,7 @@
 
 #include "base/interruption.h"
 #include "openssl/ex_data.h"
+#include "openssl/version.h"
 
 namespace heddle::tls {
 namespace {
@@ -25,7 +26,8 @@ bool is_verify_failure(const ErrorEntry& entry) {
 
 bool is_reason_of_tls(const ErrorEntry& entry) {
   return ERR_GET_LIB(entry.code) == ERR_LIB_SSL && !ERR_COMMON_ERROR(entry.code) &&
-         ERR_GET_REASON(entry.code) >= kFirstReason;
+         ERR_GET_REASON(entry.code) >= kFirstReason &&
+         !openssl::version::only_names_the_record_layer(ERR_GET_REASON(entry.code));
 }
 
 // The entry that explains a failure. A verdict on certificates comes before all. Then the newest
