@@ -11,8 +11,8 @@
 #include "base/interruption.h"
 #include "base/sigpipe_held.h"
 #include "fiber/breathe.h"
-#include "fiber/drain.h"
 #include "io/sockets.h"
+#include "transport/drain.h"
 
 namespace heddle {
 namespace {

@@ -28,10 +28,10 @@
 #include "heddle/tls/stream_transport.h"
 
 #include "base/unique_fd.h"
-#include "fiber/drain.h"
 #include "http/server.h"
 #include "support/packet_capture.h"
 #include "support/tls_pair.h"
+#include "transport/drain.h"
 
 namespace heddle {
 namespace {

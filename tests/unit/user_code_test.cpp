@@ -20,12 +20,12 @@
 #include "heddle/tls/private_key.h"
 #include "heddle/tls/stream.h"
 
-#include "fiber/drain.h"
 #include "support/own_entries.h"
 #include "support/sim.h"
 #include "support/tls_pair.h"
 #include "tls/kernel/ktls.h"
 #include "tls/state/callback_state.h"
+#include "transport/drain.h"
 
 namespace heddle {
 namespace {

@@ -8,11 +8,11 @@
 #include "base/die.h"
 #include "base/interruption.h"
 #include "fiber/breathe.h"
-#include "fiber/drain.h"
 #include "fiber/user_code.h"
 #include "tls/connection/stream_impl.h"
 #include "tls/context/new_ssl.h"
 #include "tls/state/callback_state.h"
+#include "transport/drain.h"
 
 namespace heddle {
 namespace {

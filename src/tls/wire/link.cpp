@@ -9,10 +9,10 @@
 #include <new>
 #include <utility>
 
-#include "fiber/drain.h"
 #include "fiber/no_park.h"
 #include "fiber/user_code.h"
 #include "tls/wire/bio_method.h"
+#include "transport/drain.h"
 
 namespace heddle::tls {
 

@@ -1,5 +1,5 @@
 // The lingering close.
-#include "fiber/drain.h"
+#include "transport/drain.h"
 
 #include <array>
 
