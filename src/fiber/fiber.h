@@ -16,10 +16,6 @@
 #include "fiber/sanitizer.h"
 #include "fiber/stack.h"
 
-namespace heddle::tls {
-class Engine;
-}
-
 namespace heddle::fiber {
 
 class Scheduler;
@@ -60,7 +56,7 @@ class Fiber : public Context {
   Stack stack;
   std::string name;
   std::shared_ptr<detail::TaskState> task;
-  tls::Engine* engine = nullptr;  // The TLS connection inside whose call it is. Kept by tls.
+  void* inside = nullptr;  // The object inside whose call it is. Kept by tls, which alone reads it.
   std::vector<std::pair<unsigned, std::shared_ptr<void>>> locals;  // By FiberLocal id.
 
   // Precondition: there is one. Its destructor may use other FiberLocals, so it is not in the list

@@ -100,11 +100,11 @@ Engine* Engine::of(const SSL* ssl) noexcept {
 
 Engine* Engine::innermost() noexcept {
   const fiber::Scheduler* const scheduler = fiber::Scheduler::current_or_null();
-  return slot(scheduler != nullptr ? scheduler->running() : nullptr);
+  return static_cast<Engine*>(slot(scheduler != nullptr ? scheduler->running() : nullptr));
 }
 
-Engine*& Engine::slot_of_thread() noexcept {
-  thread_local Engine* engine = nullptr;
+void*& Engine::slot_of_thread() noexcept {
+  thread_local void* engine = nullptr;
   return engine;
 }
 

@@ -152,14 +152,14 @@ class Engine {
 
    private:
     Engine& engine_;
-    Engine* outer_;
+    void* outer_;
   };
 
   // Where the innermost engine of a fiber, or of the thread itself, is noted.
-  static Engine*& slot(fiber::Fiber* fiber) noexcept {
-    return fiber != nullptr ? fiber->engine : slot_of_thread();
+  static void*& slot(fiber::Fiber* fiber) noexcept {
+    return fiber != nullptr ? fiber->inside : slot_of_thread();
   }
-  static Engine*& slot_of_thread() noexcept;
+  static void*& slot_of_thread() noexcept;
 
   // QueueScope is what the isolation policy does around one call.
   class QueueScope {
