@@ -3,6 +3,7 @@
 
 #include "heddle/address.h"
 #include "heddle/callback_transport.h"
+#include "heddle/channel.h"
 #include "heddle/deadline.h"
 #include "heddle/error.h"
 #include "heddle/fiber.h"

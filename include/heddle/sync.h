@@ -8,10 +8,10 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <optional>
 #include <utility>
 
+#include "heddle/channel.h"  // Programs find everything that synchronises here.
 #include "heddle/deadline.h"
 #include "heddle/result.h"
 #include "heddle/wait_queue.h"
@@ -95,95 +95,6 @@ class WaitGroup {
  private:
   std::size_t pending_ = 0;
   WaitQueue waiters_;
-};
-
-// Channel hands values from fiber to fiber, in order, and holds at most
-// `capacity` of them: a full one makes producers wait.
-//
-// Fibers:   push() and pop() park. try_push() and try_pop() do not, and may also be called outside
-//   fibers, on the runtime's thread: by work that was posted to it.
-// Threads:  another thread hands a value over with Runtime::post(), in which it calls try_push().
-template <typename T>
-class Channel {
- public:
-  // Precondition: `capacity` > 0.
-  explicit Channel(std::size_t capacity) : room_(capacity), filled_(0) {}
-
-  // Fails with kTimedOut, kCancelled, or kDisconnected if the channel is closed. `value` is moved
-  // from only on success.
-  Result<void> push(T&& value, Deadline deadline = Deadline::never()) {
-    if (const Result<void> got = room_.acquire(deadline); !got) return got.error();
-    return put(std::move(value));
-  }
-  Result<void> push(const T& value, Deadline deadline = Deadline::never()) {
-    return push(T(value), deadline);
-  }
-
-  // The same without waiting: fails with kExhausted if the channel is full.
-  Result<void> try_push(T&& value) {
-    if (closed_) return closed_error();
-    if (!room_.try_acquire()) {
-      return Error{.code = Errc::kExhausted, .operation = "push to a channel that is full"};
-    }
-    return put(std::move(value));
-  }
-  Result<void> try_push(const T& value) { return try_push(T(value)); }
-
-  // Takes the oldest value. Returns nothing once the channel is closed and empty.
-  Result<std::optional<T>> pop(Deadline deadline = Deadline::never()) {
-    if (const Result<void> got = filled_.acquire(deadline); !got) return got.error();
-    return take();
-  }
-
-  // The same without waiting: returns nothing, too, if there is no value that is not promised to a
-  // fiber in pop().
-  std::optional<T> try_pop() {
-    if (!filled_.try_acquire()) return std::nullopt;
-    return take();
-  }
-
-  // Ends the channel: values in it may still be taken, none may be added.
-  void close() {
-    if (std::exchange(closed_, true)) return;
-    room_.release();
-    filled_.release();
-  }
-
-  bool closed() const noexcept { return closed_; }
-  std::size_t size() const noexcept { return values_.size(); }
-
- private:
-  // Precondition: one unit of `room_` has been acquired.
-  Result<void> put(T&& value) {
-    if (closed_) {
-      room_.release();  // The next producer that waits shall see it too.
-      return closed_error();
-    }
-    values_.push_back(std::move(value));
-    filled_.release();
-    return {};
-  }
-
-  // Precondition: one unit of `filled_` has been acquired.
-  std::optional<T> take() {
-    if (values_.empty()) {
-      filled_.release();  // Closed: the next consumer that waits shall see it too.
-      return std::nullopt;
-    }
-    std::optional<T> value(std::move(values_.front()));
-    values_.pop_front();
-    room_.release();
-    return value;
-  }
-
-  static Error closed_error() {
-    return Error{.code = Errc::kDisconnected, .operation = "push to a closed channel"};
-  }
-
-  std::deque<T> values_;
-  Semaphore room_;
-  Semaphore filled_;
-  bool closed_ = false;
 };
 
 }  // namespace heddle

@@ -1,4 +1,7 @@
 // Channels: bounded, in order, and nothing is lost however they end.
+#include "heddle/channel.h"
+
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -8,7 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "heddle/fiber.h"
-#include "heddle/sync.h"
+#include "heddle/runtime.h"
 
 #include "support/seeds.h"
 #include "support/sim.h"
@@ -210,16 +213,107 @@ TEST_P(ChannelTest, PushAndPopFailAtTheDeadlineAndWhenCancelled) {
   });
 }
 
+TEST_P(ChannelTest, WithoutCapacityPushWaitsUntilTheValueIsTaken) {
+  sim::World world(seed());
+  world.run([] {
+    Channel<std::unique_ptr<int>> channel(0);
+    EXPECT_EQ(channel.try_push(std::make_unique<int>(0)).error().code, Errc::kExhausted);
+    EXPECT_EQ(channel.try_pop(), std::nullopt);
+    auto kept = std::make_unique<int>(1);
+    EXPECT_EQ(channel.push(std::move(kept), this_fiber::after(seconds(1))).error().code,
+              Errc::kTimedOut);
+    ASSERT_NE(kept, nullptr);
+    EXPECT_EQ(channel.try_pop(), std::nullopt) << "the producer has left";
+    scope([&](Scope& fibers) {
+      const auto producer =
+          fibers.spawn("producer", [&] { EXPECT_TRUE(channel.push(std::move(kept))); });
+      ASSERT_TRUE(producer);
+      settle();
+      EXPECT_FALSE(producer->finished());
+      EXPECT_EQ(channel.size(), 0U);
+      EXPECT_EQ(**channel.try_pop(), 1);
+      settle();
+      EXPECT_TRUE(producer->finished());
+      ASSERT_TRUE(fibers.spawn("consumer", [&] { EXPECT_EQ(**channel.pop().value(), 2); }));
+      settle();
+      EXPECT_TRUE(channel.try_push(std::make_unique<int>(2)));
+    });
+  });
+}
+
+// Between the moment at which the value is handed over and the one at which the fiber runs again.
+TEST_P(ChannelTest, ValueThatWasHandedOverIsNotLostToADeadlineOrToCancelling) {
+  sim::World world(seed());
+  world.run([&] {
+    for (const bool cancelled : {false, true}) {
+      Channel<int> channel(0);
+      scope([&](Scope& fibers) {
+        auto consumer =
+            fibers.spawn("consumer", [&] { return channel.pop(this_fiber::after(seconds(1))); });
+        auto producer = fibers.spawn("producer", [&] {
+          EXPECT_TRUE(this_fiber::sleep_until(this_fiber::after(milliseconds(1))));
+          EXPECT_TRUE(channel.try_push(7));
+          if (cancelled) consumer->cancel();
+          world.pass(seconds(2));
+        });
+        ASSERT_TRUE(consumer && producer);
+        EXPECT_EQ(consumer->join().value(), 7);
+        consumer = fibers.spawn("taker", [&] {
+          EXPECT_TRUE(this_fiber::sleep_until(this_fiber::after(milliseconds(1))));
+          auto got = channel.try_pop();
+          world.pass(seconds(2));
+          return Result<std::optional<int>>(got);
+        });
+        EXPECT_TRUE(channel.push(8, this_fiber::after(seconds(1))));
+        EXPECT_EQ(consumer->join().value(), 8);
+      });
+    }
+  });
+}
+
+TEST(ChannelDeathTest, PushAndPopOutsideFibersNameTheCallAndWhatToDo) {
+  Channel<int> channel(1);
+  EXPECT_DEATH((void)channel.push(1),
+               R"(Channel::push\(\) outside any fiber, on a thread on which no runtime runs: call )"
+               R"(try_push\(\), which never waits)");
+  const auto pop_in_posted_work = [&] {
+    const auto runtime = Runtime::create().value();
+    runtime->post([&] { (void)channel.pop(); });
+    runtime->run();
+  };
+  EXPECT_DEATH(pop_in_posted_work(),
+               R"(Channel::pop\(\) outside any fiber, in work that was posted to a runtime: call )"
+               R"(try_pop\(\), which never waits)");
+}
+
+TEST(ChannelPostTest, PostedWorkPushesAndTakesWithoutWaiting) {
+  const auto runtime = Runtime::create().value();
+  Channel<int> channel(1);
+  std::optional<int> got;
+  ASSERT_TRUE(runtime->spawn("consumer", [&] {
+    got = channel.pop().value();
+    runtime->post([&] { EXPECT_TRUE(channel.try_push(3)); });
+    EXPECT_EQ(channel.pop().value(), 3);
+  }));
+  runtime->post([&] {
+    EXPECT_TRUE(channel.try_push(1));
+    EXPECT_EQ(channel.try_push(2).error().code, Errc::kExhausted);
+  });
+  runtime->run();
+  EXPECT_EQ(got, 1);
+}
+
 struct Item {
   int producer;
   int number;
 };
 
 // Random producers and consumers, with deadlines and cancelling: a value that push()
-// accepted arrives exactly once, each producer's in order; one it refused never does.
+// accepted arrives exactly once, each producer's in order at each consumer; one it refused never
+// does.
 class ChannelRun {
  public:
-  explicit ChannelRun(sim::World& world) : world_(world), channel_(1 + world.below(4)) {}
+  explicit ChannelRun(sim::World& world) : world_(world), channel_(world.below(4)) {}
 
   void run() {
     scope([&](Scope& consumers) {
@@ -238,6 +332,7 @@ class ChannelRun {
       });
       channel_.close();
     });
+    for (auto& [producer, numbers] : received_) std::sort(numbers.begin(), numbers.end());
     EXPECT_EQ(received_, accepted_);
   }
 
@@ -256,6 +351,7 @@ class ChannelRun {
   }
 
   void consume() {
+    std::map<int, int> mine;  // The last one of each producer.
     for (;;) {
       const auto got = channel_.pop(patience());
       if (!got) {
@@ -263,7 +359,10 @@ class ChannelRun {
         continue;
       }
       if (!*got) return;
-      // Nothing parks between pop() and here, so this is the order of the channel.
+      // Of several consumers one that has been given a value may run after one that took the next.
+      EXPECT_TRUE(mine.find((*got)->producer) == mine.end() ||
+                  mine[(*got)->producer] < (*got)->number);
+      mine[(*got)->producer] = (*got)->number;
       received_[(*got)->producer].push_back((*got)->number);
       if (world_.one_in(3)) pause();
     }
