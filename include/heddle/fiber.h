@@ -202,7 +202,7 @@ auto start_task(Entry entry, Start start) -> Result<Task<std::invoke_result_t<En
 
 // Scope bounds the life of the fibers spawned in it: see scope() below.
 //
-// Fibers:   spawn() and cancel() may be called by any fiber of the runtime while
+// Fibers:   join() parks. spawn() and cancel() may be called by any fiber of the runtime while
 //   the scope is open.
 class Scope {
  public:
@@ -222,6 +222,11 @@ class Scope {
 
   // Cancels every fiber of the scope, and those spawned in it later.
   void cancel();
+
+  // Parks until none of its fibers runs, which may be in the middle of the scope's body: more can
+  // be spawned afterwards. Fails with kTimedOut, or kCancelled if the calling fiber is cancelled;
+  // the fibers go on in either case. Precondition: the caller is not a fiber of the scope.
+  Result<void> join(Deadline deadline);
 
   // How many of its fibers have not finished.
   std::size_t size() const noexcept { return running_; }
@@ -276,6 +281,22 @@ auto scope(Body&& body) -> std::invoke_result_t<Body, Scope&> {
   }
 }
 
+namespace detail {
+
+// For this_fiber::shielded().
+class Shield {
+ public:
+  Shield();
+  Shield(const Shield&) = delete;
+  Shield& operator=(const Shield&) = delete;
+  ~Shield();
+
+ private:
+  fiber::Fiber& fiber_;
+};
+
+}  // namespace detail
+
 // The running fiber. Precondition of all: called from a fiber.
 namespace this_fiber {
 
@@ -298,8 +319,21 @@ Result<void> yield();
 // Parks until `deadline` has passed. Fails with kCancelled.
 Result<void> sleep_until(Deadline deadline);
 
+// Whether the fiber was cancelled. Inside shielded() it is always false.
 bool cancelled() noexcept;
 std::string_view name() noexcept;
+
+// Runs `body()` as if the fiber had not been cancelled, and returns what it returns. For clean-up
+// that has to wait: a goodbye to a peer, a rollback. A cancellation that was there before, or that
+// comes meanwhile, holds again as soon as `body` has returned or thrown. Nothing but its deadlines
+// ends what `body` waits for, so give each call one: the fiber's scope, and a runtime that is told
+// to stop(), wait for it. Shields may be nested; the outermost counts. Fibers that `body` spawns
+// are not shielded.
+template <std::invocable Body>
+auto shielded(Body&& body) -> std::invoke_result_t<Body> {
+  const detail::Shield shield;
+  return std::forward<Body>(body)();
+}
 
 // Bytes of stack that were ever touched, since the stack was mapped, by this
 // fiber or an earlier one that had the same pooled stack. Scans memory: for

@@ -35,9 +35,11 @@ class Fiber : public Context {
   static constexpr std::size_t kNoTimer = SIZE_MAX;
 
   State state = State::kReady;
-  Wake wake = Wake::kReady;  // Why it was last made ready.
-  bool cancelled = false;
-  bool cancellable = true;  // Whether cancel() ends the present park.
+  Wake wake = Wake::kReady;       // Why it was last made ready.
+  bool cancelled = false;         // And not shielded.
+  bool cancelled_behind = false;  // While shielded: what `cancelled` will be again.
+  unsigned shields = 0;           // How many this_fiber::shielded() it is inside.
+  bool cancellable = true;        // Whether cancel() ends the present park.
 
   Deadline deadline = Deadline::never();  // While parked.
   std::size_t timer_index = kNoTimer;     // Kept by TimerQueue.

@@ -240,6 +240,10 @@ void Scheduler::reap() noexcept {
 }
 
 void Scheduler::cancel(Fiber& fiber) noexcept {
+  if (fiber.shields > 0) {
+    fiber.cancelled_behind = true;
+    return;
+  }
   fiber.cancelled = true;
   interrupt(fiber);
 }

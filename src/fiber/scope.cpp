@@ -7,6 +7,7 @@
 #include "heddle/fiber_local.h"
 
 #include "base/assert.h"
+#include "base/die.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 
@@ -55,6 +56,14 @@ void Failures::rethrow() {
   for (const auto& task : std::exchange(tasks_, {})) {
     if (task->escaped) std::rethrow_exception(std::exchange(task->escaped, nullptr));
   }
+}
+
+Shield::Shield() : fiber_(fiber::Scheduler::current().running_fiber()) {
+  if (fiber_.shields++ == 0) fiber_.cancelled_behind = std::exchange(fiber_.cancelled, false);
+}
+
+Shield::~Shield() {
+  if (--fiber_.shields == 0) fiber_.cancelled = fiber_.cancelled_behind;
 }
 
 FiberLocalSlot::FiberLocalSlot() {
@@ -113,6 +122,24 @@ void Scope::join_all() {
     const Cancellable cancellable = cancelled_ ? Cancellable::kNo : Cancellable::kYes;
     if (idle_.wait(Deadline::never(), cancellable) == Wake::kCancelled) cancel();
   }
+}
+
+Result<void> Scope::join(Deadline deadline) {
+  constexpr const char* kOperation = "join the fibers of a scope";
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  if (scheduler.running_fiber().scope == this) {
+    die("fiber '%s' joins the scope that it belongs to, and would wait for itself: join it from "
+        "the fiber that opened it",
+        scheduler.running_fiber().name.c_str());
+  }
+  if (const Wake wake = scheduler.breathe(); wake != Wake::kReady) {
+    return interruption(wake, kOperation);
+  }
+  while (running_ > 0) {
+    const Wake wake = idle_.wait(deadline);
+    if (wake != Wake::kReady) return interruption(wake, kOperation);
+  }
+  return {};
 }
 
 void Scope::rethrow_unjoined() {
