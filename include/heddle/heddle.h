@@ -2,6 +2,8 @@
 #pragma once
 
 #include "heddle/address.h"
+#include "heddle/buffered.h"
+#include "heddle/byte_stream.h"
 #include "heddle/callback_transport.h"
 #include "heddle/channel.h"
 #include "heddle/deadline.h"

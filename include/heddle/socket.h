@@ -56,6 +56,9 @@ class Socket final : public Transport {
 
   // Writes all of `from`. On failure any prefix may have been sent. Parks.
   Result<void> write(std::span<const std::byte> from, Deadline deadline);
+  Result<void> write(std::string_view text, Deadline deadline) {
+    return write(std::as_bytes(std::span(text)), deadline);
+  }
 
   // Ends the connection without losing what was written: sends FIN, reads and
   // drops what the peer still sends until its FIN or `deadline` (if there is none: a mebibyte).

@@ -104,8 +104,11 @@ class Stream {
   Result<std::size_t> peek(std::span<std::byte> into, Deadline deadline);
 
   // Writes all of `from`: when it returns, the transport has taken it. Small
-  // pieces of the second form share records and system calls.
+  // pieces of the last form share records and system calls.
   Result<void> write(std::span<const std::byte> from, Deadline deadline);
+  Result<void> write(std::string_view text, Deadline deadline) {
+    return write(std::as_bytes(std::span(text)), deadline);
+  }
   Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
 
   // Sends `count` bytes of `file`, a descriptor that pread() can read, from `offset` on, and
