@@ -1,9 +1,14 @@
 // Listener: accepts TCP and Unix stream connections.
 #pragma once
 
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <type_traits>
+#include <utility>
 
 #include "heddle/address.h"
 #include "heddle/deadline.h"
@@ -30,6 +35,12 @@ class Listener {
   static Result<std::unique_ptr<Listener>> create(Runtime& runtime, const Address& address,
                                                   ListenOptions options = {});
 
+  // Takes over a socket that listens already: from systemd (sd_listen_fds(3)), or from a parent
+  // process. Makes it non-blocking. Fails with kInvalid if it is not a stream socket that listens
+  // (SO_ACCEPTCONN), and with kExhausted when epoll cannot watch it; `descriptor` is closed in
+  // either case. The path of a Unix socket stays when the listener is destroyed.
+  static Result<std::unique_ptr<Listener>> adopt(Runtime& runtime, int descriptor);
+
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
   ~Listener();
@@ -40,29 +51,79 @@ class Listener {
   //
   // Fails with kTimedOut, kCancelled, or kExhausted (no descriptors, no memory).
   // In the last case it has waited, longer each time, up to a second: just call
-  // again. Connections stay in the backlog meanwhile.
+  // again. Connections stay in the backlog meanwhile. After close(): kDisconnected.
   Result<std::unique_ptr<Socket>> accept(Deadline deadline);
+
+  // Stops listening, at once, as destruction does: who connects from then on is refused and can go
+  // elsewhere, and those in the backlog are reset, unless another process has the socket, too. A
+  // fiber in accept() returns. Does nothing the second time.
+  void close() noexcept;
 
   // The address in fact bound, with the port that was given for 0.
   Address address() const;
 
  private:
-  explicit Listener(std::unique_ptr<io::Pollable> pollable, Address address);
+  enum class Path : bool { kOurs, kOthers };
+  Listener(std::unique_ptr<io::Pollable> pollable, Address address, Path path);
 
   Wake await_connection(Deadline deadline);
   Error back_off(Deadline deadline, int sys_errno);
 
   std::unique_ptr<io::Pollable> pollable_;
   Address address_;
-  std::uint64_t inode_ = 0;  // Of the Unix path: another may have taken it since.
+  std::uint64_t inode_ = 0;  // Of our Unix path: another may have taken it since. 0 without one.
+  bool closed_ = false;
   int accepted_in_row_ = 0;
   Duration backoff_{};
 };
 
-// Accepts connections until the calling fiber is cancelled, and runs `handler` for
-// each in a fiber of its own; returns once all of these have ended, and then throws
-// the first exception that a handler threw. When descriptors or stacks
-// run out it waits and goes on. Parks.
-void serve(Listener& listener, const std::function<void(std::unique_ptr<Socket>)>& handler);
+struct ServeOptions {
+  // How many connections may be open. While so many are, others wait in the listener's backlog.
+  // 0: as many as there are descriptors and stacks for.
+  std::size_t connections_max = 0;
+
+  // How long handlers may go on once serve() is told to stop; those left are then cancelled.
+  Duration grace = Duration::zero();
+
+  // Called with each Error that a handler returns, on the handler's fiber, and, on serve()'s own,
+  // when a connection could not be accepted or given a fiber (kExhausted; serve() goes on). May be
+  // empty.
+  std::function<void(const Error& error)> on_error{};
+
+  // Called with each exception that leaves a handler, on the handler's fiber, as it happens. If it
+  // is empty, serve() throws the first one once all handlers have ended. What it throws itself is
+  // treated so, too.
+  std::function<void(const std::exception_ptr& thrown)> on_exception{};
+};
+
+namespace detail {
+
+using Handler = std::function<Result<void>(std::unique_ptr<Socket>)>;
+void serve(Listener& listener, const Handler& handler, const ServeOptions& options);
+
+}  // namespace detail
+
+// Accepts connections until the calling fiber is cancelled or the listener is closed, and runs
+// `handler`, which returns void or Result<void>, for each in a fiber of its own. Handlers run at
+// the same time. When descriptors or stacks run out, it waits and goes on.
+//
+// To stop it, cancel its fiber: it closes the listener, gives handlers `options.grace` to finish
+// what they do, cancels those that are left, and returns once all have ended. To end it at once,
+// also cancel the handlers: Runtime::stop() does, and so does cancelling the scope of a fiber that
+// called serve() within scope(). Parks.
+template <std::invocable<std::unique_ptr<Socket>> Function>
+void serve(Listener& listener, Function handler, const ServeOptions& options = {}) {
+  if constexpr (std::is_void_v<std::invoke_result_t<Function&, std::unique_ptr<Socket>>>) {
+    detail::serve(
+        listener,
+        [&handler](std::unique_ptr<Socket> socket) -> Result<void> {
+          handler(std::move(socket));
+          return {};
+        },
+        options);
+  } else {
+    detail::serve(listener, std::ref(handler), options);
+  }
+}
 
 }  // namespace heddle

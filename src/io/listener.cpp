@@ -22,6 +22,7 @@ namespace heddle {
 namespace {
 
 constexpr const char* kAccept = "accept a connection";
+constexpr const char* kAcceptClosed = "accept on a listener that is closed";
 constexpr int kYieldAfter = 32;
 constexpr Duration kBackoffMin = std::chrono::milliseconds(5);
 constexpr Duration kBackoffMax = std::chrono::seconds(1);
@@ -94,6 +95,25 @@ bool only_this_connection(int sys_errno) {
   }
 }
 
+Result<std::pair<std::unique_ptr<io::Pollable>, Address>> watch_listening(io::Reactor& reactor,
+                                                                          UniqueFd fd) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(storage);
+  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
+  if (::getsockname(fd.get(), generic, &size) != 0) return unusable("getsockname", errno);
+  switch (storage.ss_family) {
+    case AF_INET:
+    case AF_INET6:
+    case AF_UNIX:
+      break;
+    default:
+      return unusable("listen on an address of this family", EAFNOSUPPORT);
+  }
+  auto pollable = io::Pollable::create(reactor, std::move(fd));
+  if (!pollable) return pollable.error();
+  return std::pair{*std::move(pollable), Address::from_sockaddr(generic, size)};
+}
+
 }  // namespace
 
 Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::listen_on(
@@ -114,25 +134,43 @@ Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::listen_on(
     return unusable("bind an address", errno);
   }
   if (::listen(fd.get(), options.backlog) != 0) return unusable("listen", errno);
-  sockaddr_storage storage{};
-  socklen_t size = sizeof(storage);
-  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
-  if (::getsockname(fd.get(), generic, &size) != 0) return unusable("getsockname", errno);
-  auto pollable = Pollable::create(reactor, std::move(fd));
-  if (!pollable) return pollable.error();
-  return std::pair{*std::move(pollable), Address::from_sockaddr(generic, size)};
+  return watch_listening(reactor, std::move(fd));
 }
 
-Listener::Listener(std::unique_ptr<io::Pollable> pollable, Address address)
+Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::adopt_listening(Reactor& reactor,
+                                                                              UniqueFd fd) {
+  constexpr const char* kOperation = "adopt a socket that listens";
+  int listens = 0;
+  int type = 0;
+  socklen_t size = sizeof(listens);
+  if (::getsockopt(fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ||
+      ::getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0) {
+    return unusable(kOperation, errno);
+  }
+  if (listens == 0 || type != SOCK_STREAM) return unusable(kOperation, EINVAL);
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0) return unusable(kOperation, errno);
+  return watch_listening(reactor, std::move(fd));
+}
+
+Listener::Listener(std::unique_ptr<io::Pollable> pollable, Address address, Path path)
     : pollable_(std::move(pollable)),
       address_(address),
-      inode_(address.family() == AF_UNIX ? inode_of(unix_path(address)) : 0) {}
+      inode_(path == Path::kOurs && address.family() == AF_UNIX ? inode_of(unix_path(address))
+                                                                : 0) {}
 
 Listener::~Listener() {
-  if (address_.family() != AF_UNIX) return;
-  const PathLock lock(address_);
-  const std::string path = unix_path(address_);
-  if (inode_of(path) == inode_) (void)::unlink(path.c_str());
+  close();
+}
+
+void Listener::close() noexcept {
+  if (std::exchange(closed_, true)) return;
+  if (inode_ != 0) {
+    const PathLock lock(address_);
+    const std::string path = unix_path(address_);
+    if (inode_of(path) == inode_) (void)::unlink(path.c_str());
+  }
+  pollable_->close();
 }
 
 Address Listener::address() const {
@@ -144,6 +182,7 @@ Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
     if (const Wake wake = await_connection(deadline); wake != Wake::kReady) {
       return interruption(wake, kAccept);
     }
+    if (closed_) return Error{.code = Errc::kDisconnected, .operation = kAcceptClosed};
     UniqueFd fd(::accept4(pollable_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
       backoff_ = Duration::zero();
@@ -179,25 +218,6 @@ Error Listener::back_off(Deadline deadline, int sys_errno) {
     return {.code = Errc::kCancelled, .operation = kAccept};
   }
   return {.code = Errc::kExhausted, .sys_errno = sys_errno, .operation = kAccept};
-}
-
-using Handler = std::function<void(std::unique_ptr<Socket>)>;
-
-static void accept_all(Listener& listener, const Handler& handler, Scope& connections) {
-  for (;;) {
-    auto socket = listener.accept(Deadline::never());
-    if (!socket && socket.error().code == Errc::kCancelled) return;
-    if (!socket) continue;  // accept() has waited.
-    auto handle = [&handler, mine = *std::move(socket)]() mutable {
-      handler(std::move(mine));  // tidy: all that its fiber runs.
-    };
-    // If no stack can be had for it, the connection is closed here.
-    (void)connections.spawn("connection", std::move(handle));
-  }
-}
-
-void serve(Listener& listener, const Handler& handler) {
-  scope([&](Scope& connections) { accept_all(listener, handler, connections); });
 }
 
 }  // namespace heddle

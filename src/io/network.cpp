@@ -55,7 +55,15 @@ Result<std::unique_ptr<Listener>> Listener::create(Runtime& runtime, const Addre
                                                    ListenOptions options) {
   auto listening = io::listen_on(runtime.reactor(), address, options);
   if (!listening) return listening.error();
-  return std::unique_ptr<Listener>(new Listener(std::move(listening->first), listening->second));
+  return std::unique_ptr<Listener>(
+      new Listener(std::move(listening->first), listening->second, Path::kOurs));
+}
+
+Result<std::unique_ptr<Listener>> Listener::adopt(Runtime& runtime, int descriptor) {
+  auto listening = io::adopt_listening(runtime.reactor(), UniqueFd(descriptor));
+  if (!listening) return listening.error();
+  return std::unique_ptr<Listener>(
+      new Listener(std::move(listening->first), listening->second, Path::kOthers));
 }
 
 Result<std::unique_ptr<Signals>> Signals::create(Runtime& runtime,

@@ -195,6 +195,11 @@ Pollable::~Pollable() {
   if (token_.index != 0) reactor_.remove(token_);
 }
 
+void Pollable::close() noexcept {
+  fd_.reset();
+  notify(EPOLLHUP);
+}
+
 namespace {
 
 [[noreturn]] void refuse_second(const char* what, const fiber::Fiber& first,

@@ -103,6 +103,9 @@ class Pollable {
   // Parks until a flag below is set that `interest` names; at once if one is.
   Wake wait(Interest interest, Deadline deadline);
 
+  // Closes the descriptor now. Fibers that wait are woken, and find that fd() is -1.
+  void close() noexcept;
+
   // Whether it is worth asking the kernel. Set by events; cleared by whoever
   // finds the descriptor drained (or full): the next event comes only after that.
   bool readable = false;

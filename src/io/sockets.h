@@ -33,4 +33,8 @@ Result<std::pair<std::unique_ptr<Pollable>, Address>> listen_on(Reactor& reactor
                                                                 const Address& address,
                                                                 const ListenOptions& options);
 
+// As Listener::adopt(), and as listen_on().
+Result<std::pair<std::unique_ptr<Pollable>, Address>> adopt_listening(Reactor& reactor,
+                                                                      UniqueFd fd);
+
 }  // namespace heddle::io

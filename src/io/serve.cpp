@@ -1,0 +1,114 @@
+// The accept loop, and how it ends.
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <utility>
+
+#include "heddle/fiber.h"
+#include "heddle/listener.h"
+#include "heddle/wait_queue.h"
+
+#include "fiber/user_code.h"
+
+namespace heddle::detail {
+namespace {
+
+// Acceptor is one call of serve().
+class Acceptor {
+ public:
+  Acceptor(Listener& listener, const Handler& handler, const ServeOptions& options)
+      : listener_(listener), handler_{handler}, options_(options) {}
+
+  void run() {
+    scope([this](Scope& connections) {
+      accept_all(connections);
+      listener_.close();
+      if (options_.grace > Duration::zero()) drain(connections);
+      connections.cancel();
+    });
+  }
+
+ private:
+  void drain(Scope& connections) {
+    const auto join = [&] { return connections.join(this_fiber::after(options_.grace)); };
+    // If it is not cancelled, the listener was closed, and cancelling ends the grace.
+    (void)(this_fiber::cancelled() ? this_fiber::shielded(join) : join());
+  }
+
+  void accept_all(Scope& connections) {
+    while (has_room()) {
+      auto socket = listener_.accept(Deadline::never());
+      if (socket) {
+        start(connections, *std::move(socket));
+      } else if (is_end(socket.error())) {
+        return;
+      } else {
+        tell(socket.error());  // accept() has waited.
+      }
+    }
+  }
+
+  static bool is_end(const Error& error) {
+    return error.code == Errc::kCancelled || error.code == Errc::kDisconnected;
+  }
+
+  // Parks until there is. False: the fiber is cancelled.
+  bool has_room() {
+    const std::size_t most = options_.connections_max;
+    while (most != 0 && open_ >= most) {
+      if (ended_.wait(Deadline::never()) == Wake::kCancelled) return false;
+    }
+    return true;
+  }
+
+  void start(Scope& connections, std::unique_ptr<Socket> socket) {
+    const auto started = connections.spawn(
+        "connection", [this, mine = std::move(socket)]() mutable { handle(std::move(mine)); });
+    if (!started) return tell(started.error());  // The connection is closed by now.
+    ++open_;
+  }
+
+  void handle(std::unique_ptr<Socket> socket) {
+    const Ending ending(*this);
+    try {
+      const Result<void> handled = fiber::call_user(handler_, std::move(socket));
+      if (!handled) tell(handled.error());
+      // tidy: told at once, or else as before.
+    } catch (...) {
+      if (!options_.on_exception) throw;
+      fiber::call_user(options_.on_exception, std::current_exception());
+    }
+  }
+
+  void tell(const Error& error) {
+    if (options_.on_error) fiber::call_user(options_.on_error, error);
+  }
+
+  class Ending {
+   public:
+    explicit Ending(Acceptor& acceptor) noexcept : acceptor_(acceptor) {}
+    Ending(const Ending&) = delete;
+    Ending& operator=(const Ending&) = delete;
+    ~Ending() {
+      --acceptor_.open_;
+      acceptor_.ended_.wake_all();
+    }
+
+   private:
+    Acceptor& acceptor_;
+  };
+
+  Listener& listener_;
+  const Handler& handler_;
+  const ServeOptions& options_;
+  std::size_t open_ = 0;
+  WaitQueue ended_;  // The acceptor, when there is no room.
+};
+
+}  // namespace
+
+void serve(Listener& listener, const Handler& handler, const ServeOptions& options) {
+  Acceptor(listener, handler, options).run();
+}
+
+}  // namespace heddle::detail
