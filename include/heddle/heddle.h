@@ -7,6 +7,7 @@
 #include "heddle/callback_transport.h"
 #include "heddle/channel.h"
 #include "heddle/deadline.h"
+#include "heddle/descriptor.h"
 #include "heddle/error.h"
 #include "heddle/fiber.h"
 #include "heddle/fiber_local.h"

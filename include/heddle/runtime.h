@@ -104,4 +104,11 @@ class Runtime {
   std::unique_ptr<State> state_;
 };
 
+namespace this_fiber {
+
+// The runtime that runs the calling fiber, or the calling work that was posted to it. Elsewhere it
+// ends the process, and says so.
+Runtime& runtime() noexcept;
+
+}  // namespace this_fiber
 }  // namespace heddle

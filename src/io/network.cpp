@@ -3,12 +3,14 @@
 
 #include <fcntl.h>
 
+#include "heddle/descriptor.h"
 #include "heddle/listener.h"
 #include "heddle/runtime.h"
 #include "heddle/signals.h"
 #include "heddle/socket.h"
 
 #include "base/host_name.h"
+#include "io/descriptor.h"
 #include "io/race.h"
 #include "io/resolver.h"
 #include "io/signals.h"
@@ -49,6 +51,10 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host,
       },
       deadline);
   return race.run();
+}
+
+Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline) {
+  return io::wait_descriptor(this_fiber::runtime().reactor(), descriptor, interest, deadline);
 }
 
 Result<std::unique_ptr<Listener>> Listener::create(Runtime& runtime, const Address& address,

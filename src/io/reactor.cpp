@@ -200,6 +200,11 @@ void Pollable::close() noexcept {
   notify(EPOLLHUP);
 }
 
+void Pollable::unregister() noexcept {
+  // Fails if there is no registration any more, which is as well.
+  (void)::epoll_ctl(reactor_.epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);
+}
+
 namespace {
 
 [[noreturn]] void refuse_second(const char* what, const fiber::Fiber& first,

@@ -106,6 +106,10 @@ class Pollable {
   // Closes the descriptor now. Fibers that wait are woken, and find that fd() is -1.
   void close() noexcept;
 
+  // Takes the registration back, for a descriptor of which others have duplicates: it would go on
+  // without us. Not to be waited for afterwards.
+  void unregister() noexcept;
+
   // Whether it is worth asking the kernel. Set by events; cleared by whoever
   // finds the descriptor drained (or full): the next event comes only after that.
   bool readable = false;

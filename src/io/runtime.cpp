@@ -3,12 +3,29 @@
 
 #include <utility>
 
-#include "base/assert.h"
+#include "base/die.h"
 #include "fiber/scheduler.h"
 #include "io/reactor.h"
 #include "io/resolver.h"
 
 namespace heddle {
+namespace {
+
+thread_local Runtime* t_running = nullptr;
+
+// Also ends when work that was posted throws out of run().
+class RunningScope {
+ public:
+  explicit RunningScope(Runtime* runtime) noexcept : outer_(std::exchange(t_running, runtime)) {}
+  RunningScope(const RunningScope&) = delete;
+  RunningScope& operator=(const RunningScope&) = delete;
+  ~RunningScope() { t_running = outer_; }
+
+ private:
+  Runtime* outer_;
+};
+
+}  // namespace
 
 class Runtime::State {
  public:
@@ -39,6 +56,7 @@ Result<void> Runtime::start(const SpawnOptions& options,
 }
 
 void Runtime::run() {
+  const RunningScope running(this);
   state_->scheduler.run();
 }
 
@@ -74,6 +92,11 @@ RuntimeStats Runtime::stats() const noexcept {
 
 io::Reactor& Runtime::reactor() noexcept {
   return *state_->reactor;
+}
+
+Runtime& this_fiber::runtime() noexcept {
+  if (t_running == nullptr) die("this_fiber::runtime() on a thread on which no runtime runs");
+  return *t_running;
 }
 
 Result<io::Resolver*> Runtime::resolver() {
