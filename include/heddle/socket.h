@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "heddle/address.h"
 #include "heddle/deadline.h"
@@ -96,5 +97,12 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address
 // progress. Parks.
 Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
                                         Deadline deadline);
+
+// The addresses of `host`, a name or an IP address, each with `port`: IPv6 ones first, then IPv4,
+// in the order in which the resolver gives them; at least one. Both families are asked for at once;
+// if one of them fails, the other's addresses are the result. Fails as connect() does before it
+// connects. For programs that choose among addresses themselves; connect() does more. Parks.
+Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host, std::uint16_t port,
+                                     Deadline deadline);
 
 }  // namespace heddle

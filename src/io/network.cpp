@@ -1,5 +1,6 @@
 // The public factories: what needs a runtime's reactor or resolver.
 #include <string>
+#include <vector>
 
 #include <fcntl.h>
 
@@ -51,6 +52,20 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host,
       },
       deadline);
   return race.run();
+}
+
+Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host, std::uint16_t port,
+                                     Deadline deadline) {
+  const Result<Host> judged = Host::parse(host);
+  if (!judged) return judged.error();
+  if (judged->is_address()) {
+    const auto address = Address::from_ip(host, port);
+    if (!address) return address.error();
+    return std::vector<Address>{*address};
+  }
+  const Result<io::Resolver*> resolver = runtime.resolver();
+  if (!resolver) return resolver.error();
+  return (*resolver)->resolve_all(std::string(host), port, deadline);
 }
 
 Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline) {

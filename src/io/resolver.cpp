@@ -14,6 +14,8 @@
 #include <ares.h>
 #include <netdb.h>
 
+#include "heddle/fiber.h"
+
 #include "base/host_name.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
@@ -164,6 +166,24 @@ Result<std::vector<Address>> Resolver::resolve(const std::string& host, std::uin
   if (request->status != ARES_SUCCESS) return failure(request->status);
   if (request->addresses.empty()) return failure(ARES_ENODATA);
   return std::move(request->addresses);
+}
+
+Result<std::vector<Address>> Resolver::resolve_all(const std::string& host, std::uint16_t port,
+                                                   Deadline deadline) {
+  return scope([&](Scope& fibers) -> Result<std::vector<Address>> {
+    auto ipv4 = fibers.spawn("resolve", [&] { return resolve(host, port, AF_INET, deadline); });
+    if (!ipv4) return ipv4.error();
+    Result<std::vector<Address>> found = resolve(host, port, AF_INET6, deadline);
+    // After this one's deadline, the other one's has passed, too.
+    Result<std::vector<Address>> more = ipv4->join();
+    if (!more && !found) {
+      // One family has no address as a rule. That the other could not be asked for says more.
+      return found.error().code == Errc::kInvalid ? more.error() : found.error();
+    }
+    if (!found) return more;
+    if (more) found->insert(found->end(), more->begin(), more->end());
+    return found;
+  });
 }
 
 void Resolver::ask(const std::string& host, std::uint16_t port, int family, Request* request) {

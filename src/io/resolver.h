@@ -46,6 +46,11 @@ class Resolver {
   Result<std::vector<Address>> resolve(const std::string& host, std::uint16_t port, int family,
                                        Deadline deadline);
 
+  // Of both families, which are asked for at once: IPv6 addresses first. Fails if neither has any,
+  // with what says more.
+  Result<std::vector<Address>> resolve_all(const std::string& host, std::uint16_t port,
+                                           Deadline deadline);
+
  private:
   struct Request;
   struct Release;

@@ -234,6 +234,9 @@ TEST_F(ResolverTest, EachFamilyIsAskedForOnItsOwn) {
     EXPECT_EQ(text(resolver_->resolve("host.test", 80, AF_INET6, patience())),
               (Texts{"[2001:db8::1]:80"}));
     EXPECT_EQ(server_->served, 2);
+    const auto both = resolver_->resolve_all("host.test", 80, patience()).value();
+    EXPECT_EQ(both.size(), 3U);
+    EXPECT_EQ(both.front().to_string(), "[2001:db8::1]:80");
   });
 }
 
@@ -248,6 +251,7 @@ TEST_F(ResolverTest, WhatIsNoHostIsNotAskedFor) {
       const auto refused = connect(*runtime_, host, 443, deadline);
       ASSERT_FALSE(refused) << host;
       EXPECT_EQ(refused.error().code, Errc::kInvalid) << refused.error().message();
+      EXPECT_EQ(resolve(*runtime_, host, 443, deadline).error().code, Errc::kInvalid);
       if (host.find('%') != std::string_view::npos) continue;
       EXPECT_EQ(resolver_->resolve(std::string(host), 443, AF_INET, deadline).error().code,
                 Errc::kInvalid);
@@ -264,6 +268,7 @@ TEST_F(ResolverTest, NameThatDoesNotExistIsInvalid) {
       ASSERT_FALSE(missing);
       EXPECT_EQ(missing.error().code, Errc::kInvalid) << missing.error().message();
       EXPECT_EQ(missing.error().message().find("unreachable"), std::string::npos);
+      EXPECT_EQ(resolver_->resolve_all(name, 443, patience()).error().code, Errc::kInvalid);
     }
   });
 }
@@ -277,6 +282,8 @@ TEST_F(ResolverTest, NameWithoutAddressesOfTheFamilyIsInvalid) {
     ASSERT_FALSE(missing);
     EXPECT_EQ(missing.error().code, Errc::kInvalid) << missing.error().message();
     EXPECT_STREQ(missing.error().operation, "resolve a host name: it has no address");
+    const auto other = resolver_->resolve_all("host.test", 443, patience());
+    EXPECT_EQ(text(other), (Texts{"[2001:db8::1]:443"}));
   });
 }
 
@@ -462,6 +469,7 @@ TEST_F(ResolverTest, AddressesAndTheHostsFileNeedNoServer) {
     const auto local = resolver_->resolve("localhost", 443, AF_INET, patience());
     ASSERT_TRUE(local) << local.error().message();
     EXPECT_EQ(local->front(), Address::parse("127.0.0.1:443").value());
+    EXPECT_EQ(text(resolve(*runtime_, "::1", 443, patience())), (Texts{"[::1]:443"}));
   });
 }
 
