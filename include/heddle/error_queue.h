@@ -70,8 +70,8 @@ class ErrorQueue {
 //
 // Threads:  use it on the thread that made it.
 // Lifetime: OPENSSL_thread_stop() ends it with the queue itself: make another one then.
-// Errors:   none. Setting a queue aside takes memory when there are entries; without any left the
-//   process aborts, since going on would blame the wrong fiber.
+// Errors:   none. Setting a queue aside takes memory when there are entries. Without any left the
+//   entries are dropped: whoever had them is told less, and nobody else is blamed for them.
 class ThreadErrorQueue {
  public:
   ThreadErrorQueue() noexcept;

@@ -2,7 +2,7 @@
 // to use it at the switches of a fiber library, is told in heddle/error_queue.h.
 //
 // Every function is about the calling thread's queue. None fails; where memory is needed for
-// entries and none is left, the process aborts.
+// entries and none is left, they are dropped.
 #ifndef HEDDLE_ERROR_QUEUE_C_H
 #define HEDDLE_ERROR_QUEUE_C_H
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <ctime>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,8 +15,6 @@
 #include <openssl/sslerr.h>
 
 #include "heddle/error_queue.h"
-
-#include "base/assert.h"
 
 namespace heddle::openssl::version {
 
@@ -101,8 +100,8 @@ class QueueContent {
  private:
   void swap() noexcept {
     ERR_STATE* const state = thread_state();
-    HEDDLE_ASSERT(state != nullptr);  // Out of memory, on a thread that had no queue before.
-    std::swap(state_, *state);
+    // Null: out of memory, on a thread that had no queue before. The entries are dropped.
+    if (state != nullptr) std::swap(state_, *state);
   }
 
   ERR_STATE state_{};
@@ -130,13 +129,13 @@ class QueueContent {
 
   void take() noexcept {
     do {
-      Layer layer{OSSL_ERR_STATE_new(), 0};
-      // Out of memory. With null nothing is saved, and nothing leaves the queue either.
-      HEDDLE_ASSERT(layer.entries != nullptr);
-      OSSL_ERR_STATE_save_to_mark(layer.entries);
+      // With null nothing would be saved, and nothing leave the queue either.
+      ERR_STATE* const entries = has_room() ? OSSL_ERR_STATE_new() : nullptr;
+      if (entries == nullptr) return ERR_clear_error();  // Out of memory: the rest is dropped.
+      OSSL_ERR_STATE_save_to_mark(entries);
+      Layer& layer = layers_.emplace_back(Layer{entries, 0});
       // Marks that lie right under the layer, on the entry that is newest now.
       while (ERR_count_to_mark() == 0 && ERR_clear_last_mark() == 1) ++layer.marks_below;
-      layers_.push_back(layer);
     } while (!queue_is_empty());
   }
 
@@ -172,6 +171,15 @@ class QueueContent {
     ERR_STATE* entries;
     int marks_below;
   };
+
+  bool has_room() noexcept {
+    try {
+      if (layers_.size() == layers_.capacity()) layers_.reserve(2 * layers_.size() + 1);
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
 
   std::vector<Layer> layers_;  // Newest entries first.
 };
