@@ -11,7 +11,6 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "heddle/deadline.h"
 #include "heddle/result.h"
@@ -52,6 +51,7 @@ class TaskState {
 
   fiber::Fiber* fiber = nullptr;  // Null once the entry has returned.
   std::exception_ptr escaped;
+  std::shared_ptr<TaskState> next_failed;  // Kept by Failures.
   WaitQueue joiners;
 
  private:
@@ -60,16 +60,24 @@ class TaskState {
 };
 
 // Failures remembers which entries threw, as long as a Task could still take what they
-// threw, and the first whose exception nobody can take any more.
+// threw, and the first whose exception nobody can take any more. It allocates nothing: what was
+// thrown may be std::bad_alloc.
 class Failures {
  public:
-  void add(std::shared_ptr<TaskState> task);
+  Failures() = default;
+  Failures(const Failures&) = delete;
+  Failures& operator=(const Failures&) = delete;
+  ~Failures();
+
+  void add(std::shared_ptr<TaskState> task) noexcept;
 
   // Throws the first exception that nobody has taken, if there is one.
   void rethrow();
 
  private:
-  std::vector<std::shared_ptr<TaskState>> tasks_;
+  std::shared_ptr<TaskState> take_first() noexcept;
+
+  std::shared_ptr<TaskState> first_;  // Oldest first, linked by next_failed.
 };
 
 // An entry that returns Result<U> joins as Result<U>, not as Result<Result<U>>.

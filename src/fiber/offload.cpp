@@ -60,6 +60,7 @@ struct Job {
 
   // Of the home's thread.
   WaitQueue caller;
+  fiber::Posted wake = fiber::posted([this] { caller.wake_all(); });  // Made while it may fail.
 };
 
 // The threads inherit it: signals are for the threads that the program made itself.
@@ -211,9 +212,8 @@ void OffloadPool::State::finish(std::shared_ptr<Job> job) {
   ++stats_.done;
   if (job->stage == Stage::kAbandoned) return;
   job->stage = Stage::kDone;
-  // Under the lock, and so before the caller can give up. Nothing of the job stays here.
-  fiber::Source& home = job->home;
-  home.post([job = std::move(job)] { job->caller.wake_all(); });
+  // Under the lock, and so before the caller can give up: it keeps the job until it is woken.
+  job->home.post(std::move(job->wake));
 }
 
 Result<std::unique_ptr<OffloadPool>> OffloadPool::create(OffloadOptions options) {

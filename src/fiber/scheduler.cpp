@@ -35,7 +35,7 @@ class CurrentScope {
 }  // namespace
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): for those that keep it.
-void Source::post(std::function<void()> /*work*/) {
+void Source::post(Posted /*work*/) noexcept {
   die("work from another thread, for a scheduler whose source of events takes none");
 }
 
@@ -73,6 +73,9 @@ Result<void> Scheduler::spawn(const SpawnOptions& options,
                               const std::shared_ptr<detail::TaskState>& task, Scope* scope) {
   auto owned = std::make_unique<Fiber>();
   Fiber& fiber = *owned;
+  fiber.name = options.name;
+  timers_.reserve(live_ + 1);  // So that nobody's park can fail.
+  // What comes from here on needs no memory, but for the stack.
   fiber.stack =
       stacks_.acquire(options.stack_bytes != 0 ? options.stack_bytes : options_.stack_bytes);
   if (fiber.stack.base == nullptr) {
@@ -84,7 +87,6 @@ Result<void> Scheduler::spawn(const SpawnOptions& options,
   sanitizer::create(fiber.sanitizer, fiber.stack.base, fiber.stack.bytes);
   fiber.scheduler = this;
   fiber.id = next_id_++;
-  fiber.name = options.name;
   fiber.scope = scope;
   fiber.cancelled = cancelled_;
   fiber.task = task;

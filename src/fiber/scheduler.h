@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <memory>
 
 #include "heddle/deadline.h"
@@ -19,6 +20,17 @@
 #include "fiber/timer_queue.h"
 
 namespace heddle::fiber {
+
+// Posted is work from another thread, in order. A list, so that what was made while memory could
+// still be short is handed over without any.
+using Posted = std::list<std::function<void()>>;
+
+// Throws std::bad_alloc.
+inline Posted posted(std::function<void()> work) {
+  Posted one;
+  one.push_back(std::move(work));
+  return one;
+}
 
 // Source is where the scheduler gets time and, when nothing is ready, events.
 // The epoll reactor is one; the simulator is the other.
@@ -37,7 +49,7 @@ class Source {
   virtual void wait(Deadline until) = 0;
 
   // Runs `work` in the next wait(). Any thread. A source without other threads need not have it.
-  virtual void post(std::function<void()> work);
+  virtual void post(Posted work) noexcept;
 
   // Whether pick() decides the order of fibers. If not, they run in the order in
   // which they became ready.

@@ -1,5 +1,4 @@
 // Scopes, tasks and this_fiber: the public face of the scheduler.
-#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -45,17 +44,38 @@ void cancel(TaskState& state) {
 
 // Where only this list still knows a task, its exception is sure to be thrown: nothing
 // after it can be the first. So a server whose Tasks are dropped keeps one.
-void Failures::add(std::shared_ptr<TaskState> task) {
-  std::erase_if(tasks_, [](const auto& each) { return !each->escaped; });
-  const bool decided = std::any_of(tasks_.begin(), tasks_.end(),
-                                   [](const auto& each) { return each.use_count() == 1; });
-  if (!decided) tasks_.push_back(std::move(task));
+void Failures::add(std::shared_ptr<TaskState> task) noexcept {
+  bool decided = false;
+  std::shared_ptr<TaskState>* at = &first_;
+  while (*at != nullptr) {
+    if ((*at)->escaped) {
+      decided = decided || at->use_count() == 1;
+      at = &(*at)->next_failed;
+    } else {
+      *at = std::exchange((*at)->next_failed, nullptr);
+    }
+  }
+  if (!decided) *at = std::move(task);
+}
+
+std::shared_ptr<TaskState> Failures::take_first() noexcept {
+  std::shared_ptr<TaskState> first = std::move(first_);
+  first_ = std::exchange(first->next_failed, nullptr);
+  return first;
 }
 
 void Failures::rethrow() {
-  for (const auto& task : std::exchange(tasks_, {})) {
+  Failures present;
+  present.first_ = std::exchange(first_, nullptr);
+  while (present.first_ != nullptr) {
+    const auto task = present.take_first();
     if (task->escaped) std::rethrow_exception(std::exchange(task->escaped, nullptr));
   }
+}
+
+// One by one: the list may be long, and each would end the next inside of its own end.
+Failures::~Failures() {
+  while (first_ != nullptr) (void)take_first();
 }
 
 Shield::Shield() : fiber_(fiber::Scheduler::current().running_fiber()) {

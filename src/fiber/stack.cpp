@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <new>
 #include <utility>
 
 #include <unistd.h>
@@ -94,8 +95,9 @@ Stack StackPool::acquire(std::size_t bytes) noexcept {
     return {};
   }
   const std::size_t rounded = (bytes + page - 1) / page * page;
-  Shelf& shelf = shelves_[rounded];
-  auto& from = shelf.hot.empty() ? shelf.cold : shelf.hot;
+  Shelf* const shelf = shelf_of(rounded);
+  if (shelf == nullptr) return {};
+  auto& from = shelf->hot.empty() ? shelf->cold : shelf->hot;
   if (from.empty()) return map_stack(rounded);
   const Stack stack = from.back();
   from.pop_back();
@@ -104,18 +106,34 @@ Stack StackPool::acquire(std::size_t bytes) noexcept {
   return stack;
 }
 
-void StackPool::release(const Stack& stack) noexcept {
-  Shelf& shelf = shelves_[stack.bytes];
-  if (shelf.hot.size() < kHot) {
-    shelf.hot.push_back(stack);
-  } else if (shelf.cold.size() < kKept) {
-    (void)::madvise(stack.base, stack.bytes, MADV_DONTNEED);
-    shelf.cold.push_back(stack);
-  } else {
-    unmap_stack(stack);
-    return;
+StackPool::Shelf* StackPool::shelf_of(std::size_t bytes) noexcept {
+  try {
+    return &shelves_[bytes];
+  } catch (const std::bad_alloc&) {
+    errno = ENOMEM;
+    return nullptr;
   }
+}
+
+void StackPool::release(const Stack& stack) noexcept {
+  if (!keep(stack)) unmap_stack(stack);
+}
+
+// Whether there is room for it.
+bool StackPool::keep(const Stack& stack) noexcept {
+  const auto shelf = shelves_.find(stack.bytes);
+  if (shelf == shelves_.end()) return false;
+  const bool is_hot = shelf->second.hot.size() < kHot;
+  auto& place = is_hot ? shelf->second.hot : shelf->second.cold;
+  if (!is_hot && place.size() >= kKept) return false;
+  try {
+    place.push_back(stack);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  if (!is_hot) (void)::madvise(stack.base, stack.bytes, MADV_DONTNEED);
   ++pooled_;
+  return true;
 }
 
 }  // namespace heddle::fiber

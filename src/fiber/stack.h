@@ -36,7 +36,7 @@ class StackPool {
   ~StackPool();
 
   // Returns a stack of at least `bytes`, or one without base when mmap() or mprotect()
-  // failed; errno then says why.
+  // failed, or there is no memory; errno then says why.
   Stack acquire(std::size_t bytes) noexcept;
   void release(const Stack& stack) noexcept;
 
@@ -50,6 +50,10 @@ class StackPool {
     std::vector<Stack> hot;
     std::vector<Stack> cold;
   };
+
+  // Null, and errno says why, if there is no memory for a new one.
+  Shelf* shelf_of(std::size_t bytes) noexcept;
+  bool keep(const Stack& stack) noexcept;
 
   std::map<std::size_t, Shelf> shelves_;  // By size.
   std::size_t pooled_ = 0;

@@ -1,11 +1,17 @@
 // A binary heap whose entries know where they are, so that one can be moved.
 #include "fiber/timer_queue.h"
 
+#include <algorithm>
+
 #include "fiber/fiber.h"
 
 namespace heddle::fiber {
 
-void TimerQueue::arm(Fiber& fiber, Deadline deadline) {
+void TimerQueue::reserve(std::size_t fibers) {
+  if (fibers > heap_.capacity()) heap_.reserve(std::max(fibers, 2 * heap_.capacity()));
+}
+
+void TimerQueue::arm(Fiber& fiber, Deadline deadline) noexcept {
   if (fiber.timer_index == Fiber::kNoTimer) {
     heap_.emplace_back();
     sift_up(heap_.size() - 1, {deadline.time(), &fiber});

@@ -17,8 +17,11 @@ class Fiber;
 // checked against what its fiber wants by then.
 class TimerQueue {
  public:
-  // Makes sure that an entry comes due at `deadline` or before.
-  void arm(Fiber& fiber, Deadline deadline);
+  // Makes room for the entries of so many fibers. Throws std::bad_alloc.
+  void reserve(std::size_t fibers);
+
+  // Makes sure that an entry comes due at `deadline` or before. Precondition: there is room for it.
+  void arm(Fiber& fiber, Deadline deadline) noexcept;
 
   // Forgets the fiber.
   void remove(Fiber& fiber) noexcept;

@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
-#include <iterator>
 #include <mutex>
 #include <span>
 #include <utility>
@@ -110,11 +109,12 @@ void Reactor::wait(Deadline until) {
   run_due();
 }
 
-void Reactor::post(std::function<void()> work) {
+void Reactor::post(fiber::Posted work) noexcept {
   forbid_after_fork();
   const std::lock_guard lock(mutex_);
-  posted_.push_back(std::move(work));
-  if (posted_.size() > 1) return;  // The reactor has been told and has not come yet.
+  const bool told = !posted_.empty();  // And it has not come yet.
+  posted_.splice(posted_.end(), work);
+  if (told) return;
   // Fails only when the counter is at its maximum: then it has been told, too.
   (void)::eventfd_write(event_.get(), 1);
 }
@@ -123,12 +123,7 @@ void Reactor::take_posted() {
   eventfd_t ignored = 0;
   (void)::eventfd_read(event_.get(), &ignored);
   const std::lock_guard lock(mutex_);
-  if (due_.empty()) {
-    due_.swap(posted_);
-  } else {
-    std::move(posted_.begin(), posted_.end(), std::back_inserter(due_));
-    posted_.clear();
-  }
+  due_.splice(due_.end(), posted_);
 }
 
 void Reactor::run_due() {
@@ -142,9 +137,10 @@ void Reactor::run_due() {
 
 int Reactor::add(Pollable& pollable, int fd, Token& added) {
   if (free_slots_.empty()) {
-    free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
+    // In this order: whatever fails has changed nothing. And remove() cannot fail.
+    if (free_slots_.capacity() <= slots_.size()) free_slots_.reserve(2 * slots_.size());
     slots_.emplace_back();
-    free_slots_.reserve(slots_.size());  // So that remove() cannot fail.
+    free_slots_.push_back(static_cast<std::uint32_t>(slots_.size() - 1));
   }
   forbid_after_fork();
   const std::uint32_t index = free_slots_.back();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -37,7 +36,7 @@ class Reactor final : public fiber::Source {
   // throws; what was posted behind it is run by the next call.
   void wait(Deadline until) override;
 
-  void post(std::function<void()> work) override;
+  void post(fiber::Posted work) noexcept override;
 
   // Ends the process if it is a child of the one that made the reactor. Both have the one epoll
   // instance then, and would take each other's events away.
@@ -78,10 +77,10 @@ class Reactor final : public fiber::Source {
   std::vector<std::uint32_t> free_slots_;
   std::uint64_t polls_ = 0;
 
-  std::deque<std::function<void()>> due_;  // Taken over and not yet run: one of them has thrown.
+  fiber::Posted due_;  // Taken over and not yet run: one of them has thrown.
 
   std::mutex mutex_;  // Guards posted_.
-  std::deque<std::function<void()>> posted_;
+  fiber::Posted posted_;
 };
 
 // Pollable is a descriptor with the reactor's knowledge of it. It owns both.

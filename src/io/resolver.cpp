@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <mutex>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -49,18 +50,28 @@ Error failure(int status) {
 
 // Shared with c-ares, which cannot take a query back: the last one deletes it.
 struct Resolver::Request {
-  bool done = false;
+  bool done = true;  // c-ares has no part in it.
   bool abandoned = false;
   int status = ARES_SUCCESS;
   std::vector<Address> addresses;
 
+  // False if there is no memory: nothing may be thrown through c-ares.
+  bool take(const ares_addrinfo& found) noexcept {
+    try {
+      for (const auto* node = found.nodes; node != nullptr && addresses.size() < kAddressesMax;
+           node = node->ai_next) {
+        addresses.push_back(Address::from_sockaddr(node->ai_addr, node->ai_addrlen));
+      }
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
   static void finished(void* request, int status, int /*timeouts*/, ares_addrinfo* found) {
     std::unique_ptr<Request> self(static_cast<Request*>(request));
     if (found != nullptr) {
-      for (const auto* node = found->nodes;
-           node != nullptr && self->addresses.size() < kAddressesMax; node = node->ai_next) {
-        self->addresses.push_back(Address::from_sockaddr(node->ai_addr, node->ai_addrlen));
-      }
+      if (!self->take(*found)) status = ARES_ENOMEM;
       ares_freeaddrinfo(found);
     }
     self->status = status;
@@ -191,6 +202,7 @@ void Resolver::ask(const std::string& host, std::uint16_t port, int family, Requ
   hints.ai_family = family;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = ARES_AI_NUMERICSERV;
+  request->done = false;
   ares_getaddrinfo(channel_, host.c_str(), std::to_string(port).c_str(), &hints, Request::finished,
                    request);
 }

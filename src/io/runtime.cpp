@@ -61,7 +61,7 @@ void Runtime::run() {
 }
 
 void Runtime::post(std::function<void()> work) {
-  state_->reactor->post(std::move(work));
+  state_->reactor->post(fiber::posted(std::move(work)));
 }
 
 void Runtime::stop() {
