@@ -2,6 +2,7 @@
 #include "tls/machine/engine.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 #include <utility>
 #include <vector>
@@ -143,7 +144,13 @@ void Engine::note_handshake() noexcept {
 }
 
 Step Engine::classify(const char* name, int rc) {
-  const Step step = verdict(name, rc);
+  Step step{Step::Kind::kFailed,
+            {.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = name}};
+  try {
+    step = verdict(name, rc);
+  } catch (const std::bad_alloc&) {
+    // The reason was not to be read, and lack of memory may well be the reason itself.
+  }
   if (step.kind == Step::Kind::kFailed) note_peer_text(*this);
   return step;
 }

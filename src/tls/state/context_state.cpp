@@ -2,7 +2,8 @@
 #include "tls/state/context_state.h"
 
 #include <array>
-#include <utility>
+
+#include "heddle/error_queue.h"
 
 #include "openssl/error.h"
 #include "openssl/ex_data.h"
@@ -15,6 +16,13 @@ namespace {
 void free_state(void* /*ctx*/, void* state, CRYPTO_EX_DATA* /*data*/, int /*index*/,
                 long /*number*/, void* /*pointer*/) {
   delete static_cast<ContextState*>(state);
+}
+
+// SSL_CTX_free() takes memory for a list of the sessions that it removes, and leaves an entry if
+// there is none. Whoever drops the last reference has nothing to do with that.
+void free_context(SSL_CTX* ctx) noexcept {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  SSL_CTX_free(ctx);
 }
 
 // Where an SSL_CTX keeps its state for a role: code that is not ours may use one for both.
@@ -39,7 +47,8 @@ Result<std::shared_ptr<ContextState>> state_of(openssl::SslCtxPtr ctx, Role role
     state = made.release();  // The SSL_CTX owns it now.
     CallbackState::attach(ctx.get());
   }
-  return std::shared_ptr<ContextState>(std::shared_ptr<SSL_CTX>(std::move(ctx)), state);
+  return std::shared_ptr<ContextState>(std::shared_ptr<SSL_CTX>(ctx.release(), free_context),
+                                       state);
 }
 
 }  // namespace heddle::tls
