@@ -14,6 +14,7 @@
 #include <csignal>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -30,22 +31,30 @@ namespace {
 
 constexpr int kLastWordsMilliseconds = 1000;
 
+// So much needs no memory when it is short.
+constexpr std::size_t kReservedBytes = std::size_t{4} * 1024;
+
 }  // namespace
 
 struct LogWriter::State {
   explicit State(int output) : descriptor(output), wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!wake) throw std::system_error(errno, std::generic_category(), "eventfd");
+    queue.reserve(kReservedBytes);
+    batch.reserve(kReservedBytes);
   }
 
   void start();
   void run();
-  bool take(std::string& batch, bool& last);
-  bool write_all(std::string_view batch, bool& last);
+  bool append(std::string_view line) noexcept;
+  bool take(std::uint64_t& lost, bool& last);
+  bool say_lost(std::uint64_t lost, bool& last);
+  bool write_all(std::string_view text, bool& last);
   bool is_stopped();
   void wait_for_lines() const;
 
   const int descriptor;
   const UniqueFd wake;
+  std::string batch;  // Of the thread, which writes it.
 
   std::mutex mutex;  // Protects what follows.
   std::string queue;
@@ -84,7 +93,7 @@ LogWriter::~LogWriter() {
   }
 }
 
-void LogWriter::add(std::string_view line) {
+void LogWriter::add(std::string_view line) noexcept {
   bool was_empty = false;
   {
     const std::lock_guard lock(state_->mutex);
@@ -93,21 +102,41 @@ void LogWriter::add(std::string_view line) {
       return;
     }
     was_empty = state_->queue.empty();
-    state_->queue += line;
+    if (!state_->append(line)) {
+      ++state_->dropped;
+      return;
+    }
     if (!state_->thread.joinable()) state_->start();
   }
   if (was_empty) (void)eventfd_write(state_->wake.get(), 1);
 }
 
-// Returns whether to go on; `last` is set once nothing more will come.
-bool LogWriter::State::take(std::string& batch, bool& last) {
+// False if there is no memory.
+bool LogWriter::State::append(std::string_view line) noexcept {
+  try {
+    queue += line;
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+// Fills the batch. Returns whether to go on; `last` is set once nothing more will come.
+bool LogWriter::State::take(std::uint64_t& lost, bool& last) {
   const std::lock_guard lock(mutex);
   batch.clear();
   std::swap(batch, queue);
-  if (dropped > 0) batch += fmt::format("{} lines were lost: nobody read them\n", dropped);
-  dropped = 0;
+  lost = std::exchange(dropped, 0);
   last = stopped;
-  return !batch.empty() || !stopped;
+  return !batch.empty() || lost > 0 || !stopped;
+}
+
+bool LogWriter::State::say_lost(std::uint64_t lost, bool& last) {
+  if (lost == 0) return true;
+  std::array<char, 120> line{};
+  constexpr fmt::string_view kLine = "{} lines were lost: nobody read them, or memory was short\n";
+  auto* const end = fmt::format_to_n(line.data(), line.size(), kLine, lost).out;
+  return write_all({line.data(), static_cast<std::size_t>(end - line.data())}, last);
 }
 
 bool LogWriter::State::is_stopped() {
@@ -123,8 +152,8 @@ void LogWriter::State::wait_for_lines() const {
 }
 
 // False if there is no sense in going on. A pipe that poll() calls writable takes PIPE_BUF bytes.
-bool LogWriter::State::write_all(std::string_view batch, bool& last) {
-  while (!batch.empty()) {
+bool LogWriter::State::write_all(std::string_view text, bool& last) {
+  while (!text.empty()) {
     std::array<pollfd, 2> events{pollfd{.fd = descriptor, .events = POLLOUT, .revents = 0},
                                  pollfd{.fd = wake.get(), .events = POLLIN, .revents = 0}};
     const int ready = ::poll(events.data(), last ? 1 : 2, last ? kLastWordsMilliseconds : -1);
@@ -135,21 +164,21 @@ bool LogWriter::State::write_all(std::string_view batch, bool& last) {
       last = is_stopped();  // Or there are more lines, for later.
       continue;
     }
-    const std::size_t most = std::min<std::size_t>(batch.size(), PIPE_BUF);
-    const ssize_t written = ::write(descriptor, batch.data(), most);
+    const std::size_t most = std::min<std::size_t>(text.size(), PIPE_BUF);
+    const ssize_t written = ::write(descriptor, text.data(), most);
     if (written < 0 && errno != EINTR && errno != EAGAIN) return false;
-    if (written > 0) batch.remove_prefix(static_cast<std::size_t>(written));
+    if (written > 0) text.remove_prefix(static_cast<std::size_t>(written));
   }
   return true;
 }
 
 void LogWriter::State::run() {
-  std::string batch;
+  std::uint64_t lost = 0;
   bool last = false;
-  while (take(batch, last)) {
-    if (batch.empty()) {
+  while (take(lost, last)) {
+    if (batch.empty() && lost == 0) {
       wait_for_lines();
-    } else if (!write_all(batch, last) && last) {
+    } else if (!(write_all(batch, last) && say_lost(lost, last)) && last) {
       return;
     }
   }

@@ -10,8 +10,8 @@ namespace heddle::cli {
 
 // LogWriter writes lines on a thread of its own, which starts with the first line: a process that
 // logs nothing keeps to the threads that it has. While no thread can be had, lines wait in the
-// queue. What does not fit into its queue is dropped and counted, and a line says how many once
-// there is room. A reader that stops costs lines, and nobody's time.
+// queue. What does not fit into its queue, or finds no memory, is dropped and counted, and a line
+// says how many once there is room. A reader that stops costs lines, and nobody's time.
 //
 // Threads:  add() from any.
 // Lifetime: the descriptor must outlive it. Destruction tries for a second to write what is left.
@@ -26,8 +26,8 @@ class LogWriter {
   LogWriter& operator=(const LogWriter&) = delete;
   ~LogWriter();
 
-  // Adds `line`, which ends with a line feed. Never blocks.
-  void add(std::string_view line);
+  // Adds `line`, which ends with a line feed. Neither blocks nor throws.
+  void add(std::string_view line) noexcept;
 
  private:
   struct State;

@@ -7,15 +7,17 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
+#include <exception>
 #include <functional>
 #include <future>
 #include <list>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include <fmt/core.h>
@@ -30,62 +32,11 @@
 
 #include "cli/log_writer.h"
 #include "cli/process.h"
-#include "http/date.h"
+#include "cli/serve_log.h"
 #include "http/server.h"
 
 namespace heddle::cli {
 namespace {
-
-void append_escaped(std::string& to, std::string_view text) {
-  for (const char c : text) {
-    if (c < ' ' || c > '~' || c == '"' || c == '\\') {
-      to += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      to += c;
-    }
-  }
-}
-
-constexpr std::size_t kLoggedBytesMax = 2000;  // Of a target.
-
-std::string line_begin(std::string_view peer) {
-  const http::DateText date = http::format_date(std::time(nullptr));
-  return fmt::format("{} [{}] ", peer, std::string_view(date.data(), date.size()));
-}
-
-void log_request(LogWriter& log, const http::AccessRecord& record) {
-  std::string line = line_begin(record.peer);
-  line += '"';
-  append_escaped(line, record.method.substr(0, kLoggedBytesMax));
-  line += ' ';
-  append_escaped(line, record.target.substr(0, kLoggedBytesMax));
-  if (record.target.size() > kLoggedBytesMax) line += "...";
-  line += fmt::format("\" {} {}{}\n", record.status, record.body_bytes,
-                      record.complete ? "" : " cut short");
-  log.add(line);
-}
-
-void log_handshake(LogWriter& log, std::string_view peer, const Error& error) {
-  std::string line = line_begin(peer);
-  line += "handshake failed: ";
-  append_escaped(line, error.message());
-  line += '\n';
-  log.add(line);
-}
-
-// What there is too little of decides what helps.
-void say_exhausted(LogWriter& log, const Error& error, std::size_t connections_max) {
-  std::string why = fmt::format("{}, {} at most for this thread", error.operation, connections_max);
-  std::string_view remedy = "raise --max-connections";
-  if (error.sys_errno != 0) why = std::generic_category().message(error.sys_errno);
-  if (error.sys_errno == EMFILE || error.sys_errno == ENFILE) {
-    remedy = "raise the limit on open descriptors (ulimit -n), or lower --max-connections";
-  } else if (error.operation != std::string_view("connection limit")) {
-    if (error.sys_errno == 0) why = fmt::format("out of memory ({})", error.operation);
-    remedy = "give it more memory, or lower --max-connections";
-  }
-  log.add(fmt::format("heddle serve: new connections have to wait: {}; {}\n", why, remedy));
-}
 
 http::ServerOptions server_options(const WorkerOptions& options, LogWriter& log) {
   http::ServerOptions server;
@@ -181,6 +132,10 @@ Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options, Log
 }
 
 int report_start_failure(const WorkerOptions& options, const Error& error) {
+  if (error.code == Errc::kExhausted) {
+    print_error("serve", "cannot start: " + error.message());
+    return kExitFailure;
+  }
   const std::string why =
       error.sys_errno != 0 ? std::generic_category().message(error.sys_errno) : error.message();
   const std::string_view remedy = error.sys_errno == EADDRINUSE
@@ -199,6 +154,25 @@ Result<void> check_nobody_listens(const WorkerOptions& options) {
   Result<std::unique_ptr<Listener>> listener = Listener::create(**runtime, options.address);
   if (!listener) return listener.error();
   return {};
+}
+
+// What `function()` returns; that there is no memory, if it throws that.
+template <typename Function>
+std::invoke_result_t<Function> or_exhausted(Function function) {
+  try {
+    return function();
+  } catch (const std::bad_alloc&) {
+    return Error{.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = "serve on a thread"};
+  }
+}
+
+// Serves until the worker is told to stop, on a thread that does nothing else.
+Result<void> run_alone(Worker& worker) {
+  Result<void> served;
+  const auto fiber = worker.runtime().spawn("serve", [&] { served = worker.serve(); });
+  if (!fiber) return fiber.error();
+  worker.runtime().run();
+  return served;
 }
 
 // A further thread, and what the first one knows of it.
@@ -231,22 +205,22 @@ Result<void> WorkerThread::start(const WorkerOptions& options, LogWriter& log,
                                  std::function<void(const Result<void>&)> ended) {
   std::promise<Result<Worker*>> started;
   std::future<Result<Worker*>> outcome = started.get_future();
-  thread_ = std::jthread([&options, &log, &address, ended = std::move(ended),
-                          started = std::move(started),
-                          released = released_.get_future()]() mutable {
-    Result<std::unique_ptr<Worker>> worker = Worker::create(options, log, address);
+  auto live = [&options, &log, &address, ended = std::move(ended), started = std::move(started),
+               released = released_.get_future()]() mutable {
+    Result<std::unique_ptr<Worker>> worker =
+        or_exhausted([&] { return Worker::create(options, log, address); });
     if (!worker) return started.set_value(worker.error());
     started.set_value(worker->get());
-    Result<void> served;
-    const auto fiber = (*worker)->runtime().spawn("serve", [&] { served = (*worker)->serve(); });
-    if (fiber) {
-      (*worker)->runtime().run();
-    } else {
-      served = fiber.error();
-    }
-    ended(served);
+    ended(or_exhausted([&] { return run_alone(**worker); }));
     released.wait();  // Until then, stop() may be called.
-  });
+  };
+  try {
+    thread_ = std::jthread(std::move(live));
+  } catch (const std::system_error& failed) {
+    return Error{.code = Errc::kExhausted,
+                 .sys_errno = failed.code().value(),
+                 .operation = "start a thread"};
+  }
   const Result<Worker*> worker = outcome.get();
   if (!worker) return worker.error();
   worker_ = *worker;
@@ -289,6 +263,7 @@ class Crew {
   void serve(Scope& fibers);
   void watch_signals();
   void stop_all();
+  bool try_stop_all();
   void summarise() const;
 
   const WorkerOptions& options_;
@@ -349,7 +324,12 @@ int Crew::run() {
       first_->runtime().spawn("main", [this] { scope([this](Scope& fibers) { serve(fibers); }); });
   if (!main_fiber) failure_ = main_fiber.error();
   if (failure_) stop_all();
-  first_->runtime().run();
+  try {
+    first_->runtime().run();
+  } catch (const std::exception&) {
+    for (WorkerThread& other : others_) other.stop();  // They are joined, and would run for ever.
+    throw;
+  }
   if (failure_) {
     print_error("serve", "stopped: " + failure_->message());
     return kExitFailure;
@@ -372,7 +352,10 @@ void Crew::serve(Scope& fibers) {
 
 void Crew::watch_signals() {
   if (!signals_->wait(Deadline::never())) return;
-  stop_all();
+  while (!try_stop_all()) {
+    // Connections end meanwhile, and free memory.
+    if (!this_fiber::sleep_until(this_fiber::after(std::chrono::milliseconds(100)))) return;
+  }
   const Result<int> second = signals_->wait(Deadline::never());
   if (second) std::_Exit(128 + *second);
 }
@@ -380,6 +363,16 @@ void Crew::watch_signals() {
 void Crew::stop_all() {
   first_->stop();
   for (WorkerThread& other : others_) other.stop();
+}
+
+// False without memory to tell the threads.
+bool Crew::try_stop_all() {
+  try {
+    stop_all();
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
 void Crew::summarise() const {
@@ -404,7 +397,15 @@ void Crew::summarise() const {
 int run_workers(const WorkerOptions& options) {
   // A terminal that is closed is no reason to end; there is nothing to be read again either.
   (void)std::signal(SIGHUP, SIG_IGN);
-  LogWriter log(STDERR_FILENO);
+  std::optional<LogWriter> writer;
+  try {
+    writer.emplace(STDERR_FILENO);
+  } catch (const std::system_error& failed) {
+    return report_start_failure(options, {.code = Errc::kExhausted,
+                                          .sys_errno = failed.code().value(),
+                                          .operation = "set up the log"});
+  }
+  LogWriter& log = *writer;
   if (const Result<void> alone = check_nobody_listens(options); !alone) {
     return report_start_failure(options, alone.error());
   }

@@ -1,13 +1,19 @@
 // The accept loop, the sessions and how they end: see server.h.
 #include "http/server.h"
 
+#include <cerrno>
 #include <exception>
+#include <new>
 #include <utility>
 
 namespace heddle::http {
 namespace {
 
 constexpr Duration kBetweenReports = std::chrono::seconds(10);
+
+Error out_of_memory(const char* operation) {
+  return {.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = operation};
+}
 
 }  // namespace
 
@@ -61,7 +67,7 @@ void Server::stop() {
 
 void Server::accept_all(Scope& fibers) {
   while (!stopping_) {
-    Result<std::unique_ptr<Socket>> socket = listener_->accept(Deadline::never());
+    Result<std::unique_ptr<Socket>> socket = accept();
     if (socket) {
       if (!make_room()) break;
       exhausted_ = false;
@@ -75,6 +81,17 @@ void Server::accept_all(Scope& fibers) {
     }
   }
   stop();
+}
+
+// A connection that there is no memory for has been closed. That is no reason for others to leave.
+Result<std::unique_ptr<Socket>> Server::accept() {
+  for (;;) {
+    try {
+      return listener_->accept(Deadline::never());
+    } catch (const std::bad_alloc&) {
+      report_exhausted(out_of_memory("accept a connection"));
+    }
+  }
 }
 
 // Whether there is one that owes nothing.
@@ -100,7 +117,7 @@ Result<void> Server::make_room() {
   return {};
 }
 
-void Server::report_exhausted(const Error& error) {
+void Server::report_exhausted(const Error& error) noexcept {
   if (std::exchange(exhausted_, true) || !options_.on_exhausted) return;
   const TimePoint now = this_fiber::now();
   if (reported_ && now - *reported_ < kBetweenReports) return;
@@ -108,7 +125,17 @@ void Server::report_exhausted(const Error& error) {
   options_.on_exhausted(error);
 }
 
-void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) try {
+void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) {
+  try {
+    if (const Result<void> started = try_start(fibers, std::move(socket)); !started) {
+      report_exhausted(started.error());
+    }
+  } catch (const std::bad_alloc&) {
+    report_exhausted(out_of_memory("accept a connection"));
+  }
+}
+
+Result<void> Server::try_start(Scope& fibers, std::unique_ptr<Socket> socket) {
   ++stats_.connections;
   std::string peer;
   if (options_.on_request || options_.on_handshake_failed) {
@@ -116,22 +143,28 @@ void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) try {
     peer = address ? address->to_string() : "-";
   }
   Result<std::unique_ptr<Stream>> stream = Stream::create(context_, std::move(socket));
-  if (!stream) return report_exhausted(stream.error());
+  if (!stream) return stream.error();
   sessions_.emplace_front(std::move(*stream), std::move(peer));
   const Position session = sessions_.begin();
   shared_.waiting.enter(*session, Phase::kHandshake);
-  Result<Task<void>> task = fibers.spawn("connection", [this, session] {
-    serve(*session);
+  Result<Task<void>> task = spawn(fibers, session);
+  if (!task) {
     finish(session);
-  });
-  if (task) {
-    session->task = std::move(*task);
-  } else {
-    report_exhausted(task.error());
-    finish(session);
+    return task.error();
   }
-} catch (const std::exception&) {
-  report_exhausted(Error{.code = Errc::kExhausted, .operation = "accept a connection"});
+  session->task = std::move(*task);
+  return {};
+}
+
+Result<Task<void>> Server::spawn(Scope& fibers, Position session) {
+  try {
+    return fibers.spawn("connection", [this, session] {
+      serve(*session);
+      finish(session);
+    });
+  } catch (const std::bad_alloc&) {
+    return out_of_memory("spawn a fiber");
+  }
 }
 
 void Server::serve(Session& session) {
@@ -142,7 +175,7 @@ void Server::serve(Session& session) {
     if (options_.on_handshake_failed) options_.on_handshake_failed(session.peer, served.error());
   } catch (const std::exception&) {
     // Out of memory, for this request: the connection ends, the others go on.
-    report_exhausted(Error{.code = Errc::kExhausted, .operation = "serve a connection"});
+    report_exhausted(out_of_memory("serve a connection"));
   }
 }
 

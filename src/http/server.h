@@ -33,9 +33,9 @@ struct ServerOptions {
   // How long requests that are being answered may take once stop() was called.
   Duration grace = std::chrono::seconds(7);
 
-  // Called when connections have to wait for want of descriptors, memory or room:
-  // once when that begins, and again only if it has been over and ten seconds have
-  // passed.
+  // Called when connections have to wait, or are ended, for want of descriptors, memory or
+  // room: once when that begins, and again only if it has been over and ten seconds have
+  // passed. Must not throw: there may be no memory to say so with.
   std::function<void(const Error&)> on_exhausted;
 
   // Called after each request.
@@ -84,11 +84,14 @@ class Server {
   void accept_all(Scope& fibers);
   Result<void> make_room();
   bool ask_longest_to_leave();
+  Result<std::unique_ptr<Socket>> accept();
   void start(Scope& fibers, std::unique_ptr<Socket> socket);
+  Result<void> try_start(Scope& fibers, std::unique_ptr<Socket> socket);
+  Result<Task<void>> spawn(Scope& fibers, Position session);
   void serve(Session& session);
   void finish(Position session);
   void drain(Scope& fibers);
-  void report_exhausted(const Error& error);
+  void report_exhausted(const Error& error) noexcept;
 
   std::unique_ptr<Listener> listener_;  // Until run() drains.
   const Context& context_;
