@@ -53,7 +53,8 @@ class World:
 class Server:
     """A running `heddle serve`."""
 
-    def __init__(self, world, *options, descriptors=None, log_pipe=False):
+    def __init__(self, world, *options, descriptors=None, log_pipe=False,
+                 environment=None):
         self.ca = world.path / f'ca-{time.monotonic_ns()}.pem'
         own_certificate = '--cert' not in options
         arguments = [PROGRAM, 'serve', str(world.site), *options]
@@ -69,7 +70,7 @@ class Server:
         self.errors = tempfile.TemporaryFile('w+')
         self.unread, log = os.pipe() if log_pipe else (None, self.errors)
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log,
-                                        text=True, preexec_fn=limit)
+                                        text=True, preexec_fn=limit, env=environment)
         if log_pipe:
             os.close(log)
         self.first_line = self._first_line()
