@@ -208,6 +208,20 @@ TEST_P(HelloCallbacksSim, ChosenContextBringsItsPreSharedKeys) {
   });
 }
 
+// What a cut connection is then: native_test.
+TEST_P(HelloCallbacksSim, ChosenContextDoesNotMakeTruncationAnEnd) {
+  const Context one = serving("one.test");
+  SSL_CTX_set_options(one.native_handle(), SSL_OP_IGNORE_UNEXPECTED_EOF);
+  server_.on_server_name([&](const ClientHello&) { return HelloAnswer::use(one); });
+  world_.run([&] {
+    const auto talk = ask_for("one.test");
+    talk->expect_well();
+    SSL* const ssl = talk->server.stream->native_handle();
+    ASSERT_EQ(SSL_get_SSL_CTX(ssl), one.native_handle());
+    EXPECT_EQ(SSL_get_options(ssl) & SSL_OP_IGNORE_UNEXPECTED_EOF, 0U);
+  });
+}
+
 TEST_P(HelloCallbacksSim, ChosenContextMayGoAtOnce) {
   const std::array<std::string_view, 1> protocols = {"short-lived"};
   client_.set_alpn_protocols(protocols).value();

@@ -329,6 +329,66 @@ TEST_P(NativeTest, WhatASocketHasNotReadIsForTheTransport) {
   ::close(sockets[1]);
 }
 
+// A cut connection stays one, whatever its owner has made of it.
+TEST_P(NativeTest, TruncationIsOneAlsoWhereTheOwnerIgnoresIt) {
+  NakedConnection naked = naked_client();
+  SSL_set_options(naked.ssl.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);
+  together(
+      [&] {
+        const auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
+        EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello");
+        EXPECT_EQ(test::read_some(*stream).error().code, Errc::kTruncated);
+      },
+      [&] {
+        const auto stream = test::server(server_context_, pipe_.b());
+        stream->write(bytes("hello"), kNever).value();
+        pipe_.b().shutdown_write();
+      });
+}
+
+TEST_P(NativeTest, NothingIsWrittenAfterACloseNotifyOfOtherCode) {
+  NakedConnection naked = naked_client();
+  together(
+      [&] {
+        SSL* const ssl = naked.ssl.get();
+        ASSERT_EQ(shake_hands(ssl, naked.network.get(), &wire_), 1);
+        ASSERT_EQ(SSL_shutdown(ssl), 0);
+        const auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
+        EXPECT_EQ(stream->write(bytes("more"), kNever).error().code, Errc::kDisconnected);
+        // It only sends what lies in the pair, and does not wait for the peer.
+        EXPECT_TRUE(stream->shutdown_write(kNever));
+        const std::size_t sent = pipe_.sent_by_a();
+        EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello");  // And a KeyUpdate before it.
+        EXPECT_EQ(pipe_.sent_by_a(), sent);
+      },
+      [&] {
+        const auto stream = test::server(server_context_, pipe_.b());
+        EXPECT_EQ(test::read_text(*stream, 1, kNever), "") << "the end";
+        if (GetParam() == TlsVersion::kTls13) {
+          ASSERT_EQ(SSL_key_update(stream->native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
+        }
+        stream->write(bytes("hello"), kNever).value();
+      });
+}
+
+// A BIO that says what a socket's says when the kernel has the keys.
+TEST_P(NativeTest, ConnectionOfTheKernelsIsRefused) {
+  for (const int question : {BIO_CTRL_GET_KTLS_SEND, BIO_CTRL_GET_KTLS_RECV}) {
+    static int answered = 0;
+    answered = question;
+    const openssl::BioMethodPtr method(BIO_meth_new(BIO_TYPE_SOURCE_SINK, "kernel"));
+    BIO_meth_set_ctrl(method.get(), [](BIO* /*bio*/, int asked, long /*number*/,
+                                       void* /*pointer*/) { return asked == answered ? 1L : 0L; });
+    UniqueSsl ssl = naked_client().ssl;
+    BIO* const bio = BIO_new(method.get());
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl.get(), bio, bio);
+    const auto refused = Stream::adopt({.ssl = std::move(ssl), .network = nullptr}, pipe_.a());
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::kInvalid);
+  }
+}
+
 TEST_P(NativeTest, StreamOwnsWhatItAdopts) {
   bool gone = false;
   auto stream = Stream::adopt(naked_client(), std::make_unique<Owned>(gone)).value();

@@ -76,7 +76,11 @@ class Stream {
   // also when it fails. Its BIOs are replaced; bytes that were still in memory in them (a BIO pair,
   // a memory BIO) come first, in both directions; what a socket BIO has not read is for the
   // transport. Precondition: it is a client or a server (SSL_set_connect_state(3)), and no
-  // SSL_write() waits to be repeated. Fails with kInvalid for DTLS or QUIC.
+  // SSL_write() or SSL_shutdown() waits to be repeated. If close_notify was sent, or
+  // SSL_set_shutdown(3) says so, nothing more can be written. Modes and options that contradict
+  // what a stream promises are off from then on (SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ASYNC,
+  // SSL_OP_IGNORE_UNEXPECTED_EOF). Fails with kInvalid for DTLS or QUIC, and if the kernel has the
+  // keys of its socket (SSL_OP_ENABLE_KTLS): they cannot be taken back.
   static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection,
                                                std::unique_ptr<Transport> transport);
   static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection, Transport& transport);

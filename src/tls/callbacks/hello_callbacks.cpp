@@ -158,7 +158,9 @@ bool use_context(SSL* ssl, SSL_CTX* ctx) {
   // Whether there are tickets is a matter of sessions, which stay with the first context.
   constexpr auto kStays = SSL_OP_NO_TICKET;
   SSL_clear_options(ssl, SSL_get_options(ssl) & ~SSL_CTX_get_options(ctx) & ~kStays);
-  SSL_set_options(ssl, SSL_CTX_get_options(ctx) & ~kStays);
+  // The engine does without the second, whoever configured the context.
+  constexpr auto kNever = SSL_OP_IGNORE_UNEXPECTED_EOF;
+  SSL_set_options(ssl, SSL_CTX_get_options(ctx) & ~(kStays | kNever));
   set_psk_callbacks(ssl, ctx);
   if (X509_VERIFY_PARAM_set1(SSL_get0_param(ssl), SSL_CTX_get0_param(ctx)) != 1) return false;
   return SSL_set_min_proto_version(ssl, static_cast<int>(SSL_CTX_get_min_proto_version(ctx))) ==

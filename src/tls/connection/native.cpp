@@ -33,6 +33,15 @@ std::vector<std::byte> drain(BIO* bio) {
   return all;
 }
 
+// The keys are in the kernel, and OpenSSL cannot get them back: it would write plain records into
+// the BIO that takes the socket's place.
+bool kernel_encrypts(SSL* ssl) {
+  BIO* const from = SSL_get_rbio(ssl);
+  BIO* const to = SSL_get_wbio(ssl);
+  return (from != nullptr && BIO_ctrl(from, BIO_CTRL_GET_KTLS_RECV, 0, nullptr) > 0) ||
+         (to != nullptr && BIO_ctrl(to, BIO_CTRL_GET_KTLS_SEND, 0, nullptr) > 0);
+}
+
 }  // namespace
 
 void FreeSsl::operator()(SSL* ssl) const noexcept {
@@ -78,6 +87,9 @@ Result<std::unique_ptr<Stream>> Stream::Impl::adopt(NakedConnection connection,
   SSL* const ssl = connection.ssl.get();
   if (SSL_version(ssl) >> 8 != TLS1_VERSION_MAJOR) {
     return Error{.code = Errc::kInvalid, .operation = "adopt an SSL that is not TLS"};
+  }
+  if (kernel_encrypts(ssl)) {
+    return Error{.code = Errc::kInvalid, .operation = "adopt an SSL whose socket has kernel TLS"};
   }
   SSL_CTX* const ctx = SSL_get_SSL_CTX(ssl);
   if (SSL_CTX_up_ref(ctx) != 1) return openssl::error_from_queue(Errc::kInternal, "SSL_CTX_up_ref");

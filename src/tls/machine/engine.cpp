@@ -77,6 +77,8 @@ void set_modes(SSL* ssl) noexcept {
   SSL_set_mode(ssl, SSL_MODE_AUTO_RETRY);
   // A write is done when all of it is. A callback may park a fiber, but not inside an ASYNC job.
   SSL_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ASYNC);
+  // It would call a truncation the end.
+  SSL_clear_options(ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
   // The links read ahead. OpenSSL must not take what comes behind the peer's close_notify.
   SSL_set_read_ahead(ssl, 0);
 }

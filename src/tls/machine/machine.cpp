@@ -48,11 +48,7 @@ Step Machine::end() {
     if (SSL_in_init(ssl) != 0) return 1;
     // 0 means that close_notify is written and not yet answered: all we want.
     const int rc = SSL_shutdown(ssl);
-    write_ended_ = rc >= 0;
-    // OpenSSL goes on answering: a KeyUpdate that the peer asks for after our close_notify is sent
-    // with the next message that it reads. Nothing may follow a close_notify (RFC 8446, 6.1), and
-    // after release() it would be taken for plain text.
-    if (write_ended_) engine_.end_output();
+    if (rc >= 0) have_ended();
     return rc == 0 ? 1 : rc;
   });
 }

@@ -32,7 +32,10 @@ class Machine {
  public:
   // `ssl` reads and writes `bio`, which tells of itself in `state`; that must outlive the machine.
   Machine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
-      : engine_(std::move(ssl), std::move(bio), state) {}
+      : engine_(std::move(ssl), std::move(bio), state) {
+    // By whoever had it before.
+    if ((SSL_get_shutdown(this->ssl()) & SSL_SENT_SHUTDOWN) != 0) have_ended();
+  }
 
   static constexpr const char* kHandshake = "SSL_do_handshake";
   static constexpr const char* kRead = "SSL_read";
@@ -159,6 +162,13 @@ class Machine {
   Step failed(const Step& taken);
   Step written(const Step& taken) {
     return taken.kind == Step::Kind::kEnd ? refused_by_end() : taken;
+  }
+  // OpenSSL goes on answering: a KeyUpdate that the peer asks for after our close_notify is sent
+  // with the next message that it reads. Nothing may follow a close_notify (RFC 8446, 6.1), and
+  // after release() it would be taken for plain text.
+  void have_ended() noexcept {
+    write_ended_ = true;
+    engine_.end_output();
   }
   Step refused_by_end();
   Step got(const Step& taken) noexcept {
