@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ class ServerProcess {
 
   std::size_t descriptors() const;
   std::size_t resident_kib() const;
+  // What its first thread has used.
+  std::uint64_t processor_nanoseconds() const;
 
  private:
   std::filesystem::path folder_;
