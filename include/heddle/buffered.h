@@ -26,11 +26,10 @@ namespace heddle {
 //   of the change belongs to it, or is an attack (CVE-2011-0411).
 // Memory:   one buffer, from the first read on: `chunk` bytes, and more only as far as one call
 //   needs it for bytes that have arrived. It shrinks again when it is empty.
-// Errors:   whatever fails has taken nothing: what has arrived stays in the buffer, and the call,
-// or
-//   another one, may be repeated. kTruncated: the stream has ended in the middle of what was asked
-//   for. kProtocol: the peer has sent more than `max` bytes without a delimiter. Anything else
-//   comes from the source.
+// Errors:   whatever fails has taken nothing: what has arrived stays in the buffer, and any call
+//   may be repeated. kTruncated: the stream has ended in the middle of what was asked for.
+//   kProtocol: the peer has sent more than `max` bytes without a delimiter. Anything else comes
+//   from the source.
 class BufferedReader {
  public:
   static constexpr std::size_t kChunk = 4096;
@@ -102,8 +101,7 @@ class BufferedReader {
 // Lifetime: the sink must outlive it. Destruction drops what was not flushed: it cannot wait, and
 //   could not say that it failed.
 // Errors:   those of the sink. After one nobody knows how much the peer has got, so every later
-// call
-//   fails with the same Error.
+//   call fails with the same Error.
 class BufferedWriter {
  public:
   static constexpr std::size_t kCapacity = std::size_t{16} * 1024;  // One TLS record.
