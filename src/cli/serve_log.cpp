@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "http/date.h"
 
@@ -36,10 +36,11 @@ std::string line_begin(std::string_view peer) {
 class Text {
  public:
   template <typename... Arguments>
-  explicit Text(fmt::format_string<Arguments...> format, Arguments&&... arguments)
-      : end_(fmt::format_to_n(characters_.data(), characters_.size(), format,
-                              std::forward<Arguments>(arguments)...)
-                 .out) {}
+  explicit Text(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+    end_ = fmt::format_to_n(characters_.data(), characters_.size(), format,
+                            std::forward<Arguments>(arguments)...)
+               .out;
+  }
 
   std::string_view view() const noexcept {
     return {characters_.data(), static_cast<std::size_t>(end_ - characters_.data())};
@@ -47,7 +48,7 @@ class Text {
 
  private:
   std::array<char, 400> characters_{};
-  char* end_;
+  char* end_ = nullptr;
 };
 
 // Where that needs no memory; strerror() may take some.
