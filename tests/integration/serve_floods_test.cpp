@@ -20,6 +20,7 @@
 #include <openssl/ssl.h>
 
 #include "base/unique_fd.h"
+#include "fiber/sanitizer.h"
 #include "openssl/handles.h"
 #include "support/server_process.h"
 
@@ -233,7 +234,7 @@ class ServeFloodsTest : public testing::TestWithParam<Flood> {
 // requests cost and, where connections come as fast as they can, by what those cost that it accepts
 // in between.
 TEST_P(ServeFloodsTest, HonestClientKeepsItsShareAndTheServerItsSize) {
-  constexpr std::size_t kGrowthMaxKib = 16 * 1024;
+  [[maybe_unused]] constexpr std::size_t kGrowthMaxKib = 16 * 1024;
   ASSERT_TRUE(honest_.is_open());
   (void)cost_of_a_request();  // What is made once, is made now.
   const std::uint64_t alone = cost_of_a_request();
@@ -242,11 +243,15 @@ TEST_P(ServeFloodsTest, HonestClientKeepsItsShareAndTheServerItsSize) {
   const Flooding flooding(GetParam(), server_.address());
   while (flooding.steps() == 0) std::this_thread::yield();
   const std::uint64_t before = flooding.steps();
-  const std::uint64_t beside = cost_of_a_request();
-  EXPECT_GT(flooding.steps(), before);
+  std::uint64_t beside = 0;
+  do {  // The flood needs its share of the machine, too.
+    beside = cost_of_a_request();
+  } while (flooding.steps() == before);
   EXPECT_LE(beside, 5 * alone + GetParam().connections_max * connection)
       << "nanoseconds; alone " << alone << ", a connection " << connection;
+#ifndef HEDDLE_HAS_ASAN  // It keeps what is freed for a while, by the hundred mebibytes.
   EXPECT_LT(server_.resident_kib(), small + kGrowthMaxKib);
+#endif
   RecordProperty("nanoseconds_alone", std::to_string(alone));
   RecordProperty("nanoseconds_beside", std::to_string(beside));
   RecordProperty("nanoseconds_of_a_connection", std::to_string(connection));
