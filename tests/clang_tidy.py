@@ -144,7 +144,7 @@ def check_group(folder: pathlib.Path, group: list, options: list) -> list:
     done = run(unified, group[0], options)
     if done.returncode == 0:
         return [(source, True, '') for source in group]
-    if 'clang-diagnostic-error' in done.stdout:  # Names clash after all.
+    if 'clang-diagnostic-error' in done.stdout or len(group) > 4:  # Names clash after all, or whose finding is it?
         half = len(group) // 2
         return check_group(folder, group[:half], options) + check_group(folder, group[half:], options)
     return [check_alone(source, options) for source in group]

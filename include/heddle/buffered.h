@@ -41,6 +41,7 @@ class BufferedReader {
 
   BufferedReader(const BufferedReader&) = delete;
   BufferedReader& operator=(const BufferedReader&) = delete;
+  ~BufferedReader() = default;
 
   // The next line, without its "\n" or "\r\n", which is at most `max` bytes long then; nothing at
   // the end. For protocols in which a "\n" alone ends no line, use read_until("\r\n").
@@ -112,6 +113,7 @@ class BufferedWriter {
 
   BufferedWriter(const BufferedWriter&) = delete;
   BufferedWriter& operator=(const BufferedWriter&) = delete;
+  ~BufferedWriter() = default;
 
   // Takes all of `from`; writes what does not fit into the buffer. Large pieces are not copied.
   Result<void> write(std::span<const std::byte> from, Deadline deadline);

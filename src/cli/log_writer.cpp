@@ -80,6 +80,7 @@ void LogWriter::State::start() {
 
 LogWriter::LogWriter(int descriptor) : state_(std::make_unique<State>(descriptor)) {}
 
+// NOLINTNEXTLINE(bugprone-exception-escape): fmt throws for bad formats, and these are known.
 LogWriter::~LogWriter() {
   {
     const std::lock_guard lock(state_->mutex);

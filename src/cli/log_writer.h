@@ -24,7 +24,7 @@ class LogWriter {
 
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
-  ~LogWriter();
+  ~LogWriter();  // NOLINT(bugprone-exception-escape): fmt throws for bad formats, known here.
 
   // Adds `line`, which ends with a line feed. Neither blocks nor throws.
   void add(std::string_view line) noexcept;

@@ -215,6 +215,7 @@ int run_stale(const StaleOptions& options) {
 
 std::vector<std::string> isolation_names() {
   std::vector<std::string> names;
+  names.reserve(kIsolations.size());
   for (const Isolation each : kIsolations) names.emplace_back(name_of(each));
   return names;
 }

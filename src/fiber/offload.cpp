@@ -98,7 +98,7 @@ class OffloadPool::State {
   bool enqueue(const std::shared_ptr<Job>& job);
   bool give_up(Job& job, Late late);
   void serve() noexcept;
-  void finish(std::shared_ptr<Job> job);
+  void finish(const std::shared_ptr<Job>& job);
 
   const OffloadOptions options_;
   std::vector<std::thread> threads_;
@@ -199,14 +199,15 @@ void OffloadPool::State::serve() noexcept {
       job->mask.set();
       job->work->run();
       all_blocked.set();
-      finish(std::move(job));  // May destroy a result.
+      finish(job);
+      job.reset();  // May destroy a result.
     });
     lock.lock();
   }
 }
 
-// What was abandoned is dropped here, after the lock: its result is of any type.
-void OffloadPool::State::finish(std::shared_ptr<Job> job) {
+// What was abandoned is for the caller to drop, after the lock: its result is of any type.
+void OffloadPool::State::finish(const std::shared_ptr<Job>& job) {
   const std::lock_guard lock(mutex_);
   --stats_.running;
   ++stats_.done;
