@@ -59,11 +59,9 @@ Result<std::size_t> BufferedReader::read_more(Deadline deadline) {
 }
 
 Result<void> BufferedReader::need(std::size_t count, Deadline deadline) {
-  while (end_ - begin_ < count) {
-    const Result<std::size_t> more = read_more(deadline);
-    if (!more) return more.error();
-    if (*more == 0) return Error{.code = Errc::kTruncated, .operation = kEnd};
-  }
+  const Result<std::span<const std::byte>> there = peek(count, deadline);
+  if (!there) return there.error();
+  if (there->size() < count) return Error{.code = Errc::kTruncated, .operation = kEnd};
   return {};
 }
 
