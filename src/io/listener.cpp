@@ -148,8 +148,7 @@ Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::adopt_listening(Re
     return unusable(kOperation, errno);
   }
   if (listens == 0 || type != SOCK_STREAM) return unusable(kOperation, EINVAL);
-  const int flags = ::fcntl(fd.get(), F_GETFL);
-  if (::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0) return unusable(kOperation, errno);
+  if (!set_nonblocking(fd.get())) return unusable(kOperation, errno);
   return watch_listening(reactor, std::move(fd));
 }
 

@@ -1,8 +1,7 @@
 // The public factories: what needs a runtime's reactor or resolver.
+#include <cerrno>
 #include <string>
 #include <vector>
-
-#include <fcntl.h>
 
 #include "heddle/descriptor.h"
 #include "heddle/listener.h"
@@ -21,8 +20,7 @@ namespace heddle {
 
 Result<std::unique_ptr<Socket>> Socket::adopt(Runtime& runtime, int descriptor) {
   UniqueFd fd(descriptor);
-  const int flags = ::fcntl(fd.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+  if (!io::set_nonblocking(fd.get())) {
     return Error{.code = Errc::kInvalid, .sys_errno = errno, .operation = "adopt a socket"};
   }
   return io::SocketFactory::make(runtime.reactor(), std::move(fd));

@@ -8,6 +8,8 @@
 
 #include <cerrno>
 
+#include <fcntl.h>
+
 #include "base/interruption.h"
 #include "base/sigpipe_held.h"
 #include "fiber/breathe.h"
@@ -32,6 +34,11 @@ Result<Address> ask_address(int fd, AddressCall call, const char* operation) {
 }
 
 }  // namespace
+
+bool io::set_nonblocking(int fd) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
 
 Result<std::unique_ptr<Socket>> io::SocketFactory::make(Reactor& reactor, UniqueFd fd) {
   const int on = 1;

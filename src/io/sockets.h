@@ -15,6 +15,9 @@
 
 namespace heddle::io {
 
+// Makes `fd` non-blocking (fcntl(2)). False: it did not work, and errno says why.
+bool set_nonblocking(int fd) noexcept;
+
 class SocketFactory {
  public:
   // `fd` is a connected stream socket, already non-blocking.
