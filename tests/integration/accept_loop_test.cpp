@@ -26,6 +26,7 @@
 #include "heddle/sync.h"
 
 #include "base/unique_fd.h"
+#include "support/settle.h"
 
 namespace heddle {
 namespace {
@@ -69,16 +70,24 @@ class AcceptLoopTest : public testing::Test {
         .value();
   }
 
+  // Runs `body(server, socket)` while a handler waits for the gate, to answer to `socket`.
+  template <typename Body>
+  void serve_one(ServeOptions options, Body body) {
+    run([&] {
+      scope([&](Scope& fibers) {
+        auto server = start(fibers, std::move(options));
+        const auto socket = client();
+        ASSERT_TRUE(started_.acquire());
+        body(server, *socket);
+      });
+    });
+  }
+
   static std::string read(Socket& socket) {
     std::array<std::byte, 64> buffer;
     const auto count = socket.read(buffer, kNever);
     return count ? std::string(reinterpret_cast<const char*>(buffer.data()), *count)
                  : count.error().message();
-  }
-
-  // Long enough for whatever is possible to happen.
-  static void settle() {
-    for (int i = 0; i < 500; ++i) ASSERT_TRUE(this_fiber::yield());
   }
 
   std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
@@ -89,83 +98,58 @@ class AcceptLoopTest : public testing::Test {
 };
 
 TEST_F(AcceptLoopTest, HandlersFinishDuringTheGraceWhileNewConnectionsAreRefused) {
-  run([this] {
-    scope([this](Scope& fibers) {
-      auto server = start(fibers, {.grace = hours(1)});
-      const auto socket = client();
-      ASSERT_TRUE(started_.acquire());
-      server.cancel();
-      settle();
-      EXPECT_FALSE(server.finished());
-      const auto refused = connect(*runtime_, listener_->address(), kNever);
-      ASSERT_FALSE(refused);
-      EXPECT_EQ(refused.error().sys_errno, ECONNREFUSED);
-      gate_.release();
-      EXPECT_EQ(read(*socket), "answer");
-      EXPECT_TRUE(server.join());
-      EXPECT_EQ(cancelled_, 0);
-    });
+  serve_one({.grace = hours(1)}, [this](auto& server, Socket& socket) {
+    server.cancel();
+    test::settle_runtime();
+    EXPECT_FALSE(server.finished());
+    const auto refused = connect(*runtime_, listener_->address(), kNever);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().sys_errno, ECONNREFUSED);
+    gate_.release();
+    EXPECT_EQ(read(socket), "answer");
+    EXPECT_TRUE(server.join());
+    EXPECT_EQ(cancelled_, 0);
   });
 }
 
 TEST_F(AcceptLoopTest, HandlersAreCancelledAtTheEndOfTheGrace) {
   for (const Duration grace : {Duration::zero(), Duration(milliseconds(1))}) {
     listener_ = Listener::create(*runtime_, kAnyPort).value();
-    run([this, grace] {
-      scope([this, grace](Scope& fibers) {
-        auto server = start(fibers, {.grace = grace});
-        const auto socket = client();
-        ASSERT_TRUE(started_.acquire());
-        server.cancel();
-        EXPECT_TRUE(server.join());
-        EXPECT_EQ(read(*socket), "");
-      });
+    serve_one({.grace = grace}, [](auto& server, Socket& socket) {
+      server.cancel();
+      EXPECT_TRUE(server.join());
+      EXPECT_EQ(read(socket), "");
     });
   }
   EXPECT_EQ(cancelled_, 2);
 }
 
 TEST_F(AcceptLoopTest, StopOfTheRuntimeDoesNotWaitForTheGrace) {
-  run([this] {
-    scope([this](Scope& fibers) {
-      auto server = start(fibers, {.grace = hours(1)});
-      const auto socket = client();
-      ASSERT_TRUE(started_.acquire());
-      server.cancel();
-      settle();
-      runtime_->stop();
-    });
+  serve_one({.grace = hours(1)}, [this](auto& server, Socket& /*socket*/) {
+    server.cancel();
+    test::settle_runtime();
+    runtime_->stop();
   });
   EXPECT_EQ(cancelled_, 1);
 }
 
 TEST_F(AcceptLoopTest, ClosingTheListenerStopsItAsCancellingDoes) {
-  run([this] {
-    scope([this](Scope& fibers) {
-      auto server = start(fibers, {.grace = hours(1)});
-      const auto socket = client();
-      ASSERT_TRUE(started_.acquire());
-      listener_->close();
-      settle();
-      EXPECT_FALSE(server.finished());
-      gate_.release();
-      EXPECT_EQ(read(*socket), "answer");
-      EXPECT_TRUE(server.join());
-    });
+  serve_one({.grace = hours(1)}, [this](auto& server, Socket& socket) {
+    listener_->close();
+    test::settle_runtime();
+    EXPECT_FALSE(server.finished());
+    gate_.release();
+    EXPECT_EQ(read(socket), "answer");
+    EXPECT_TRUE(server.join());
   });
 }
 
 TEST_F(AcceptLoopTest, CancellingAfterTheListenerWasClosedEndsTheGrace) {
-  run([this] {
-    scope([this](Scope& fibers) {
-      auto server = start(fibers, {.grace = hours(1)});
-      const auto socket = client();
-      ASSERT_TRUE(started_.acquire());
-      listener_->close();
-      settle();
-      server.cancel();
-      EXPECT_TRUE(server.join());
-    });
+  serve_one({.grace = hours(1)}, [this](auto& server, Socket& /*socket*/) {
+    listener_->close();
+    test::settle_runtime();
+    server.cancel();
+    EXPECT_TRUE(server.join());
   });
   EXPECT_EQ(cancelled_, 1);
 }
@@ -181,7 +165,7 @@ TEST_F(AcceptLoopTest, NoMoreConnectionsThanAllowedAreOpen) {
         if (i == 0) {
           ASSERT_TRUE(started_.acquire());
         }
-        settle();
+        test::settle_runtime();
         EXPECT_EQ(started_.available(), 0U) << "two are open";
         gate_.release();
         if (i == 3) break;
@@ -194,15 +178,10 @@ TEST_F(AcceptLoopTest, NoMoreConnectionsThanAllowedAreOpen) {
 }
 
 TEST_F(AcceptLoopTest, ServeThatWaitsForRoomCanBeStopped) {
-  run([this] {
-    scope([this](Scope& fibers) {
-      auto server = start(fibers, {.connections_max = 1});
-      const auto socket = client();
-      ASSERT_TRUE(started_.acquire());
-      settle();
-      server.cancel();
-      EXPECT_TRUE(server.join());
-    });
+  serve_one({.connections_max = 1}, [](auto& server, Socket& /*socket*/) {
+    test::settle_runtime();
+    server.cancel();
+    EXPECT_TRUE(server.join());
   });
 }
 
@@ -270,7 +249,7 @@ TEST_F(AcceptLoopTest, AcceptReturnsWhenTheListenerIsClosedAndFailsFromThenOn) {
     scope([this](Scope& fibers) {
       auto accepting = fibers.spawn("accept", [this] { return listener_->accept(kNever); });
       ASSERT_TRUE(accepting);
-      settle();
+      test::settle_runtime();
       listener_->close();
       listener_->close();  // Once is enough.
       EXPECT_EQ(accepting->join().error().code, Errc::kDisconnected);

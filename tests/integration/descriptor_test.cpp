@@ -23,6 +23,7 @@
 #include "heddle/runtime.h"
 
 #include "base/unique_fd.h"
+#include "support/settle.h"
 
 namespace heddle {
 namespace {
@@ -87,10 +88,6 @@ class DescriptorTest : public testing::Test {
         .value();
   }
 
-  static void settle() {
-    for (int i = 0; i < 500; ++i) ASSERT_TRUE(this_fiber::yield());
-  }
-
   std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
 };
 
@@ -107,14 +104,14 @@ TEST_F(DescriptorTest, SaysWhatIsWorthTrying) {
     pair.fill();
     for (const Interest interest : {Interest::kRead, Interest::kReadOrWrite}) {
       auto reader = wait(fibers, fd, interest);
-      settle();
+      test::settle_runtime();
       EXPECT_FALSE(reader.finished());
       pair.send();
       EXPECT_EQ(reader.join().value(), Interest::kRead);
       pair.take();
     }
     auto writer = wait(fibers, fd, Interest::kReadOrWrite);
-    settle();
+    test::settle_runtime();
     EXPECT_FALSE(writer.finished());
     pair.drain();
     EXPECT_EQ(writer.join().value(), Interest::kWrite);
@@ -125,7 +122,7 @@ TEST_F(DescriptorTest, EndOfThePeerIsReadableAlreadyOrWhenItComes) {
   run([](Scope& fibers) {
     Pair pair = Pair::make();
     auto reader = wait(fibers, pair.ours.get(), Interest::kRead);
-    settle();
+    test::settle_runtime();
     pair.theirs.reset();
     EXPECT_EQ(reader.join().value(), Interest::kRead);
     EXPECT_EQ(wait_descriptor(pair.ours.get(), Interest::kReadOrWrite, kNever).value(),
@@ -161,7 +158,7 @@ TEST_F(DescriptorTest, EveryFiberThatWaitsForADescriptorIsWoken) {
     auto one = wait(fibers, pair.ours.get(), Interest::kRead);
     auto two = wait(fibers, pair.ours.get(), Interest::kRead);
     auto writer = wait(fibers, pair.ours.get(), Interest::kWrite);
-    settle();
+    test::settle_runtime();
     pair.send();
     EXPECT_TRUE(one.join());
     EXPECT_TRUE(two.join());
@@ -181,9 +178,9 @@ TEST_F(DescriptorTest, NumberMayBelongToAnotherAtTheNextCall) {
     Pair second = Pair::make();
     ASSERT_EQ(::dup2(second.ours.get(), number), number);
     auto reader = wait(fibers, number, Interest::kRead);
-    settle();
+    test::settle_runtime();
     first.send();
-    settle();
+    test::settle_runtime();
     EXPECT_FALSE(reader.finished());
     second.send();
     EXPECT_TRUE(reader.join());
@@ -196,13 +193,13 @@ TEST_F(DescriptorTest, NumberMayBelongToAnotherWhileItIsWaitedFor) {
     Pair second = Pair::make();
     const int number = first.ours.get();
     auto old = wait(fibers, number, Interest::kRead);
-    settle();
+    test::settle_runtime();
     ASSERT_EQ(::dup2(second.ours.get(), number), number);
     auto reader = wait(fibers, number, Interest::kRead);
-    settle();
+    test::settle_runtime();
     first.send();
     EXPECT_TRUE(old.join()) << "it still waits for what it was called for";
-    settle();
+    test::settle_runtime();
     EXPECT_FALSE(reader.finished());
     second.send();
     EXPECT_TRUE(reader.join()) << "the end of the first wait has not taken it out";
@@ -220,7 +217,7 @@ TEST_F(DescriptorTest, NothingStaysWhenItHasWokenTimedOutOrBeenCancelled) {
               Errc::kTimedOut);
     auto cancelled = wait(fibers, pair.ours.get(), Interest::kRead);
     auto woken = wait(fibers, pair.ours.get(), Interest::kRead);
-    settle();
+    test::settle_runtime();
     EXPECT_EQ(watched(), watched_before + 2);
     cancelled.cancel();
     EXPECT_EQ(cancelled.join().error().code, Errc::kCancelled);
@@ -238,7 +235,7 @@ TEST_F(DescriptorTest, InotifyTellsAFiber) {
     const UniqueFd inotify(::inotify_init1(IN_CLOEXEC));
     ASSERT_GE(::inotify_add_watch(inotify.get(), folder.c_str(), IN_CREATE), 0);
     auto watcher = wait(fibers, inotify.get(), Interest::kRead);
-    settle();
+    test::settle_runtime();
     EXPECT_FALSE(watcher.finished());
     std::ofstream(folder + "/new") << "x";
     EXPECT_TRUE(watcher.join());

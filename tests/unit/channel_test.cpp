@@ -14,6 +14,7 @@
 #include "heddle/runtime.h"
 
 #include "support/seeds.h"
+#include "support/settle.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -21,10 +22,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-void settle() {
-  ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(Duration(1))));
-}
+using test::settle;
 
 // The parameter is the seed of the schedule.
 class ChannelTest : public testing::TestWithParam<int> {

@@ -15,6 +15,7 @@
 #include "heddle/fiber.h"
 
 #include "support/seeds.h"
+#include "support/settle.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -22,10 +23,7 @@ namespace {
 
 using std::chrono::hours;
 using std::chrono::seconds;
-
-void settle() {
-  ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(Duration(1))));
-}
+using test::settle;
 
 // Parks for ever, until cancelled.
 void hang() {

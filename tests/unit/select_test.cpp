@@ -13,6 +13,7 @@
 #include "heddle/fiber.h"
 
 #include "support/seeds.h"
+#include "support/settle.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -20,10 +21,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-void settle() {
-  ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(Duration(1))));
-}
+using test::settle;
 
 // The parameter is the seed of the schedule.
 class SelectTest : public testing::TestWithParam<int> {

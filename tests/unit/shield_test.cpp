@@ -8,16 +8,14 @@
 #include "heddle/wait_queue.h"
 
 #include "support/seeds.h"
+#include "support/settle.h"
 #include "support/sim.h"
 
 namespace heddle {
 namespace {
 
 using std::chrono::seconds;
-
-void settle() {
-  ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(Duration(1))));
-}
+using test::settle;
 
 Result<void> nap() {
   return this_fiber::sleep_until(this_fiber::after(seconds(1)));

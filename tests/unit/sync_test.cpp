@@ -13,6 +13,7 @@
 #include "heddle/fiber.h"
 
 #include "support/seeds.h"
+#include "support/settle.h"
 #include "support/sim.h"
 
 namespace heddle {
@@ -20,15 +21,12 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using test::settle;
 
 constexpr auto kNever = Deadline::never();
 
 // Lets every fiber that is ready run until it parks. Only for worlds in which no
 // timer comes due within a nanosecond.
-void settle() {
-  ASSERT_TRUE(this_fiber::sleep_until(this_fiber::after(Duration(1))));
-}
-
 // The parameter is the seed of the schedule.
 class WaitQueueTest : public testing::TestWithParam<int> {
  protected:
