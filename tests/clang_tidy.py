@@ -10,8 +10,8 @@ headers of ours that they include, nor their command, nor .clang-tidy, nor clang
 clang's analyzer leaves a function after NODES_MAX steps, by default after 225,000. It goes through nineteen functions
 in twenty whole with either. With --all it has its default.
 
-Files that are compiled alike are put together if no name of theirs clashes. What such a group does not pass is checked
-again file by file, and that is what is reported: a group can make no finding of its own.
+Files that are compiled alike are put together if no name of theirs clashes. A group that is not
+clean is halved, and at last checked file by file, and that is what is reported: a group can make no finding of its own.
 """
 
 import argparse
