@@ -312,6 +312,20 @@ TEST_P(ContractSim, ServerThatHasHeardNothingHasDoneNothing) {
   EXPECT_NE(SSL_in_before(driven_->ssl()), 0);
 }
 
+// It would take 36 KiB of memory to find out that it has to wait.
+TEST_P(ContractSim, ServerBeginsOnceTheHelloIsWhole) {
+  if (role() == Role::kClient) return;
+  open();
+  while (peer_->unread() > 1) {
+    peer_->allowed = 1 + peer_->unread() / 5;
+    EXPECT_EQ(read().error().code, Errc::kTimedOut);
+    ASSERT_NE(SSL_in_before(driven_->ssl()), 0) << peer_->unread() << " bytes have not come";
+  }
+  peer_->allowed = SIZE_MAX;
+  EXPECT_EQ(read().error().code, Errc::kTimedOut);
+  EXPECT_NE(SSL_is_init_finished(driven_->ssl()), 0);
+}
+
 TEST_P(ContractSim, PeersEndIsAnEndForGoodAndOursMayFollow) {
   shake_hands();
   peer_->say("last words");

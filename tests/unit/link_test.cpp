@@ -52,6 +52,43 @@ TEST(LinkTest, BytesLeftOverMoveOutWhenAnotherLinkReads) {
   EXPECT_EQ(take(one, 9), "rst");
 }
 
+TEST(LinkTest, FirstMessageThatComesInPiecesIsHandedOutWhole) {
+  std::string_view coming("\x16\x03\x01\0\6\1\0\0\2hirest", 15);
+  std::size_t piece = 0;
+  Source slow;
+  slow.on_read = [&](auto into) {
+    if (piece == 0) return IoResult{IoResult::Kind::kWouldBlock};
+    const IoResult io = give(coming.substr(0, piece), into);
+    coming.remove_prefix(piece);
+    piece = 0;
+    return io;
+  };
+  Source other;
+  other.on_read = [](auto into) { return give("other", into); };
+  Link link(slow);
+  Link another(other);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kWouldBlock) << i;
+    EXPECT_EQ(take(another, 5), "other");  // The shared buffer belongs to another meanwhile.
+    piece = 1;
+  }
+  EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kWouldBlock);
+  piece = coming.size();
+  EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kBytes);
+  EXPECT_EQ(take(link, 99), std::string_view("\x16\x03\x01\0\6\1\0\0\2hirest", 15));
+}
+
+TEST(LinkTest, EndWithinTheFirstMessageIsForOpenSslToJudge) {
+  Source cut;
+  int reads = 0;
+  cut.on_read = [&](auto into) {
+    return ++reads == 1 ? give("\x16\x03", into) : IoResult{IoResult::Kind::kEnd};
+  };
+  Link link(cut);
+  EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kEnd);
+  EXPECT_EQ(take(link, 99), "\x16\x03");
+}
+
 // As a transport does that is made of another TLS connection.
 TEST(LinkTest, LinkReadInsideAnothersTransportGetsABufferOfItsOwn) {
   Source below;

@@ -36,11 +36,7 @@ class SslObject::Impl {
  private:
   template <typename TakeStep>
   Result<Progress> drive(TakeStep take_step);
-  std::optional<Result<Progress>> refuse() const;
-  // Whether OpenSSL has nothing to read, and nothing to do before that.
-  bool awaits_client() const noexcept {
-    return machine_.awaits_client() && link_.incoming.pending() == 0 && !link_.incoming.eof();
-  }
+  std::optional<Result<Progress>> refuse();
   // Not from inside a callback, where OpenSSL may hold locks.
   void tell_removals() const {
     if (!machine_.busy()) tls::deliver_removals(context_->ctx, Deadline::never());
@@ -78,11 +74,13 @@ Result<Progress> SslObject::Impl::drive(TakeStep take_step) {
 }
 
 // Why no step can be taken now, if so.
-std::optional<Result<Progress>> SslObject::Impl::refuse() const {
+std::optional<Result<Progress>> SslObject::Impl::refuse() {
   if (const auto turn = machine_.try_turn(); !turn) return turn.error();
   if (machine_.failure()) return *machine_.failure();
   if (link_.outgoing.pending() > kOutgoingBytesMax) return Progress{Progress::Kind::kWantWrite};
-  if (awaits_client()) return Progress{Progress::Kind::kWantRead};
+  if (machine_.awaits_client() && !link_.has_first_message()) {
+    return Progress{Progress::Kind::kWantRead};
+  }
   return std::nullopt;
 }
 

@@ -145,14 +145,17 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
   }
 }
 
-// A server has nothing to do before the client speaks, and OpenSSL would take 40 KiB
-// to find that out: many may connect and never speak.
+// A server has nothing to do before the client has said hello, and OpenSSL would take 36 KiB
+// to find that out: many may connect and never speak, or never finish.
 Result<void> Stream::Impl::await_client(Deadline deadline) {
   // Another fiber may do the handshake while this one waits.
-  while (machine_.awaits_client() && link_.prefetch().kind == IoResult::Kind::kWouldBlock) {
+  while (machine_.awaits_client() &&
+         link_.prefetch_first_message().kind == IoResult::Kind::kWouldBlock) {
     const Wake wake = wait(Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, Machine::kHandshake);
   }
+  if (link_.output_broken()) [[unlikely]]  // For want of memory: part of the message is lost.
+    return machine_.fail(link_.state().failure_in(Machine::kHandshake));
   return {};
 }
 

@@ -114,8 +114,8 @@ class Machine {
   // --- Where it stands.
 
   bool established() const noexcept { return engine_.established(); }
-  // Whether OpenSSL would only find out that the client has not spoken yet. It would take 40 KiB
-  // for that, and many may connect and never speak.
+  // Whether OpenSSL has not begun, and waits for the client's first message: see
+  // has_first_message().
   bool awaits_client() const noexcept {
     return !established() && SSL_in_before(ssl()) != 0 && SSL_is_server(ssl()) != 0;
   }

@@ -12,6 +12,7 @@
 #include "fiber/no_park.h"
 #include "fiber/user_code.h"
 #include "tls/wire/bio_method.h"
+#include "tls/wire/first_message.h"
 #include "transport/drain.h"
 
 namespace heddle::tls {
@@ -141,6 +142,12 @@ IoResult Link::prefetch() noexcept {
   return input_.empty() ? fill() : IoResult{IoResult::Kind::kBytes, input_.size()};
 }
 
+IoResult Link::prefetch_first_message() noexcept {
+  IoResult io = prefetch();
+  while (io.kind == IoResult::Kind::kBytes && !has_first_message(input_)) io = fill_behind();
+  return io;
+}
+
 IoResult Link::read(std::span<std::byte> into) noexcept {
   if (const auto refused = state_.refuse_read(into.size())) return *refused;
   const IoResult io = hand_out(into);
@@ -191,6 +198,22 @@ IoResult Link::fill() noexcept {
   if (input_.empty() && kept_input_.capacity() != 0) kept_input_ = {};
   if (io.kind == IoResult::Kind::kEnd) state_.at_end = true;
   return io;
+}
+
+// As fill(), and what was there stays in front. Bytes that are in two places come together in
+// memory of this link's own.
+IoResult Link::fill_behind() noexcept {
+  try {
+    std::vector<std::byte> all(input_.begin(), input_.end());
+    input_ = {};
+    const IoResult io = fill();
+    all.insert(all.end(), input_.begin(), input_.end());
+    kept_input_ = std::move(all);
+    input_ = kept_input_;
+    return io;
+  } catch (const std::bad_alloc&) {
+    return out_of_memory();
+  }
 }
 
 // Just what OpenSSL asks for: what comes behind a Finished is for the kernel to read.

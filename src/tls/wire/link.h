@@ -106,6 +106,10 @@ class Link {
   // Reads ahead, unless bytes are left over. kWouldBlock: there are none.
   IoResult prefetch() noexcept;
 
+  // Reads ahead until the client's first message has come: for servers, before OpenSSL is asked.
+  // kWouldBlock: it has not. Else there is something for OpenSSL to judge.
+  IoResult prefetch_first_message() noexcept;
+
   // Begins with what another BIO had: bytes of the peer that were not read, and bytes that were
   // not sent. Precondition: nothing was read or written before.
   void carry_over(std::vector<std::byte> unread, std::vector<std::byte> unsent) noexcept;
@@ -142,6 +146,7 @@ class Link {
   IoResult flush(OnFailure on_failure) noexcept;
   IoResult hand_out(std::span<std::byte> into) noexcept;
   IoResult fill() noexcept;
+  IoResult fill_behind() noexcept;
   IoResult out_of_memory() noexcept;
   IoResult read_no_further(std::span<std::byte> into) noexcept;
   void collect(std::span<const std::byte> from);

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "tls/wire/bio_method.h"
+#include "tls/wire/first_message.h"
 
 namespace heddle::tls {
 namespace {
@@ -22,7 +23,7 @@ int memory_read(BIO* bio, char* into, int size) {
     if (refused->kind == IoResult::Kind::kWouldBlock) BIO_set_retry_read(bio);
     return -1;
   }
-  const std::size_t count = link.incoming.read(room);
+  const std::size_t count = (link.begun.pending() != 0 ? link.begun : link.incoming).read(room);
   link.state.intake.took(room.first(count));
   if (count != 0) return static_cast<int>(count);
   if (link.incoming.eof()) {
@@ -68,6 +69,14 @@ long memory_ctrl(BIO* bio, int command, long /*number*/, void* pointer) {
 }
 
 }  // namespace
+
+bool MemoryLink::has_first_message() {
+  const auto come = incoming.readable();
+  if (begun.pending() == 0 && tls::has_first_message(come)) return true;
+  begun.write(come).value();
+  incoming.consume(come.size());
+  return incoming.eof() || tls::has_first_message(begun.readable());
+}
 
 openssl::BioPtr make_bio(MemoryLink& link) {
   static const openssl::BioMethodPtr method = make_bio_method(

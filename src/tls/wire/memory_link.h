@@ -12,6 +12,11 @@ struct MemoryLink {
   MemoryBio& incoming;
   MemoryBio& outgoing;
   BioState state{};
+  MemoryBio begun{};  // A client's first message, until its rest has come. Read before `incoming`.
+
+  // For servers, before OpenSSL is asked: whether there is something for it to judge. Else takes
+  // what has come, so that `incoming` is empty as after every other call that wants more.
+  bool has_first_message();
 };
 
 // Makes a BIO over `link`, which must outlive it: one copy each way. Throws std::bad_alloc.
