@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -34,6 +35,26 @@ struct SpawnOptions {
   std::size_t stack_bytes = 0;  // 0: RuntimeOptions::stack_bytes. Rounded up to pages.
 };
 
+// FiberInfo says what one fiber does: a line of a dump.
+struct FiberInfo {
+  enum class State : std::uint8_t { kReady, kRunning, kWaiting };
+
+  std::uint64_t id = 0;  // Counted from 1 in the order in which a runtime's fibers were spawned.
+  std::string name;
+  Duration age{};  // Since it was spawned.
+  State state = State::kReady;
+  bool cancelled = false;
+
+  // If it waits: for what, as in "for a mutex" or "to read from descriptor 7"; for which
+  // descriptor, if for any; and how much time is left, if it has a deadline.
+  std::string purpose;
+  std::optional<int> descriptor;
+  std::optional<Duration> remaining;
+};
+
+// One line: `#12 'request', 3.250 s old, waits to read from descriptor 7, 0.750 s left`.
+std::string to_string(const FiberInfo& fiber);
+
 namespace detail {
 
 // TaskState is what a fiber runs and what its joiners need: the entry, then its
@@ -52,7 +73,7 @@ class TaskState {
   fiber::Fiber* fiber = nullptr;  // Null once the entry has returned.
   std::exception_ptr escaped;
   std::shared_ptr<TaskState> next_failed;  // Kept by Failures.
-  WaitQueue joiners;
+  WaitQueue joiners{"to join a fiber"};
 
  private:
   virtual void call_entry() = 0;
@@ -255,7 +276,7 @@ class Scope {
   std::size_t running_ = 0;
   bool cancelled_ = false;
   detail::Failures failed_;
-  WaitQueue idle_;
+  WaitQueue idle_{"to join the fibers of its scope"};
 };
 
 // Runs `body(scope)` on the calling fiber, then parks until every fiber that was

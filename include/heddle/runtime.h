@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "heddle/deadline.h"
 #include "heddle/fiber.h"
@@ -90,6 +91,11 @@ class Runtime {
   }
   Isolation isolation() const noexcept;
   RuntimeStats stats() const noexcept;
+
+  // What each fiber does, oldest first, for a dump: to_string() makes a line of each. A descriptor
+  // that is a connected socket is followed by its peer's address, a listening one by its own: "to
+  // read from descriptor 7 (192.0.2.1:443)". On the runtime's thread.
+  std::vector<FiberInfo> fibers() const;
 
   // For this library's own files.
   io::Reactor& reactor() noexcept;

@@ -32,7 +32,7 @@ class Semaphore {
 
  private:
   std::size_t units_;
-  WaitQueue waiters_;
+  WaitQueue waiters_{"for a semaphore"};
 };
 
 // Mutex keeps other fibers out while its holder parks.
@@ -68,7 +68,7 @@ class Mutex {
   void relock();
 
   bool locked_ = false;
-  WaitQueue waiters_;
+  WaitQueue waiters_{"for a mutex"};
 };
 
 // Condition waits for a change to what a Mutex protects.
@@ -81,7 +81,7 @@ class Condition {
   void notify_all() { waiters_.wake_all(); }
 
  private:
-  WaitQueue waiters_;
+  WaitQueue waiters_{"for a condition"};
 };
 
 // WaitGroup waits until as many done() as add() have been called.
@@ -94,7 +94,7 @@ class WaitGroup {
 
  private:
   std::size_t pending_ = 0;
-  WaitQueue waiters_;
+  WaitQueue waiters_{"for a group"};
 };
 
 }  // namespace heddle

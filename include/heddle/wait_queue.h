@@ -22,7 +22,9 @@ enum class Cancellable : bool { kNo, kYes };
 // Lifetime: no fiber may be waiting when the queue is destroyed.
 class WaitQueue {
  public:
-  WaitQueue() = default;
+  // `purpose` is what its fibers wait for, as in "for a mutex" or "to be told": for dumps
+  // (FiberInfo). It must outlive the queue.
+  explicit WaitQueue(const char* purpose = "for another fiber") noexcept : purpose_(purpose) {}
   WaitQueue(const WaitQueue&) = delete;
   WaitQueue& operator=(const WaitQueue&) = delete;
   ~WaitQueue();
@@ -48,6 +50,7 @@ class WaitQueue {
 
   void remove(Waiter& waiter) noexcept;
 
+  const char* const purpose_;
   Waiter* head_ = nullptr;
   Waiter* tail_ = nullptr;
 };

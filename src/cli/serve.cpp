@@ -236,10 +236,11 @@ void add_serve(Command& app, std::function<int()>& action) {
   command.footer(
       "Prints the address on its first line, and then the certificate's fingerprint if it made\n"
       "one itself. SIGINT and SIGTERM let requests finish; a second one ends it at once.\n"
-      "SIGHUP is ignored. Names that begin with a dot are not listed, and the server's key is not\n"
-      "served. Up to 64 files stay open until nobody has asked for them for 5 seconds; every "
-      "request\n"
-      "looks its name up, so what is sent is never older than the request.\n"
+      "SIGUSR1 lists the fibers, and what each waits for, on standard error. SIGHUP is ignored.\n"
+      "Names that begin with a dot are not listed, and the server's key is not served. Up to 64\n"
+      "files stay open until nobody has asked for them for 5 seconds; every request looks its "
+      "name\n"
+      "up, so what is sent is never older than the request.\n"
       "Exit status: 0 after SIGINT or SIGTERM, 1 failure at run time, 2 wrong usage, a file that\n"
       "cannot be used or an address that is taken, 128 + N after a second signal N.\n"
       "Errors are one line on standard error.");

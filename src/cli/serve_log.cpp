@@ -79,6 +79,15 @@ void log_handshake(LogWriter& log, std::string_view peer, const Error& error) {
   log.add(line);
 }
 
+void log_fibers(LogWriter& log, std::span<const FiberInfo> fibers) {
+  for (const FiberInfo& fiber : fibers) {
+    std::string line = "fiber ";
+    append_escaped(line, to_string(fiber));
+    line += '\n';
+    log.add(line);
+  }
+}
+
 // What there is too little of decides what helps.
 void say_exhausted(LogWriter& log, const Error& error, std::size_t connections_max) {
   constexpr fmt::string_view kLine = "heddle serve: new connections have to wait: {}; {}\n";

@@ -72,6 +72,10 @@ class Worker {
   void stop() {
     runtime_->post([this] { server_.stop(); });
   }
+  // Logs what each fiber does, soon. As stop(). Without memory it says so instead.
+  void dump_fibers() {
+    runtime_->post([this] { try_dump_fibers(); });
+  }
 
   Runtime& runtime() noexcept { return *runtime_; }
   const Address& address() const noexcept { return address_; }
@@ -83,13 +87,16 @@ class Worker {
       : runtime_(std::move(runtime)),
         address_(listener->address()),
         site_(options.site),
+        log_(log),
         server_(std::move(listener), options.context, options.site, server_options(options, log)) {}
 
   void keep_house();
+  void try_dump_fibers();
 
   std::unique_ptr<Runtime> runtime_;
   Address address_;
   const http::Site& site_;
+  LogWriter& log_;
   http::Server server_;
 };
 
@@ -117,6 +124,14 @@ void Worker::keep_house() {
     if (open > peak / 2 || peak - open < kWorthwhile) continue;
     ::malloc_trim(0);
     peak = open;
+  }
+}
+
+void Worker::try_dump_fibers() {
+  try {
+    log_fibers(log_, runtime_->fibers());
+  } catch (const std::bad_alloc&) {
+    log_.add("heddle serve: no memory to list fibers\n");
   }
 }
 
@@ -183,8 +198,9 @@ class WorkerThread {
   Result<void> start(const WorkerOptions& options, LogWriter& log, const Address& address,
                      std::function<void(const Result<void>&)> ended);
 
-  // Precondition: start() succeeded.
+  // Precondition of both: start() succeeded.
   void stop() { worker_->stop(); }
+  void dump_fibers() { worker_->dump_fibers(); }
   // What it has done. Precondition: `ended` has been called.
   http::ServerStats stats() const noexcept { return worker_->stats(); }
 
@@ -262,6 +278,7 @@ class Crew {
   void announce() const;
   void serve(Scope& fibers);
   void watch_signals();
+  void dump_fibers();
   void stop_all();
   bool try_stop_all();
   void summarise() const;
@@ -351,13 +368,30 @@ void Crew::serve(Scope& fibers) {
 }
 
 void Crew::watch_signals() {
-  if (!signals_->wait(Deadline::never())) return;
+  for (;;) {
+    const Result<int> signal = signals_->wait(Deadline::never());
+    if (!signal) return;
+    if (*signal != SIGUSR1) break;
+    dump_fibers();
+  }
   while (!try_stop_all()) {
     // Connections end meanwhile, and free memory.
     if (!this_fiber::sleep_until(this_fiber::after(std::chrono::milliseconds(100)))) return;
   }
-  const Result<int> second = signals_->wait(Deadline::never());
-  if (second) std::_Exit(128 + *second);
+  while (const Result<int> next = signals_->wait(Deadline::never())) {
+    if (*next != SIGUSR1) std::_Exit(128 + *next);
+    dump_fibers();
+  }
+}
+
+// Without memory to tell the threads, whoever asked asks again.
+void Crew::dump_fibers() {
+  try {
+    first_->dump_fibers();
+    for (WorkerThread& other : others_) other.dump_fibers();
+  } catch (const std::bad_alloc&) {
+    log_.add("heddle serve: no memory to list fibers\n");
+  }
 }
 
 void Crew::stop_all() {
@@ -413,7 +447,7 @@ int run_workers(const WorkerOptions& options) {
   if (!first) return report_start_failure(options, first.error());
   // Before the other threads start: they inherit the mask.
   Result<std::unique_ptr<Signals>> signals =
-      Signals::create((*first)->runtime(), {SIGINT, SIGTERM});
+      Signals::create((*first)->runtime(), {SIGINT, SIGTERM, SIGUSR1});
   if (!signals) {
     print_error("serve", "cannot wait for signals: " + signals.error().message());
     return kExitFailure;

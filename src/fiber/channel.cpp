@@ -102,7 +102,7 @@ Result<std::size_t> ChannelCore::wait(std::span<const Case> cases, std::span<Cha
     waiters[i] = {.wait = &wait, .queue = &queue, .slot = cases[i].slot};
     queue.append(waiters[i]);
   }
-  const Wake wake = scheduler.park(deadline);
+  const Wake wake = scheduler.park(deadline, {"for a channel"});
   if (wait.chosen == nullptr) {
     wait.end();
     HEDDLE_ASSERT(wake != Wake::kReady);

@@ -20,6 +20,13 @@ namespace heddle::fiber {
 
 class Scheduler;
 
+// Purpose is what a fiber parks for, as in "waits for a mutex" and "waits to read from descriptor
+// 7": for dumps.
+struct Purpose {
+  const char* text = "for another fiber";  // Of static lifetime.
+  int descriptor = -1;                     // Named behind the text, if there is one.
+};
+
 // Context is something that can be switched to: a fiber, or the thread itself.
 struct Context {
   void* where = nullptr;  // Boost's fcontext_t while it does not run.
@@ -42,6 +49,7 @@ class Fiber : public Context {
   bool cancellable = true;        // Whether cancel() ends the present park.
 
   Deadline deadline = Deadline::never();  // While parked.
+  Purpose purpose;                        // Likewise.
   std::size_t timer_index = kNoTimer;     // Kept by TimerQueue.
 
   Fiber* next_ready = nullptr;
@@ -55,6 +63,7 @@ class Fiber : public Context {
 
   Scheduler* scheduler = nullptr;
   std::uint64_t id = 0;
+  TimePoint spawned;
   Stack stack;
   std::string name;
   std::shared_ptr<detail::TaskState> task;

@@ -59,7 +59,7 @@ struct Job {
   std::list<std::shared_ptr<Job>>::iterator place;  // While queued.
 
   // Of the home's thread.
-  WaitQueue caller;
+  WaitQueue caller{"for a function on another thread"};
   fiber::Posted wake = fiber::posted([this] { caller.wake_all(); });  // Made while it may fail.
 };
 

@@ -87,6 +87,7 @@ Result<void> Scheduler::spawn(const SpawnOptions& options,
   sanitizer::create(fiber.sanitizer, fiber.stack.base, fiber.stack.bytes);
   fiber.scheduler = this;
   fiber.id = next_id_++;
+  fiber.spawned = now();
   fiber.scope = scope;
   fiber.cancelled = cancelled_;
   fiber.task = task;
@@ -124,7 +125,7 @@ void Scheduler::poll() {
   while (Fiber* const due = timers_.pop_due(now)) make_ready(*due, Wake::kTimedOut);
 }
 
-Wake Scheduler::park(Deadline deadline, Cancellable cancellable) {
+Wake Scheduler::park(Deadline deadline, Purpose purpose, Cancellable cancellable) {
   Fiber& fiber = running_fiber();
   forbid_in_no_park_scope("parks");
   fiber.cancellable = cancellable == Cancellable::kYes;
@@ -134,6 +135,7 @@ Wake Scheduler::park(Deadline deadline, Cancellable cancellable) {
   }
   fiber.state = Fiber::State::kParked;
   fiber.deadline = deadline;
+  fiber.purpose = purpose;
   if (!deadline.is_never()) timers_.arm(fiber, deadline);
   leave_running(fiber);
   return fiber.wake;

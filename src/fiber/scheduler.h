@@ -6,6 +6,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <vector>
 
 #include "heddle/deadline.h"
 #include "heddle/fiber.h"
@@ -92,7 +93,7 @@ class Scheduler {
   // Parks the running fiber until wake() or `deadline`. Returns kCancelled at once,
   // and every time from then on, if the fiber was cancelled, unless `cancellable`
   // is kNo. Other fibers may run all the same: see breathe().
-  Wake park(Deadline deadline, Cancellable cancellable = Cancellable::kYes);
+  Wake park(Deadline deadline, Purpose purpose = {}, Cancellable cancellable = Cancellable::kYes);
 
   // Makes a parked fiber ready; otherwise does nothing.
   void wake(Fiber& fiber) noexcept { make_ready(fiber, Wake::kReady); }
@@ -134,6 +135,8 @@ class Scheduler {
   const ThreadErrorQueue& error_queue() const noexcept { return thread_.error_queue(); }
 
   std::size_t fibers() const noexcept { return live_; }
+  // Oldest first. Of those that wait for a descriptor, too: no more than its number.
+  std::vector<FiberInfo> describe_fibers() const;
   std::uint64_t switches() const noexcept { return switches_; }
   std::uint64_t exchanges() const noexcept { return thread_.exchanges(); }
   std::size_t stacks_pooled() const noexcept { return stacks_.pooled(); }

@@ -185,7 +185,7 @@ Result<void> yield() {
 Result<void> sleep_until(Deadline deadline) {
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   // Nobody else knows that this fiber sleeps here, so only time or cancel() ends it.
-  if (scheduler.park(deadline) == Wake::kTimedOut) return {};
+  if (scheduler.park(deadline, {"for a time"}) == Wake::kTimedOut) return {};
   return interruption(Wake::kCancelled, "sleep");
 }
 

@@ -25,7 +25,7 @@ Wake WaitQueue::wait(Deadline deadline, Cancellable cancellable) {
   Waiter self{.fiber = &scheduler.running_fiber(), .previous = tail_};
   (tail_ != nullptr ? tail_->next : head_) = &self;
   tail_ = &self;
-  const Wake wake = scheduler.park(deadline, cancellable);
+  const Wake wake = scheduler.park(deadline, {purpose_}, cancellable);
   if (self.woken) return Wake::kReady;
   remove(self);
   return wake;

@@ -99,7 +99,7 @@ class Server {
   ConnectionShared shared_;
   std::list<Session> sessions_;
   WaitQueue finished_;  // Whoever waits for a session to be over.
-  WaitQueue stopped_;
+  WaitQueue stopped_{"to be stopped"};
   bool stopping_ = false;
   std::optional<Error> failure_;
   bool exhausted_ = false;

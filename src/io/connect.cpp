@@ -36,7 +36,7 @@ Result<int> start(int fd, const Address& address, Deadline deadline) {
     if (failed == EINTR) return EINPROGRESS;  // It goes on in the background: connect(2).
     if (failed != EAGAIN) return failed;
     const Deadline again = std::min(deadline, scheduler.after(pause));
-    const Wake wake = scheduler.park(again);
+    const Wake wake = scheduler.park(again, {"to connect again"});
     if (wake == Wake::kCancelled || again == deadline) return interruption(wake, kOperation);
     pause = std::min<Duration>(pause * 2, std::chrono::milliseconds(100));
   }

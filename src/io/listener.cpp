@@ -212,7 +212,7 @@ Error Listener::back_off(Deadline deadline, int sys_errno) {
   backoff_ = std::clamp(backoff_ * 2, kBackoffMin, kBackoffMax);
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   const Deadline again = scheduler.after(backoff_);
-  const Wake wake = scheduler.park(std::min(again, deadline));
+  const Wake wake = scheduler.park(std::min(again, deadline), {"to accept again"});
   if (wake == Wake::kCancelled) {
     return {.code = Errc::kCancelled, .operation = kAccept};
   }

@@ -139,7 +139,7 @@ class Race {
   Deadline next_attempt_ = Deadline::never();
   std::optional<Connection> won_;
   std::optional<Error> last_error_;
-  WaitQueue changed_;
+  WaitQueue changed_{"for an address to answer"};
 };
 
 }  // namespace heddle::io

@@ -224,7 +224,10 @@ Wake Pollable::wait(Interest interest, Deadline deadline) {
   if (for_write && writer_ != nullptr) refuse_second("write to", *writer_, fiber);
   if (for_read) reader_ = &fiber;
   if (for_write) writer_ = &fiber;
-  const Wake wake = scheduler.park(deadline);
+  const char* const purpose = !for_read   ? "to write to"
+                              : for_write ? "to read from or write to"
+                                          : "to read from";
+  const Wake wake = scheduler.park(deadline, {purpose, fd()});
   if (for_read) reader_ = nullptr;
   if (for_write) writer_ = nullptr;
   return wake;

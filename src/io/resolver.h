@@ -83,7 +83,7 @@ class Resolver {
   ares_channeldata* channel_ = nullptr;
   Stamp configured_;                // What channel_ was made of.
   fiber::Fiber* driver_ = nullptr;  // Waits for the sockets, for all.
-  WaitQueue others_;
+  WaitQueue others_{"for a name server"};
 };
 
 }  // namespace heddle::io

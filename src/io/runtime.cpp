@@ -1,7 +1,12 @@
 // A reactor and a scheduler make a runtime.
 #include "heddle/runtime.h"
 
+#include <sys/socket.h>
+
+#include <optional>
 #include <utility>
+
+#include "heddle/address.h"
 
 #include "base/die.h"
 #include "fiber/scheduler.h"
@@ -24,6 +29,17 @@ class RunningScope {
  private:
   Runtime* outer_;
 };
+
+// The peer's address, or a listener's own. Empty for what is no socket, or has neither.
+std::optional<Address> address_of(int descriptor) {
+  for (const auto ask : {::getpeername, ::getsockname}) {
+    sockaddr_storage storage{};
+    socklen_t size = sizeof(storage);
+    auto* const generic = reinterpret_cast<sockaddr*>(&storage);
+    if (ask(descriptor, generic, &size) == 0) return Address::from_sockaddr(generic, size);
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -88,6 +104,17 @@ RuntimeStats Runtime::stats() const noexcept {
           .polls = state_->reactor->polls(),
           .exchanges = state_->scheduler.exchanges(),
           .stacks_pooled = state_->scheduler.stacks_pooled()};
+}
+
+std::vector<FiberInfo> Runtime::fibers() const {
+  std::vector<FiberInfo> all = state_->scheduler.describe_fibers();
+  for (FiberInfo& fiber : all) {
+    if (!fiber.descriptor) continue;
+    if (const auto address = address_of(*fiber.descriptor)) {
+      fiber.purpose += " (" + address->to_string() + ")";
+    }
+  }
+  return all;
 }
 
 io::Reactor& Runtime::reactor() noexcept {

@@ -102,7 +102,7 @@ class Acceptor {
   const Handler& handler_;
   const ServeOptions& options_;
   std::size_t open_ = 0;
-  WaitQueue ended_;  // The acceptor, when there is no room.
+  WaitQueue ended_{"for a connection to end"};  // The acceptor, when there is no room.
 };
 
 }  // namespace

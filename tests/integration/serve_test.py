@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -384,6 +385,20 @@ class Program(unittest.TestCase):
             wait_until(lambda: self.refuses_connections(server), 'it stops listening')
             self.assertEqual(server.stop(), 128 + signal.SIGTERM)
             stalled.close()
+
+    def test_a_signal_lists_the_fibers_of_every_thread(self):
+        with Server(WORLD, '--threads', '2') as server:
+            idle = server.http()
+            self.assertEqual(server.get(idle)[0], 200)
+            host, port = idle.sock.getsockname()
+            server.process.send_signal(signal.SIGUSR1)
+            connection = rf"'connection', .* waits to read from descriptor \d+ \({host}:{port}\), .* s left"
+            wait_until(lambda: re.search(connection, server.stderr()), 'the connection is listed')
+            listening = rf"'accept', .* waits to read from descriptor \d+ \({host}:{server.port}\)$"
+            wait_until(lambda: len(re.findall(listening, server.stderr(), re.M)) == 2, 'both threads are')
+            self.assertEqual(server.get(idle)[0], 200)
+            idle.close()
+            self.assertEqual(server.stop(), 0)
 
     @staticmethod
     def refuses_connections(server):

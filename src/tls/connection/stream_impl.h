@@ -138,7 +138,7 @@ class Stream::Impl {
   // One way of the transport, for which one fiber waits at a time.
   struct Direction {
     fiber::Fiber* fiber = nullptr;  // That fiber, if one waits.
-    WaitQueue others;
+    WaitQueue others{"for another fiber's call of its stream"};
   };
 
   // Waiting is a fiber's wait for both of its directions, which may be the same one.
@@ -198,7 +198,7 @@ class Stream::Impl {
   Direction readable_;
   Direction writable_;
   unsigned calls_ = 0;  // How many Calls there are.
-  WaitQueue no_calls_;
+  WaitQueue no_calls_{"for the other calls of its stream to end"};
   bool closing_ = false;            // close() was called: others do not wait any more.
   fiber::Fiber* closer_ = nullptr;  // Who is in close().
   bool released_ = false;           // The transport is somebody else's.

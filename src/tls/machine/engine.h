@@ -207,7 +207,7 @@ class Engine {
   std::unique_ptr<Evidence> evidence_;  // Null if there is none, as a rule.
   bool in_call_ = false;
   fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.
-  WaitQueue turns_;
+  WaitQueue turns_{"for a callback of its TLS connection"};
 };
 
 }  // namespace heddle::tls
