@@ -24,7 +24,7 @@ void describe_wait(const fiber::Fiber& fiber, TimePoint now, FiberInfo& info) {
   info.purpose = fiber.purpose.text;
   if (fiber.purpose.descriptor >= 0) {
     info.descriptor = fiber.purpose.descriptor;
-    info.purpose += " descriptor " + std::to_string(fiber.purpose.descriptor);
+    info.purpose.append(" descriptor ").append(std::to_string(fiber.purpose.descriptor));
   }
   if (!fiber.deadline.is_never()) {
     info.remaining = std::max(Duration::zero(), fiber.deadline.time() - now);
@@ -55,8 +55,9 @@ std::vector<FiberInfo> fiber::Scheduler::describe_fibers() const {
 }
 
 std::string to_string(const FiberInfo& fiber) {
-  std::string line =
-      "#" + std::to_string(fiber.id) + " '" + fiber.name + "', " + in_seconds(fiber.age) + " old, ";
+  std::string line("#");
+  line.append(std::to_string(fiber.id)).append(" '").append(fiber.name).append("', ");
+  line.append(in_seconds(fiber.age)).append(" old, ");
   if (fiber.cancelled) line += "cancelled, ";
   switch (fiber.state) {
     case FiberInfo::State::kReady:
@@ -66,8 +67,8 @@ std::string to_string(const FiberInfo& fiber) {
     case FiberInfo::State::kWaiting:
       break;
   }
-  line += "waits " + fiber.purpose;
-  if (fiber.remaining) line += ", " + in_seconds(*fiber.remaining) + " left";
+  line.append("waits ").append(fiber.purpose);
+  if (fiber.remaining) line.append(", ").append(in_seconds(*fiber.remaining)).append(" left");
   return line;
 }
 

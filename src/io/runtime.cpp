@@ -111,7 +111,7 @@ std::vector<FiberInfo> Runtime::fibers() const {
   for (FiberInfo& fiber : all) {
     if (!fiber.descriptor) continue;
     if (const auto address = address_of(*fiber.descriptor)) {
-      fiber.purpose += " (" + address->to_string() + ")";
+      fiber.purpose.append(" (").append(address->to_string()).append(")");
     }
   }
   return all;
