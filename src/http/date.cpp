@@ -150,6 +150,18 @@ DateText format_date(std::int64_t unix_seconds) noexcept {
   return text;
 }
 
+std::string_view kept_date(std::int64_t unix_seconds) noexcept {
+  struct Kept {
+    std::int64_t seconds = -1;
+    DateText text{};
+  };
+  thread_local constinit std::array<Kept, 64> all{};
+  const std::int64_t seconds = std::clamp<std::int64_t>(unix_seconds, 0, kLastSecondOf9999);
+  Kept& kept = all[static_cast<std::size_t>(seconds) % all.size()];
+  if (kept.seconds != seconds) kept = {seconds, format_date(seconds)};
+  return {kept.text.data(), kept.text.size()};
+}
+
 std::optional<std::int64_t> parse_date(std::string_view text, std::int64_t now) noexcept {
   // Whether the day of the week fits, nobody asks; but it must be one.
   const int weekday = take_name(text, kDays);

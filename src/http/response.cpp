@@ -86,8 +86,7 @@ void write_content_range(HeadWriter& head, const Response& response) noexcept {
 }
 
 void write_validators(HeadWriter& head, const Validators& validators) noexcept {
-  const DateText modified = format_date(validators.modified_seconds());
-  head << "Last-Modified: " << std::string_view(modified.data(), modified.size())
+  head << "Last-Modified: " << kept_date(validators.modified_seconds())
        << "\r\nETag: " << validators.etag() << "\r\nAccept-Ranges: bytes\r\n";
 }
 

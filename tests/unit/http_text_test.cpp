@@ -32,6 +32,12 @@ TEST(HttpDate, BeyondFourDigitYearsIsMovedToTheBound) {
   EXPECT_EQ(formatted(std::numeric_limits<std::int64_t>::max()), "Fri, 31 Dec 9999 23:59:59 GMT");
 }
 
+TEST(HttpDate, KeptOneIsTheSameTextWhicheverWasAskedForBefore) {
+  for (const std::int64_t seconds : {784111777, 784111777 + 64, 784111777, 784111778, 0, -1, 64}) {
+    EXPECT_EQ(kept_date(seconds), formatted(seconds)) << seconds;
+  }
+}
+
 constexpr std::int64_t kNow = 1'800'000'000;  // 15 Jan 2027.
 
 std::optional<std::int64_t> date_of(std::string_view text) {
