@@ -8,6 +8,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "heddle/version.h"
+
 #include "cli/process.h"
 #include "cli/proxy.h"
 
@@ -165,7 +167,7 @@ int run_command_line(
     int argc, char** argv,
     const std::function<void(Command& app, std::function<int()>& action)>& add_commands) {
   CLI::App app("TLS for stackful coroutines: thousands of connections on one thread.", "heddle");
-  app.set_version_flag("--version", "heddle " HEDDLE_VERSION);
+  app.set_version_flag("--version", "heddle " HEDDLE_VERSION_STRING);
   app.footer(
       "Exit status: 0 success, 1 failure at run time, 2 wrong usage or unusable input.\n"
       "Errors are one line on standard error.");  // Subcommands inherit it.
