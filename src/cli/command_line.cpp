@@ -1,8 +1,11 @@
 // Command lines by CLI11: see command_line.h.
 #include "cli/command_line.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
+#include <set>
+#include <sstream>
 #include <utility>
 
 #include <CLI/CLI.hpp>
@@ -35,6 +38,62 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
 // Without what the help would say of it.
 CLI::Validator hidden(CLI::Validator validator) {
   return validator.description("");
+}
+
+// tidy: CLI11 keeps them by address; here they are put in order.
+std::vector<std::string> sorted_names(const std::set<CLI::Option*>& options) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : options) names.push_back(option->get_name());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Words are shown as "a|b", see Option::words().
+std::vector<std::string> words_of(const std::string& value) {
+  if (value.find('|') == std::string::npos) return {};
+  std::vector<std::string> words;
+  std::istringstream all(value);
+  for (std::string word; std::getline(all, word, '|');) words.push_back(word);
+  return words;
+}
+
+OptionHelp describe_option(const CLI::Option& option) {
+  OptionHelp help;
+  help.positional = option.get_positional();
+  if (help.positional) {
+    help.names.push_back(option.get_name(true));
+  } else {
+    for (const std::string& name : option.get_snames()) help.names.push_back("-" + name);
+    for (const std::string& name : option.get_lnames()) help.names.push_back("--" + name);
+  }
+  help.required = option.get_required();
+  const bool has_value = option.get_type_size() != 0;
+  help.repeats = has_value && option.get_items_expected_max() > 1;
+  if (has_value) {
+    help.value =
+        option.get_option_text().empty() ? option.get_type_name() : option.get_option_text();
+  }
+  help.words = words_of(help.value);
+  help.preset = option.get_default_str();
+  help.help = option.get_description();
+  help.needs = sorted_names(option.get_needs());
+  help.excludes = sorted_names(option.get_excludes());
+  return help;
+}
+
+CommandHelp describe_command(const CLI::App& app) {
+  CommandHelp help{.name = app.get_name(),
+                   .help = app.get_description(),
+                   .footer = app.get_footer(),
+                   .options = {},
+                   .commands = {}};
+  for (const CLI::Option* option : app.get_options()) {
+    help.options.push_back(describe_option(*option));
+  }
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (!command->get_group().empty()) help.commands.push_back(describe_command(*command));
+  }
+  return help;
 }
 
 }  // namespace
@@ -155,6 +214,14 @@ void Command::prefix_command() const {
 
 std::vector<std::string> Command::remaining() const {
   return app_->remaining();
+}
+
+void Command::hide() const {
+  app_->group("");
+}
+
+CommandHelp Command::describe() const {
+  return describe_command(*app_);
 }
 
 void Command::callback(std::function<void()> function) const {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/command_help.h"
+
 namespace CLI {  // NOLINT(readability-identifier-naming): CLI11 is called so.
 class App;
 class Option;
@@ -74,6 +76,12 @@ class Command {
   // What follows the last option is not parsed but is remaining().
   void prefix_command() const;
   std::vector<std::string> remaining() const;
+
+  // Keeps it out of the help and of describe().
+  void hide() const;
+
+  // What it accepts, and its subcommands likewise. Every subcommand must have been added.
+  CommandHelp describe() const;
 
   // Called once the command line has been parsed, if it selected this subcommand.
   void callback(std::function<void()> function) const;

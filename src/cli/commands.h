@@ -14,5 +14,6 @@ void add_connect(Command& app, std::function<int()>& action);
 void add_demo(Command& app, std::function<int()>& action);
 void add_stale(Command& app, std::function<int()>& action);
 void add_guard(Command& app, std::function<int()>& action);
+void add_documentation(Command& app, std::function<int()>& action);
 
 }  // namespace heddle::cli

@@ -336,8 +336,10 @@ void add_connect(Command& app, std::function<int()>& action) {
   command
       .add_option("--proxy-cafile", options->proxy_ca_path,
                   "Trust this CA file or folder for the proxy, and no other")
+      ->type_name("PATH")
       ->needs(command.get_option("--proxy"));
-  command.add_option("--cafile", options->ca_path, "Trust this CA file or folder, and no other");
+  command.add_option("--cafile", options->ca_path, "Trust this CA file or folder, and no other")
+      ->type_name("PATH");
   command.add_option("--servername", options->server_name,
                      "The name to ask for and to verify (default: HOST)");
   const Option insecure = command.add_flag("--insecure", options->insecure,
@@ -352,8 +354,9 @@ void add_connect(Command& app, std::function<int()>& action) {
   command.add_option("--alpn", options->alpn, "Protocols to offer, such as h2,http/1.1")
       ->delimiter(',')
       ->one_at_a_time();
-  command.add_option("--cert", options->cert_path, "Our certificate chain, PEM");
+  command.add_option("--cert", options->cert_path, "Our certificate chain, PEM")->type_name("FILE");
   command.add_option("--key", options->key_path, "Its private key, PEM (default: in --cert)")
+      ->type_name("FILE")
       ->needs(command.get_option("--cert"));
   command.add_option("--timeout", options->timeout_seconds, "Seconds for connecting and handshake")
       ->range(0.001, 86400.0)

@@ -157,12 +157,15 @@ void add_guard(Command& app, std::function<int()>& action) {
       "nothing\n"
       "could be watched.");
   command.add_flag("--cure", options->cure, "Also empty the queue before such calls");
-  command.add_option("--log", options->log_path, "Append the reports to a file (default: stderr)");
+  command.add_option("--log", options->log_path, "Append the reports to a file (default: stderr)")
+      ->type_name("FILE");
   command.add_flag("--json", options->json, "Write the reports as JSON, one object per line");
   command.add_flag("--fail", options->fail,
                    "Exit with 1 if anything was found, 3 if nothing was watched");
   // Not all as one list: of those CLI11 takes the brackets off an element "[x]".
-  command.add_option("command", options->program, "What to run, and its arguments")->required();
+  command.add_option("command", options->program, "What to run, and its arguments")
+      ->type_name("COMMAND")
+      ->required();
   command.prefix_command();
   command.callback([options, command, &action] {
     options->arguments = command.remaining();

@@ -16,6 +16,7 @@ void add_commands(Command& app, std::function<int()>& action) {
   add_demo(app, action);
   add_stale(app, action);
   add_guard(app, action);
+  add_documentation(app, action);
 }
 
 }  // namespace

@@ -207,7 +207,9 @@ void add_tls_options(const Command& command, ServeOptions& options) {
 void add_serve(Command& app, std::function<int()>& action) {
   auto options = std::make_shared<ServeOptions>();
   const Command command = app.add_subcommand("serve", "Serve the files of a folder over HTTPS.");
-  command.add_option("DIR", options->folder, "Folder to serve")->capture_default_str();
+  command.add_option("DIR", options->folder, "Folder to serve")
+      ->type_name("FOLDER")
+      ->capture_default_str();
   command.add_option("--listen", options->listen, "Where to listen; port 0 takes any free port")
       ->type_name("ADDR:PORT")
       ->capture_default_str();

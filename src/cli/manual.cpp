@@ -1,0 +1,147 @@
+// Manual pages: see manual.h.
+#include "cli/manual.h"
+
+#include <cctype>
+#include <string_view>
+#include <vector>
+
+#include <fmt/core.h>
+
+namespace heddle::cli {
+namespace {
+
+constexpr std::string_view kExitStatus = "Exit status: ";
+
+// As roff shows it: a bare "-" would become a hyphen, which nobody can copy to a shell.
+std::string escaped(std::string_view text) {
+  std::string result;
+  for (const char each : text) {
+    if (each == '\\') {
+      result += "\\e";
+    } else if (each == '-') {
+      result += "\\-";
+    } else {
+      result += each;
+    }
+  }
+  // At the start of a line these would be requests.
+  if (result.starts_with('.') || result.starts_with('\'')) result.insert(0, "\\&");
+  return result;
+}
+
+std::string bold(std::string_view text) {
+  return "\\fB" + escaped(text) + "\\fR";
+}
+
+std::string italic(std::string_view text) {
+  return "\\fI" + escaped(text) + "\\fR";
+}
+
+std::string upper(std::string text) {
+  for (char& each : text) {
+    each = static_cast<char>(std::toupper(static_cast<unsigned char>(each)));
+  }
+  return text;
+}
+
+// The text line by line; an empty line begins a new paragraph.
+std::string paragraphs(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    const std::string_view line = text.substr(0, end);
+    result += (line.empty() ? ".PP" : escaped(line)) + "\n";
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return result;
+}
+
+std::string section(std::string_view title, const std::string& text) {
+  return text.empty() ? "" : fmt::format(".SH {}\n{}", title, text);
+}
+
+std::string synopsis(const std::string& full_name, const CommandHelp& command) {
+  std::string result = bold(full_name) + " [" + italic("options") + "]";
+  if (!command.commands.empty()) result += " " + italic("command");
+  for (const OptionHelp& option : command.options) {
+    if (!option.positional) continue;
+    const std::string name = italic(option.names.front());
+    result += option.required ? " " + name : " [" + name + "]";
+  }
+  return result + "\n";
+}
+
+// "Needs --cert, --key.", or nothing.
+std::string list(std::string_view what, const std::vector<std::string>& names) {
+  std::string result;
+  for (const std::string& name : names) result += (result.empty() ? "" : ", ") + bold(name);
+  return result.empty() ? "" : std::string(what) + result + ".\n";
+}
+
+// The line that shows the option, then what it does, then what else is known of it.
+std::string entry(const OptionHelp& option) {
+  std::string result = ".TP\n";
+  bool is_first = true;
+  for (const std::string& name : option.names) {
+    if (!is_first) result += ", ";
+    is_first = false;
+    result += option.positional ? italic(name) : bold(name);
+  }
+  if (!option.positional && !option.value.empty()) result += " " + italic(option.value);
+  if (option.repeats) result += " ...";
+  result += "\n" + escaped(option.help) + ".\n";
+  if (!option.preset.empty()) result += "Default: " + bold(option.preset) + "\n.br\n";
+  result += list("Needs ", option.needs) + list("Not with ", option.excludes);
+  return result;
+}
+
+std::string entries(const CommandHelp& command, bool positional) {
+  std::string result;
+  for (const OptionHelp& option : command.options) {
+    if (option.positional == positional) result += entry(option);
+  }
+  return result;
+}
+
+// "heddle-serve(1), ..." for all but the page itself.
+std::string see_also(const CommandHelp& program, const CommandHelp& command) {
+  std::string result;
+  const auto add = [&](const std::string& page) {
+    result += fmt::format("{}.BR {} (1)", result.empty() ? "" : " ,\n", escaped(page));
+  };
+  if (&command != &program) add(program.name);
+  for (const CommandHelp& other : program.commands) {
+    if (&other != &command) add(program.name + "-" + other.name);
+  }
+  return result.empty() ? "" : result + "\n";
+}
+
+}  // namespace
+
+std::string manual_page(const CommandHelp& program, const CommandHelp& command,
+                        const std::string& version) {
+  const bool is_program = &command == &program;
+  const std::string page = is_program ? program.name : program.name + "-" + command.name;
+  const std::string full_name = is_program ? program.name : program.name + " " + command.name;
+  std::string commands;
+  for (const CommandHelp& each : command.commands) {
+    commands += ".TP\n" + bold(each.name) + "\n" + escaped(each.help) + "\n";
+  }
+  // The footers' lines about exit statuses have a section of their own in manual pages.
+  const std::size_t exit = command.footer.find(kExitStatus);
+  std::string notes = command.footer.substr(0, exit);
+  while (notes.ends_with('\n')) notes.pop_back();
+  std::string statuses;
+  if (exit != std::string::npos) statuses = command.footer.substr(exit + kExitStatus.size());
+
+  return fmt::format(".TH {} 1 \"\" \"Heddle {}\" \"Heddle\"\n.nh\n.ad l\n", escaped(upper(page)),
+                     version) +
+         section("NAME", fmt::format("{} \\- {}\n", escaped(page), escaped(command.help))) +
+         section("SYNOPSIS", synopsis(full_name, command)) + section("COMMANDS", commands) +
+         section("ARGUMENTS", entries(command, true)) +
+         section("OPTIONS", entries(command, false)) + section("NOTES", paragraphs(notes)) +
+         section("EXIT STATUS", paragraphs(statuses)) +
+         section("SEE ALSO", see_also(program, command));
+}
+
+}  // namespace heddle::cli
