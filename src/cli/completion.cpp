@@ -30,7 +30,7 @@ std::string joined(const std::vector<std::string>& parts, std::string_view betwe
 }
 
 // Within single quotes, in both shells.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string result = "'";
   for (const char each : text) {
     if (each == '\'') {
@@ -59,7 +59,7 @@ std::string bash_reply(const OptionHelp& option) {
   switch (offer_of(option)) {
     case Offer::kWords:
       return fmt::format("mapfile -t COMPREPLY < <(compgen -W {} -- \"$current\")",
-                         quoted(joined(option.words, " ")));
+                         in_quotes(joined(option.words, " ")));
     case Offer::kFiles:
       return "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$current\")";
     case Offer::kFolders:
@@ -142,8 +142,8 @@ std::string zsh_arguments(const CommandHelp& command, std::string_view indent) {
   for (const OptionHelp& option : command.options) {
     const std::string help = zsh_text(option.help);
     if (option.positional) {
-      result +=
-          fmt::format(" \\\n{}{}", indent, quoted(fmt::format("1:{}:{}", help, zsh_value(option))));
+      result += fmt::format(" \\\n{}{}", indent,
+                            in_quotes(fmt::format("1:{}:{}", help, zsh_value(option))));
       continue;
     }
     std::string value;
@@ -155,7 +155,7 @@ std::string zsh_arguments(const CommandHelp& command, std::string_view indent) {
       const bool may_join = !value.empty() && name.starts_with("--");  // --name=value.
       result += fmt::format(
           " \\\n{}{}", indent,
-          quoted(fmt::format("{}{}{}[{}]{}", others, name, may_join ? "=" : "", help, value)));
+          in_quotes(fmt::format("{}{}{}[{}]{}", others, name, may_join ? "=" : "", help, value)));
     }
   }
   return result;
@@ -195,7 +195,7 @@ std::string zsh_completion(const CommandHelp& program) {
   std::string commands;
   std::string branches;
   for (const CommandHelp& command : program.commands) {
-    commands += fmt::format("        {}\n", quoted(command.name + ":" + zsh_text(command.help)));
+    commands += fmt::format("        {}\n", in_quotes(command.name + ":" + zsh_text(command.help)));
     branches += fmt::format("        {})\n          _arguments -S{}\n          ;;\n", command.name,
                             zsh_arguments(command, "            "));
   }
