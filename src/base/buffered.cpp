@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/die.h"
 
 namespace heddle {
 namespace {
@@ -35,7 +36,7 @@ void BufferedReader::consume(std::size_t count) {
 // For one more chunk behind what is there. Grows by half at least, so that bytes are copied twice
 // on average, however large the whole becomes.
 void BufferedReader::make_room() {
-  HEDDLE_ASSERT(chunk_ > 0);
+  if (chunk_ == 0) die("a BufferedReader with a buffer of 0 bytes: it has nowhere to read to");
   if (buffer_.size() - end_ >= chunk_) return;
   const std::size_t held = end_ - begin_;
   if (begin_ > 0) {
@@ -67,7 +68,9 @@ Result<void> BufferedReader::need(std::size_t count, Deadline deadline) {
 
 Result<std::optional<std::string>> BufferedReader::read_until(std::string_view delimiter,
                                                               std::size_t max, Deadline deadline) {
-  HEDDLE_ASSERT(!delimiter.empty());
+  if (delimiter.empty()) {
+    die("BufferedReader::read_until() with an empty delimiter: every text begins with that");
+  }
   std::size_t searched = 0;
   for (;;) {
     const std::string_view held = text_of(buffered());

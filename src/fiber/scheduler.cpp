@@ -11,7 +11,6 @@
 
 #include <boost/context/detail/fcontext.hpp>
 
-#include "base/assert.h"
 #include "base/die.h"
 #include "fiber/no_park.h"
 #include "fiber/overflow.h"
@@ -40,7 +39,12 @@ void Source::post(Posted /*work*/) noexcept {
 }
 
 Scheduler::Scheduler(Source& source, SchedulerOptions options) noexcept
-    : source_(source), options_(options), thread_(options.isolation) {}
+    : source_(source), options_(options), thread_(options.isolation) {
+  name_fibers_by([]() noexcept -> const char* {
+    const bool in_fiber = t_current != nullptr && t_current->running_ != nullptr;
+    return in_fiber ? t_current->running_->name.c_str() : nullptr;
+  });
+}
 
 Scheduler::~Scheduler() {
   if (live_ != 0) {
@@ -51,11 +55,9 @@ Scheduler::~Scheduler() {
   if (t_current == this) die("a runtime is destroyed inside its own run()");
 }
 
-Scheduler& Scheduler::current() noexcept {
-  if (t_current == nullptr) [[unlikely]] {
-    die("a call that is for fibers, or for work that was posted to a runtime, on a thread on which "
-        "no runtime runs");
-  }
+Scheduler& Scheduler::current(const char* call) noexcept {
+  if (t_current == nullptr) [[unlikely]]
+    die("%s() on a thread on which no runtime runs: call it in a fiber of one", call);
   return *t_current;
 }
 
@@ -63,9 +65,18 @@ Scheduler* Scheduler::current_or_null() noexcept {
   return t_current;
 }
 
-Fiber& Scheduler::running_fiber() const noexcept {
+Scheduler& Scheduler::to_wait(const char* purpose) noexcept {
+  if (t_current == nullptr || t_current->running_ == nullptr) [[unlikely]] {
+    die("a wait %s outside any fiber: %s", purpose,
+        t_current != nullptr ? "work that was posted must not wait, spawn a fiber for it"
+                             : "no runtime runs on this thread, call it in a fiber of one");
+  }
+  return *t_current;
+}
+
+Fiber& Scheduler::running_fiber(const char* call) const noexcept {
   if (running_ == nullptr) [[unlikely]]
-    die("a call that may park, outside any fiber: in work that was posted to a runtime");
+    die("%s() outside any fiber, in work that was posted to a runtime: spawn a fiber for it", call);
   return *running_;
 }
 
@@ -180,8 +191,7 @@ Wake Scheduler::breathe() {
 
 void Scheduler::forbid_in_no_park_scope(const char* verb) const noexcept {
   if (const char* const what = NoParkScope::active()) [[unlikely]] {
-    die("fiber '%s' %s inside %s, where no other fiber may run", running_->name.c_str(), verb,
-        what);
+    die("it %s inside %s, where no other fiber may run: do it before or behind that", verb, what);
   }
 }
 

@@ -78,9 +78,12 @@ class Scheduler {
   // its frames, and what they own, behind.
   ~Scheduler();
 
-  // The scheduler that runs on this thread. The first form asserts that there is one.
-  static Scheduler& current() noexcept;
+  // The scheduler that runs on this thread. The first form ends the process if there is none, and
+  // names the `call`.
+  static Scheduler& current(const char* call = __builtin_FUNCTION()) noexcept;
   static Scheduler* current_or_null() noexcept;
+  // The same for a fiber that is going to wait: as in Purpose.
+  static Scheduler& to_wait(const char* purpose) noexcept;
 
   // Makes a fiber ready. Fails with kExhausted when no stack can be mapped.
   Result<void> spawn(const SpawnOptions& options, const std::shared_ptr<detail::TaskState>& task,
@@ -120,8 +123,8 @@ class Scheduler {
 
   // The running fiber, or null on the thread's own stack.
   Fiber* running() const noexcept { return running_; }
-  // Precondition: called from a fiber.
-  Fiber& running_fiber() const noexcept;
+  // Ends the process outside fibers, and names the `call`.
+  Fiber& running_fiber(const char* call = __builtin_FUNCTION()) const noexcept;
 
   Source& source() const noexcept { return source_; }
   TimePoint now() const noexcept { return source_.now(); }

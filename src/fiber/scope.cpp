@@ -27,7 +27,10 @@ void TaskState::run() noexcept {
 
 Result<void> join(TaskState& state, Deadline deadline) {
   while (state.fiber != nullptr) {
-    HEDDLE_ASSERT(state.fiber != fiber::Scheduler::current().running());
+    if (state.fiber == fiber::Scheduler::current().running()) {
+      die("Task::join() of the fiber that calls it, which would wait for itself: join it from "
+          "another");
+    }
     const Wake wake = state.joiners.wait(deadline);
     if (wake != Wake::kReady) return interruption(wake, "join a fiber");
   }
@@ -35,7 +38,7 @@ Result<void> join(TaskState& state, Deadline deadline) {
 }
 
 void assert_not_taken(bool result_is_there) {
-  HEDDLE_ASSERT(result_is_there);
+  if (!result_is_there) die("Task::join() once more: the result was taken by the first; keep it");
 }
 
 void cancel(TaskState& state) {
@@ -148,9 +151,9 @@ Result<void> Scope::join(Deadline deadline) {
   constexpr const char* kOperation = "join the fibers of a scope";
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   if (scheduler.running_fiber().scope == this) {
-    die("fiber '%s' joins the scope that it belongs to, and would wait for itself: join it from "
-        "the fiber that opened it",
-        scheduler.running_fiber().name.c_str());
+    die("Scope::join() by a fiber of that scope, which would wait for itself: join it from the "
+        "fiber "
+        "that opened it");
   }
   if (const Wake wake = scheduler.breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);

@@ -10,7 +10,6 @@
 
 #include <unistd.h>
 
-#include "base/assert.h"
 #include "fiber/sanitizer.h"
 
 namespace heddle::fiber {

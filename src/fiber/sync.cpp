@@ -2,6 +2,7 @@
 #include "heddle/sync.h"
 
 #include "base/assert.h"
+#include "base/die.h"
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "fiber/scheduler.h"
@@ -17,11 +18,13 @@ Result<void> result_of(Wake wake, const char* operation) {
 }  // namespace
 
 WaitQueue::~WaitQueue() {
-  HEDDLE_ASSERT(empty());
+  if (empty()) return;
+  die("what fiber '%s' waits for (%s) is destroyed: wake or join it first",
+      head_->fiber->name.c_str(), purpose_);
 }
 
 Wake WaitQueue::wait(Deadline deadline, Cancellable cancellable) {
-  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  fiber::Scheduler& scheduler = fiber::Scheduler::to_wait(purpose_);
   Waiter self{.fiber = &scheduler.running_fiber(), .previous = tail_};
   (tail_ != nullptr ? tail_->next : head_) = &self;
   tail_ = &self;
@@ -34,9 +37,14 @@ Wake WaitQueue::wait(Deadline deadline, Cancellable cancellable) {
 bool WaitQueue::wake_one() {
   if (head_ == nullptr) return false;
   Waiter& chosen = *head_;
+  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  if (chosen.fiber->scheduler != &scheduler) [[unlikely]] {
+    die("fiber '%s', which waits %s, is woken on another runtime's thread: use Runtime::post()",
+        chosen.fiber->name.c_str(), purpose_);
+  }
   remove(chosen);
   chosen.woken = true;
-  fiber::Scheduler::current().wake(*chosen.fiber);
+  scheduler.wake(*chosen.fiber);
   return true;
 }
 
@@ -105,7 +113,7 @@ Result<void> Condition::wait(Mutex::Lock& lock, Deadline deadline) {
 }
 
 void WaitGroup::done() {
-  HEDDLE_ASSERT(pending_ > 0);
+  if (pending_ == 0) die("WaitGroup::done() more often than add(): call it once for each");
   if (--pending_ == 0) waiters_.wake_all();
 }
 

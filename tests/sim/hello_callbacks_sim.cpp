@@ -405,7 +405,7 @@ TEST(HelloCallbacksDeathTest, ParkingInAnAsyncJobNamesTheCallback) {
     world.converse(*talk);
   };
   EXPECT_DEATH(world.run(handshake_in_a_job),
-               "fiber 'server' parks inside the client hello or server name callback, in an ASYNC "
+               "it parks inside the client hello or server name callback, in an ASYNC "
                "job of OpenSSL");
 }
 

@@ -198,7 +198,7 @@ TEST(SchedulerDeathTest, ParkingInsideNoParkScopeAborts) {
           world.scheduler().park(Deadline::never());
         });
       },
-      "fiber 'main' parks inside a test");
+      "it parks inside a test, where no other fiber may run.* \\(in fiber 'main'\\)");
 }
 
 [[gnu::noinline]] int recurse(int depth) {

@@ -313,7 +313,7 @@ TEST(SchedulerTurnsDeathTest, ParkingOutsideFibersAborts) {
         sim::World world(1);
         world.scheduler().park(Deadline::never());
       },
-      "a call that may park, outside any fiber");
+      "park\\(\\) on a thread on which no runtime runs");
 }
 
 TEST(SchedulerTurnsDeathTest, FiberCallsWithoutARuntimeSayWhatIsMissing) {
@@ -330,7 +330,8 @@ TEST(SchedulerTurnsDeathTest, YieldingWhereParkingIsForbiddenNamesFiberAndPlace)
         });
         world.run();
       },
-      "fiber 'impatient' yields inside a transport's try_read\\(\\), where no other fiber may run");
+      "it yields inside a transport's try_read\\(\\), where no other fiber may run.* \\(in fiber "
+      "'impatient'\\)");
 }
 
 }  // namespace

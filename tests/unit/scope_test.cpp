@@ -487,7 +487,7 @@ TEST(ScopeDeathTest, FiberThatJoinsItselfAborts) {
           });
         });
       },
-      "running");
+      "Task::join\\(\\) of the fiber that calls it.* \\(in fiber 'narcissus'\\)");
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, TaskTest, test::seeds<int>(0, 16), test::kSeedName);

@@ -11,12 +11,12 @@
 #include "heddle/error_queue.h"
 #include "heddle/tls/context.h"
 
-#include "base/assert.h"
 #include "openssl/error.h"
 #include "tls/keys/credentials.h"
 #include "tls/machine/evidence.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
+#include "tls/state/for_role.h"
 #include "tls/x509/certificate_data.h"
 
 namespace heddle {
@@ -139,14 +139,14 @@ void Context::on_certificate(CertificateCallback callback) {
 }
 
 void Context::on_alpn(AlpnCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kServer);
+  tls::only_for(Role::kServer, *this, "Context::on_alpn()");
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
   state.alpn = std::move(callback);
   SSL_CTX_set_alpn_select_cb(native_handle(), state.alpn ? tls::alpn : nullptr, &state);
 }
 
 void Context::on_ocsp_request(OcspRequestCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kServer);
+  tls::only_for(Role::kServer, *this, "Context::on_ocsp_request()");
   auto& held = tls::CallbackState::of(native_handle()).ocsp_request;
   held = std::move(callback);
   auto* const function = held ? tls::ocsp_request : nullptr;  // The next is a macro.
@@ -154,7 +154,7 @@ void Context::on_ocsp_request(OcspRequestCallback callback) {
 }
 
 void Context::on_ocsp_response(OcspResponseCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kClient);
+  tls::only_for(Role::kClient, *this, "Context::on_ocsp_response()");
   auto& held = tls::CallbackState::of(native_handle()).ocsp_response;
   held = std::move(callback);
   SSL_CTX_set_tlsext_status_type(native_handle(), held ? TLSEXT_STATUSTYPE_ocsp : -1);

@@ -12,13 +12,13 @@
 
 #include "heddle/tls/context.h"
 
-#include "base/assert.h"
 #include "fiber/user_code.h"
 #include "tls/callbacks/session_mark.h"
 #include "tls/machine/engine.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
 #include "tls/state/context_state.h"
+#include "tls/state/for_role.h"
 
 namespace heddle {
 namespace {
@@ -122,7 +122,7 @@ std::vector<std::string_view> ClientHello::alpn() const {
 }
 
 HelloAnswer HelloAnswer::use(const Context& context) {
-  HEDDLE_ASSERT(context.role() == Role::kServer);
+  tls::only_for(Role::kServer, context, "HelloAnswer::use()");
   HelloAnswer answer;
   answer.context_ = context.state_;
   return answer;
@@ -284,13 +284,13 @@ void install_hello_callback(SSL_CTX* ctx) {
 }  // namespace tls
 
 void Context::on_client_hello(ClientHelloCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kServer);
+  tls::only_for(Role::kServer, *this, "Context::on_client_hello()");
   tls::CallbackState::of(native_handle()).client_hello = std::move(callback);
   tls::install(native_handle());
 }
 
 void Context::on_server_name(ServerNameCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kServer);
+  tls::only_for(Role::kServer, *this, "Context::on_server_name()");
   tls::CallbackState::of(native_handle()).server_name = std::move(callback);
   tls::install(native_handle());
 }

@@ -9,11 +9,11 @@
 #include "heddle/error_queue.h"
 #include "heddle/tls/context.h"
 
-#include "base/assert.h"
 #include "base/wiped.h"
 #include "openssl/error.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
+#include "tls/state/for_role.h"
 
 namespace heddle {
 
@@ -167,7 +167,7 @@ void set_psk_callbacks(SSL* ssl, const SSL_CTX* ctx) {
 }  // namespace tls
 
 void Context::on_psk_client(PskClientCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kClient);
+  tls::only_for(Role::kClient, *this, "Context::on_psk_client()");
   auto& held = tls::CallbackState::of(native_handle()).psk_client;
   held = std::move(callback);
   if (held) tls::add_psk_suites(native_handle());
@@ -176,7 +176,7 @@ void Context::on_psk_client(PskClientCallback callback) {
 }
 
 void Context::on_psk_server(PskServerCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kServer);
+  tls::only_for(Role::kServer, *this, "Context::on_psk_server()");
   auto& held = tls::CallbackState::of(native_handle()).psk_server;
   held = std::move(callback);
   if (held) tls::add_psk_suites(native_handle());

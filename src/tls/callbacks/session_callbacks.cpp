@@ -15,11 +15,12 @@
 #include "heddle/error_queue.h"
 #include "heddle/tls/context.h"
 
-#include "base/assert.h"
+#include "base/die.h"
 #include "fiber/user_code.h"
 #include "tls/callbacks/session_mark.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
+#include "tls/state/for_role.h"
 
 namespace heddle {
 namespace tls {
@@ -151,7 +152,7 @@ void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
 }  // namespace tls
 
 void Context::on_new_session(NewSessionCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kClient);
+  tls::only_for(Role::kClient, *this, "Context::on_new_session()");
   auto& held = tls::CallbackState::of(native_handle()).new_session;
   held = std::move(callback);
   // OpenSSL never looks into a client's internal cache.
@@ -162,7 +163,10 @@ void Context::on_new_session(NewSessionCallback callback) {
 }
 
 void Context::set_session_store(SessionStore store) {
-  HEDDLE_ASSERT(role() == Role::kServer && store.put && store.get);
+  tls::only_for(Role::kServer, *this, "Context::set_session_store()");
+  if (!store.put || !store.get) {
+    die("Context::set_session_store() with an empty function: a store has both put and get");
+  }
   auto& held = tls::CallbackState::of(native_handle()).store;
   held = std::move(store);
   SSL_CTX_set_options(native_handle(), SSL_OP_NO_TICKET);
@@ -179,14 +183,17 @@ void Context::set_session_timeout(std::chrono::seconds timeout) {
 }
 
 void Context::set_ticket_keys(std::vector<TicketKey> keys) {
-  HEDDLE_ASSERT(role() == Role::kServer);
+  tls::only_for(Role::kServer, *this, "Context::set_ticket_keys()");
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
   state.ticket_key_ring.set(std::move(keys));
   SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
 }
 
 void Context::on_ticket_keys(TicketKeysCallback callback) {
-  HEDDLE_ASSERT(role() == Role::kServer && callback);
+  tls::only_for(Role::kServer, *this, "Context::on_ticket_keys()");
+  if (!callback) {
+    die("Context::on_ticket_keys() with an empty function: call set_ticket_keys() to end it");
+  }
   tls::CallbackState::of(native_handle()).ticket_keys = std::move(callback);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
 }

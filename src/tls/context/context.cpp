@@ -13,7 +13,7 @@
 
 #include "heddle/error_queue.h"
 
-#include "base/assert.h"
+#include "base/die.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
 #include "tls/kernel/ktls.h"
@@ -249,7 +249,9 @@ Result<void> Context::load_default_certs() {
 }
 
 Result<void> Context::set_versions(TlsVersion oldest, TlsVersion newest) {
-  HEDDLE_ASSERT(oldest <= newest);
+  if (oldest > newest) {
+    die("Context::set_versions() from a newer version to an older one: the oldest comes first");
+  }
   const ErrorQueueScope scope(Leftovers::kDrop);
   if (SSL_CTX_set_min_proto_version(native_handle(), version_number(oldest)) != 1 ||
       SSL_CTX_set_max_proto_version(native_handle(), version_number(newest)) != 1) {

@@ -11,7 +11,7 @@
 
 #include "heddle/error_queue.h"
 
-#include "base/assert.h"
+#include "base/die.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
 #include "openssl/version.h"
@@ -19,7 +19,9 @@
 namespace heddle {
 
 Session::Session(SSL_SESSION* session) {
-  HEDDLE_ASSERT(session != nullptr);
+  if (session == nullptr) {
+    die("Session() of a null SSL_SESSION: ask SSL_get1_session() for one only after the handshake");
+  }
   SSL_SESSION_up_ref(session);
   session_.reset(session, SSL_SESSION_free);
 }

@@ -8,7 +8,7 @@
 
 #include "heddle/error_queue.h"
 
-#include "base/assert.h"
+#include "base/die.h"
 #include "openssl/error.h"
 #include "tls/keys/signer_key.h"
 #include "tls/x509/pem.h"
@@ -55,7 +55,8 @@ Result<Credentials> Credentials::parse(std::string_view chain_pem, std::string_v
 
 Result<Credentials> Credentials::with_signer(std::string_view chain_pem,
                                              std::shared_ptr<Signer> signer) {
-  HEDDLE_ASSERT(signer != nullptr);
+  if (signer == nullptr)
+    die("Credentials::with_signer() with a null signer: there is nobody to sign");
   const ErrorQueueScope scope(Leftovers::kDrop);
   auto chain = tls::parse_chain(chain_pem, "parse the certificate chain");
   if (!chain) return chain.error();

@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-#include "base/assert.h"
+#include "base/die.h"
 
 namespace heddle {
 namespace {
@@ -29,8 +29,14 @@ std::span<std::byte> MemoryBio::prepare(std::size_t bytes) {
 }
 
 void MemoryBio::commit(std::size_t bytes) noexcept {
-  HEDDLE_ASSERT(bytes <= prepared_);
-  HEDDLE_ASSERT(bytes == 0 || !ended_);
+  if (bytes > prepared_) {
+    die("MemoryBio::commit() of %zu bytes where prepare() gave room for %zu: commit once, before "
+        "any "
+        "other call",
+        bytes, prepared_);
+  }
+  if (bytes != 0 && ended_)
+    die("MemoryBio::commit() after write_eof(): nothing comes behind the end");
   end_ += bytes;
   prepared_ = 0;
   release_if_empty();
@@ -69,7 +75,11 @@ std::span<const std::byte> MemoryBio::readable() const noexcept {
 }
 
 void MemoryBio::consume(std::size_t bytes) noexcept {
-  HEDDLE_ASSERT(bytes <= pending());
+  if (bytes > pending()) {
+    die("MemoryBio::consume() of %zu bytes where %zu can be read: ask readable() again after any "
+        "other call",
+        bytes, pending());
+  }
   begin_ += bytes;
   prepared_ = 0;
   release_if_empty();

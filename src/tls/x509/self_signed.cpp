@@ -10,7 +10,7 @@
 #include "heddle/error_queue.h"
 #include "heddle/tls/certificate.h"
 
-#include "base/assert.h"
+#include "base/die.h"
 #include "openssl/error.h"
 #include "tls/x509/certificate_data.h"
 
@@ -103,7 +103,9 @@ std::string text_of(BIO* bio) {
 }  // namespace
 
 Result<Identity> make_self_signed(const std::vector<std::string>& names, KeyType type, int days) {
-  HEDDLE_ASSERT(!names.empty());
+  if (names.empty()) {
+    die("make_self_signed() without a name: name the host or the address that it is for");
+  }
   const ErrorQueueScope scope(Leftovers::kDrop);
   for (const std::string& name : names) {
     if (!is_plain(name)) {
