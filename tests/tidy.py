@@ -9,6 +9,7 @@ import re
 import sys
 
 import foreign_calls
+import header_index
 
 # Layer -> what its files may include, with the delimiter: our private "openssl/..." is not OpenSSL's
 # <openssl/...>. Anything in <> that is not RESTRICTED is the standard library or libc, and allowed.
@@ -156,6 +157,8 @@ def check(root: pathlib.Path) -> int:
             report(path, number, what)
     for path in unbuilt(root, paths):
         report(path, 1, 'no meson.build names it, so nobody compiles it')
+    if not header_index.is_true(root):
+        report(root / 'include/README.md', 1, 'not what the headers say; mend: tests/header_index.py .')
     return offences
 
 
