@@ -14,7 +14,7 @@ inline constexpr char kStyle[] = R"css(
   --lost: #e8a317; --on-lost: #2c1d00;
   --skipped: #ecebe7; --on-skipped: #6b6f75;
   --broken: #3d2b56; --on-broken: #ffffff;
-  --cell: 1.0625rem;
+  --cell: 0.9375rem; --gap: 1px; --between: 0.75rem;  /* All 60 columns within 1280 pixels. */
   --mono: ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace;
 }
 @media (prefers-color-scheme: dark) {
@@ -28,9 +28,12 @@ inline constexpr char kStyle[] = R"css(
     --broken: #c3a6ee; --on-broken: #1d1030;
   }
 }
+@media (min-width: 90rem) {
+  :root { --cell: 1.0625rem; --gap: 2px; --between: 0.875rem; }
+}
 * { box-sizing: border-box; }
 body {
-  margin: 0 auto; padding: 2.5rem 1.5rem 20rem; width: fit-content; min-width: min(100%, 60rem);
+  margin: 0 auto; padding: 2.5rem 1.5rem; width: fit-content; min-width: min(100%, 60rem);
   max-width: 100%; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
 }
@@ -43,6 +46,7 @@ h2 { margin: 0 0 0.5rem; font-size: 1.125rem; }
 .end.good { background: var(--healthy); color: var(--on-healthy); border-color: var(--on-healthy); }
 .end.bad { background: var(--spurious); color: var(--on-spurious); border-color: var(--ink); }
 .bug { max-width: 46rem; font-size: 1.0625rem; }
+body:has(.card:target) { padding-bottom: 20rem; }  /* What stays there must not cover the page. */
 code { font-family: var(--mono); font-size: 0.9em; }
 
 .stacks { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem;
@@ -69,8 +73,9 @@ code { font-family: var(--mono); font-size: 0.9em; }
 .broken { background: var(--broken); color: var(--on-broken); }
 .mark.unexpected { outline: 2px solid var(--ink); outline-offset: 1px; }
 
-.scroll { position: relative; z-index: 0; overflow-x: auto; padding: 0 0.25rem 0.5rem 0; }
-.matrix { border-collapse: separate; border-spacing: 2px; font-size: 0.75rem; line-height: 1.2; }
+.scroll { position: relative; z-index: 0; overflow: auto hidden; padding: 0 0.25rem 0.5rem 0; }
+.matrix { border-collapse: separate; border-spacing: var(--gap);
+          font-size: 0.75rem; line-height: 1.2; }
 .matrix caption { text-align: left; color: var(--soft); font-size: 0.875rem; padding: 0 0 0.75rem; }
 .matrix caption span { display: block; max-width: calc(100vw - 3.5rem); }
 .matrix th { font-weight: 400; padding: 0; }
@@ -84,7 +89,7 @@ code { font-family: var(--mono); font-size: 0.9em; }
                         background: var(--paper); border-radius: 3px; text-align: right;
                         font-family: var(--mono); white-space: nowrap; }
 .matrix td { position: relative; padding: 0; }
-.matrix .first { border-left: 0.875rem solid transparent; background-clip: padding-box; }
+.matrix .first { border-left: var(--between) solid transparent; background-clip: padding-box; }
 tbody tr:hover th[scope=row] { background: var(--row); font-weight: 700; }
 td:hover::before, td:focus-within::before {
   content: ""; position: absolute; z-index: -1; inset: -100rem 0; background: var(--row); }

@@ -193,6 +193,18 @@ class FormatTest(unittest.TestCase):
             self.assertIn(cell['id'], words)
             self.assertIn(cell['saw'], words)
 
+    def test_html_shows_all_columns_on_a_screen_of_1280_pixels(self) -> None:
+        page = stale('--scenario', ONE, '--format', 'html').stdout
+        lists = json.loads(stale('--list', '--format', 'json').stdout)
+        columns = 3 * len({each.split('/')[1] for each in lists['scenarios']})
+        longest = max(len(each['name']) for each in lists['leakers'])
+        rem = 16
+        cell, gap, between = (float(re.search(fr'--{name}: ([\d.]+)', page)[1])
+                              for name in ('cell', 'gap', 'between'))
+        names = longest * 0.62 * 0.75 * rem + 1.25 * rem  # No monospaced font is wider than that.
+        width = names + columns * (cell * rem + gap) + 3 * between * rem
+        self.assertLess(width, 1280 - 3 * rem - 20)  # Beside the margins and a scroll bar.
+
     def test_table_has_a_block_for_each_policy_and_ends_with_the_verdict(self) -> None:
         done = stale('--scenario', SOME)
         self.assertEqual(0, done.returncode, done.stderr)
