@@ -12,8 +12,6 @@
 //   error_queue_bench --benchmark_enable_random_interleaving=true --benchmark_repetitions=9
 #include <array>
 #include <cstddef>
-#include <memory>
-#include <optional>
 #include <utility>
 
 #include <benchmark/benchmark.h>
@@ -94,21 +92,21 @@ void with_idle_stream(Isolation isolation, Body body) {
   Mutable transport(pipe.a());
   const Context client_context = test::client_context();
   const Context server_context = test::server_context();
-  const auto client = test::client(client_context, transport);
-  const auto server = test::server(server_context, pipe.b());
+  auto client = test::client(client_context, transport);
+  auto server = test::server(server_context, pipe.b());
   world.spawn("client", [&] {
-    client->handshake(Deadline::never()).value();
-    (void)test::read_text(*client, 1, Deadline::never());  // And the tickets before it.
+    client.handshake(Deadline::never()).value();
+    (void)test::read_text(client, 1, Deadline::never());  // And the tickets before it.
   });
   world.spawn("server", [&] {
-    server->handshake(Deadline::never()).value();
-    server->write(test::bytes("."), Deadline::never()).value();
+    server.handshake(Deadline::never()).value();
+    server.write(test::bytes("."), Deadline::never()).value();
   });
   world.run();
   transport.mute();
-  const auto runtime = Runtime::create({.isolation = isolation}).value();
-  runtime->spawn("benchmark", [&] { body(*client); }).value();
-  runtime->run();
+  auto runtime = Runtime::create({.isolation = isolation}).value();
+  runtime.spawn("benchmark", [&] { body(client); }).value();
+  runtime.run();
 }
 
 template <typename Prepare>
@@ -154,25 +152,25 @@ void BM_ReadNothing_Stream(benchmark::State& state) {
 BENCHMARK(BM_ReadNothing_Stream)->ArgName("isolation")->DenseRange(0, 2);
 
 void BM_CallNothing(benchmark::State& state) {
-  const auto runtime = Runtime::create({.isolation = isolation_of(state)}).value();
+  auto runtime = Runtime::create({.isolation = isolation_of(state)}).value();
   runtime
-      ->spawn("benchmark",
-              [&] {
-                sim::World world(/*seed=*/42);
-                sim::Pipe pipe(world);
-                const Context context = test::client_context();
-                const auto engine =
-                    test::make_raw_engine(context, pipe.a(), test::WhenBlocked::kRefuse);
-                for (auto _ : state) {
-                  benchmark::DoNotOptimize(engine->call("nothing", [](SSL* ssl) {
-                    benchmark::DoNotOptimize(ssl);
-                    benchmark::ClobberMemory();
-                    return 1;
-                  }));
-                }
-              })
+      .spawn("benchmark",
+             [&] {
+               sim::World world(/*seed=*/42);
+               sim::Pipe pipe(world);
+               const Context context = test::client_context();
+               const auto engine =
+                   test::make_raw_engine(context, pipe.a(), test::WhenBlocked::kRefuse);
+               for (auto _ : state) {
+                 benchmark::DoNotOptimize(engine->call("nothing", [](SSL* ssl) {
+                   benchmark::DoNotOptimize(ssl);
+                   benchmark::ClobberMemory();
+                   return 1;
+                 }));
+               }
+             })
       .value();
-  runtime->run();
+  runtime.run();
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(BM_CallNothing)->ArgName("isolation")->DenseRange(0, 2);

@@ -37,14 +37,14 @@ SessionPtr get_session(const Contexts& contexts) {
   sim::Pipe pipe(world);
   SessionPtr session;
   world.spawn("client", [&] {
-    const auto stream = test::client(contexts.client, pipe.a());
-    (void)test::read_text(*stream, 1, Deadline::never());
+    auto stream = test::client(contexts.client, pipe.a());
+    (void)test::read_text(stream, 1, Deadline::never());
     // A copy: SSL_free() spoils the session of a connection that did not end in order.
-    session.reset(SSL_SESSION_dup(SSL_get0_session(stream->native_handle())));
+    session.reset(SSL_SESSION_dup(SSL_get0_session(stream.native_handle())));
   });
   world.spawn("server", [&] {
-    const auto stream = test::server(contexts.server, pipe.b());
-    stream->write(test::bytes("."), Deadline::never()).value();
+    auto stream = test::server(contexts.server, pipe.b());
+    stream.write(test::bytes("."), Deadline::never()).value();
   });
   world.run();
   return session;
@@ -60,16 +60,16 @@ void shake_hands(benchmark::State& state, const Contexts& contexts, SSL_SESSION*
     for (std::int64_t i = 0; i < connections; ++i) {
       sim::Pipe& pipe = *pipes.emplace_back(std::make_unique<sim::Pipe>(world));
       world.spawn("client", [&contexts, &pipe, &resumed, session] {
-        const auto stream = test::client(contexts.client, pipe.a());
+        auto stream = test::client(contexts.client, pipe.a());
         if (session != nullptr) {
           const SessionPtr copy(SSL_SESSION_dup(session));  // Why: see get_session().
-          SSL_set_session(stream->native_handle(), copy.get());
+          SSL_set_session(stream.native_handle(), copy.get());
         }
-        stream->handshake(Deadline::never()).value();
-        if (stream->session_reused()) ++resumed;
+        stream.handshake(Deadline::never()).value();
+        if (stream.session_reused()) ++resumed;
       });
       world.spawn("server", [&contexts, &pipe] {
-        test::server(contexts.server, pipe.b())->handshake(Deadline::never()).value();
+        test::server(contexts.server, pipe.b()).handshake(Deadline::never()).value();
       });
     }
     world.run();

@@ -52,12 +52,12 @@ class ServerThread {
   ServerThread() {
     std::promise<Runtime*> made;
     thread_ = std::thread([this, &made] {
-      const auto runtime = Runtime::create().value();
+      auto runtime = Runtime::create().value();
       Semaphore ended(0);
-      (void)runtime->spawn("until the end", [&] { ended.acquire().value(); });
+      (void)runtime.spawn("until the end", [&] { ended.acquire().value(); });
       ended_ = &ended;
-      made.set_value(runtime.get());
-      runtime->run();
+      made.set_value(&runtime);
+      runtime.run();
     });
     runtime_ = made.get_future().get();
   }
@@ -72,13 +72,12 @@ class ServerThread {
   void echo(int descriptor, const Context& context) {
     runtime_->post([this, descriptor, &context] {
       (void)runtime_->spawn("echo", [this, descriptor, &context] {
-        const auto stream =
-            Stream::create(context, Socket::adopt(*runtime_, descriptor).value()).value();
+        auto stream = Stream::create(context, Socket::adopt(*runtime_, descriptor).value()).value();
         std::array<std::byte, 256> buffer;
         for (;;) {
-          const auto count = stream->read(buffer, Deadline::never());
+          const auto count = stream.read(buffer, Deadline::never());
           if (!count || *count == 0) break;
-          if (!stream->write(std::span(buffer).first(*count), Deadline::never())) break;
+          if (!stream.write(std::span(buffer).first(*count), Deadline::never())) break;
         }
       });
     });
@@ -97,18 +96,18 @@ class Clients {
 
   // Returns every round trip's time, sorted.
   std::vector<double> run() {
-    (void)runtime_->spawn("clients", [&] {
+    (void)runtime_.spawn("clients", [&] {
       scope([&](Scope& echoes) {
         for (int i = 0; i < kEchoes; ++i) {
           echoes.spawn("echo client", [this, i] { ask_for_echoes(i); }).value();
         }
         if (storm_context_ != nullptr) {
-          runtime_->spawn("storm", [this] { storm(); }).value();
+          runtime_.spawn("storm", [this] { storm(); }).value();
         }
       });
       over_ = true;
     });
-    runtime_->run();
+    runtime_.run();
     std::sort(microseconds_.begin(), microseconds_.end());
     return std::move(microseconds_);
   }
@@ -116,29 +115,29 @@ class Clients {
   int handshakes() const { return handshakes_; }
 
  private:
-  std::unique_ptr<Stream> connect(const Context& server, const Context& client) {
+  Stream connect(const Context& server, const Context& client) {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) std::abort();
     server_.echo(ends[1], server);
-    return Stream::create(client, Socket::adopt(*runtime_, ends[0]).value(),
+    return Stream::create(client, Socket::adopt(runtime_, ends[0]).value(),
                           {.server_name = test::kServerName})
         .value();
   }
 
   void ask_for_echoes(int number) {
-    const auto stream = connect(echo_context_, echo_client_);
-    stream->handshake(Deadline::never()).value();
+    auto stream = connect(echo_context_, echo_client_);
+    stream.handshake(Deadline::never()).value();
     // Not all at once.
     this_fiber::sleep_until(this_fiber::after(kPause * number / kEchoes)).value();
     for (int round = 0; round < kRounds; ++round) {
       const auto begin = Clock::now();
-      stream->write(test::bytes("echo"), Deadline::never()).value();
-      (void)test::read_text(*stream, 4, Deadline::never());
+      stream.write(test::bytes("echo"), Deadline::never()).value();
+      (void)test::read_text(stream, 4, Deadline::never());
       microseconds_.push_back(
           std::chrono::duration<double, std::micro>(Clock::now() - begin).count());
       this_fiber::sleep_until(this_fiber::after(kPause)).value();
     }
-    (void)stream->close(Deadline::never());
+    (void)stream.close(Deadline::never());
   }
 
   void storm() {
@@ -154,10 +153,10 @@ class Clients {
   }
 
   void shake_hands() {
-    const auto stream = connect(*storm_context_, storm_client_);
-    stream->handshake(Deadline::never()).value();
+    auto stream = connect(*storm_context_, storm_client_);
+    stream.handshake(Deadline::never()).value();
     ++handshakes_;
-    (void)stream->close(Deadline::never());
+    (void)stream.close(Deadline::never());
   }
 
   ServerThread& server_;
@@ -165,7 +164,7 @@ class Clients {
   const Context* storm_context_;
   const Context echo_client_ = test::client_context(kFastKey);
   const Context storm_client_ = test::client_context(kSlowKey);
-  const std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   bool over_ = false;
   int handshakes_ = 0;
   std::vector<double> microseconds_;
@@ -193,9 +192,11 @@ void BM_EchoesBesideRsa4096Handshakes(benchmark::State& state) {
   Context offloaded = Context::create(Role::kServer).value();
   const Identity& slow = test::identity(kSlowKey);
   offloaded
-      .use_cert_chain(slow.certificate_pem,
-                      make_offload_signer(OffloadPool::create({.threads = 1, .nice = 10}).value(),
-                                          make_key_signer(slow.key_pem).value()))
+      .use_cert_chain(
+          slow.certificate_pem,
+          make_offload_signer(std::make_shared<OffloadPool>(
+                                  OffloadPool::create({.threads = 1, .nice = 10}).value()),
+                              make_key_signer(slow.key_pem).value()))
       .value();
   Contestant idle;
   Contestant line;

@@ -17,9 +17,9 @@ namespace {
 
 template <typename Body>
 void run_fiber(Body body) {
-  const auto runtime = Runtime::create().value();
-  runtime->spawn("benchmark", body).value();
-  runtime->run();
+  auto runtime = Runtime::create().value();
+  runtime.spawn("benchmark", body).value();
+  runtime.run();
 }
 
 void BM_SpawnAndJoin(benchmark::State& state) {

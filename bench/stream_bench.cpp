@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -75,25 +74,23 @@ void ask_and_measure(Connection& connection, benchmark::State& state, std::size_
 template <typename ClientOf, typename ServerOf>
 void run(benchmark::State& state, Isolation isolation, std::size_t answer_bytes, ClientOf client_of,
          ServerOf server_of) {
-  const auto runtime = Runtime::create({.isolation = isolation}).value();
-  const auto listener =
-      Listener::create(*runtime, Address::from_ip("127.0.0.1", 0).value()).value();
+  auto runtime = Runtime::create({.isolation = isolation}).value();
+  auto listener = Listener::create(runtime, Address::from_ip("127.0.0.1", 0).value()).value();
   runtime
-      ->spawn("server",
-              [&] {
-                const auto server = server_of(listener->accept(soon()).value());
-                answer_requests(*server, answer_bytes);
-              })
+      .spawn("server",
+             [&] {
+               auto server = server_of(listener.accept(soon()).value());
+               answer_requests(server, answer_bytes);
+             })
       .value();
   runtime
-      ->spawn("client",
-              [&] {
-                const auto client =
-                    client_of(connect(*runtime, listener->address(), soon()).value());
-                ask_and_measure(*client, state, answer_bytes);
-              })
+      .spawn("client",
+             [&] {
+               auto client = client_of(connect(runtime, listener.address(), soon()).value());
+               ask_and_measure(client, state, answer_bytes);
+             })
       .value();
-  runtime->run();
+  runtime.run();
   state.SetItemsProcessed(state.iterations());
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(answer_bytes));
 }
@@ -103,20 +100,18 @@ void BM_Stream(benchmark::State& state) {
   const Context server = test::server_context(KeyType::kEcdsaP256);
   run(
       state, static_cast<Isolation>(state.range(0)), static_cast<std::size_t>(state.range(1)),
-      [&](std::unique_ptr<Socket> socket) {
+      [&](Socket socket) {
         return Stream::create(client, std::move(socket), {.server_name = test::kServerName})
             .value();
       },
-      [&](std::unique_ptr<Socket> socket) {
-        return Stream::create(server, std::move(socket)).value();
-      });
+      [&](Socket socket) { return Stream::create(server, std::move(socket)).value(); });
 }
 BENCHMARK(BM_Stream)
     ->ArgNames({"isolation", "bytes"})
     ->ArgsProduct({{0, 1, 2}, {13, 16 << 10, 1 << 20}});
 
 void BM_Socket(benchmark::State& state) {
-  const auto as_it_is = [](std::unique_ptr<Socket> socket) { return socket; };
+  const auto as_it_is = [](Socket socket) { return socket; };
   run(state, Isolation::kIsolated, static_cast<std::size_t>(state.range(0)), as_it_is, as_it_is);
 }
 BENCHMARK(BM_Socket)->ArgName("bytes")->Arg(13)->Arg(16 << 10)->Arg(1 << 20);

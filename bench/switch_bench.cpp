@@ -12,7 +12,6 @@
 //
 //   switch_bench --benchmark_enable_random_interleaving=true --benchmark_repetitions=9
 #include <cstddef>
-#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -96,9 +95,9 @@ void BM_FiberYieldDirty(benchmark::State& state) {
 BENCHMARK(BM_FiberYieldDirty)->ArgName("isolated")->Arg(0)->Arg(1);
 
 void BM_RuntimeYield(benchmark::State& state) {
-  const auto runtime = Runtime::create({.isolation = isolation_of(state)}).value();
-  runtime->spawn("benchmark", [&state] { measure(state); }).value();
-  runtime->run();
+  auto runtime = Runtime::create({.isolation = isolation_of(state)}).value();
+  runtime.spawn("benchmark", [&state] { measure(state); }).value();
+  runtime.run();
 }
 BENCHMARK(BM_RuntimeYield)->ArgName("isolated")->Arg(0)->Arg(1);
 

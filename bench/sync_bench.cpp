@@ -23,10 +23,10 @@ namespace {
 // Runs `partner()` in a fiber and then `body()` in another.
 template <typename Partner, typename Body>
 void run_fibers(Partner partner, Body body) {
-  const auto runtime = Runtime::create().value();
-  runtime->spawn("partner", partner).value();
-  runtime->spawn("benchmark", body).value();
-  runtime->run();
+  auto runtime = Runtime::create().value();
+  runtime.spawn("partner", partner).value();
+  runtime.spawn("benchmark", body).value();
+  runtime.run();
 }
 
 void BM_Channel(benchmark::State& state) {

@@ -22,6 +22,7 @@ namespace heddle {
 //   two fibers, but neither twice. A fiber that reads may first have to write what TLS owes the
 //   peer.
 // Threads:  belongs to the thread of its runtime.
+// Moving:   until a stream uses it.
 // Lifetime: what the functions use must outlive the stream. It holds 16 KiB from the first read
 //   on, and a copy of what is being written, 128 KiB at most.
 // Errors:   what a function throws comes out of the call of Stream that needed it, as it was
@@ -47,8 +48,8 @@ class CallbackTransport final : public Transport {
   // Precondition: `read` and `write` are not empty.
   explicit CallbackTransport(Functions functions);
 
-  CallbackTransport(const CallbackTransport&) = delete;
-  CallbackTransport& operator=(const CallbackTransport&) = delete;
+  CallbackTransport(CallbackTransport&& other) noexcept;
+  CallbackTransport& operator=(CallbackTransport&& other) noexcept;
   ~CallbackTransport() override;
 
   IoResult try_read(std::span<std::byte> into) override;

@@ -17,6 +17,10 @@
 
 namespace heddle {
 
+namespace io {
+class ListenerFactory;
+}  // namespace io
+
 struct ListenOptions {
   int backlog = 4096;       // Capped by net.core.somaxconn.
   bool reuse_port = false;  // SO_REUSEPORT: one listener per runtime on one port.
@@ -26,23 +30,24 @@ struct ListenOptions {
 //
 // Fibers:   one fiber accepts at a time.
 // Threads:  the runtime's thread.
+// Moving:   as Runtime.
 // Lifetime: as Socket. A Unix path that create() made is removed at destruction.
 class Listener {
  public:
   // Binds and listens; port 0 takes any free port. Fails with kInvalid (the
   // address is in use or not ours, no right to bind) or kExhausted. A Unix path
   // that nobody listens on any more is replaced.
-  static Result<std::unique_ptr<Listener>> create(Runtime& runtime, const Address& address,
-                                                  ListenOptions options = {});
+  static Result<Listener> create(Runtime& runtime, const Address& address,
+                                 ListenOptions options = {});
 
   // Takes over a socket that listens already: from systemd (sd_listen_fds(3)), or from a parent
   // process. Makes it non-blocking. Fails with kInvalid if it is not a stream socket that listens
   // (SO_ACCEPTCONN), and with kExhausted when epoll cannot watch it; `descriptor` is closed in
   // either case. The path of a Unix socket stays when the listener is destroyed.
-  static Result<std::unique_ptr<Listener>> adopt(Runtime& runtime, int descriptor);
+  static Result<Listener> adopt(Runtime& runtime, int descriptor);
 
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
+  Listener(Listener&& other) noexcept;
+  Listener& operator=(Listener&& other) noexcept;
   ~Listener();
 
   // Takes the next connection; parks if there is none, and yields now and then so
@@ -52,7 +57,7 @@ class Listener {
   // Fails with kTimedOut, kCancelled, or kExhausted (no descriptors, no memory).
   // In the last case it has waited, longer each time, up to a second: just call
   // again. Connections stay in the backlog meanwhile. After close(): kDisconnected.
-  Result<std::unique_ptr<Socket>> accept(Deadline deadline);
+  Result<Socket> accept(Deadline deadline);
 
   // Stops listening, at once, as destruction does: who connects from then on is refused and can go
   // elsewhere, and those in the backlog are reset, unless another process has the socket, too. A
@@ -63,18 +68,12 @@ class Listener {
   Address address() const;
 
  private:
-  enum class Path : bool { kOurs, kOthers };
-  Listener(std::unique_ptr<io::Pollable> pollable, Address address, Path path);
+  friend class io::ListenerFactory;
+  class State;
+  explicit Listener(std::unique_ptr<State> state);
+  State& state(const char* call = __builtin_FUNCTION()) const noexcept;
 
-  Wake await_connection(Deadline deadline);
-  Error back_off(Deadline deadline, int sys_errno);
-
-  std::unique_ptr<io::Pollable> pollable_;
-  Address address_;
-  std::uint64_t inode_ = 0;  // Of our Unix path: another may have taken it since. 0 without one.
-  bool closed_ = false;
-  int accepted_in_row_ = 0;
-  Duration backoff_{};
+  std::unique_ptr<State> state_;
 };
 
 struct ServeOptions {
@@ -98,7 +97,7 @@ struct ServeOptions {
 
 namespace detail {
 
-using Handler = std::function<Result<void>(std::unique_ptr<Socket>)>;
+using Handler = std::function<Result<void>(Socket)>;
 void serve(Listener& listener, const Handler& handler, const ServeOptions& options);
 
 }  // namespace detail
@@ -111,12 +110,12 @@ void serve(Listener& listener, const Handler& handler, const ServeOptions& optio
 // what they do, cancels those that are left, and returns once all have ended. To end it at once,
 // also cancel the handlers: Runtime::stop() does, and so does cancelling the scope of a fiber that
 // called serve() within scope(). Parks.
-template <std::invocable<std::unique_ptr<Socket>> Function>
+template <std::invocable<Socket> Function>
 void serve(Listener& listener, Function handler, const ServeOptions& options = {}) {
-  if constexpr (std::is_void_v<std::invoke_result_t<Function&, std::unique_ptr<Socket>>>) {
+  if constexpr (std::is_void_v<std::invoke_result_t<Function&, Socket>>) {
     detail::serve(
         listener,
-        [&handler](std::unique_ptr<Socket> socket) -> Result<void> {
+        [&handler](Socket socket) -> Result<void> {
           handler(std::move(socket));
           return {};
         },

@@ -47,6 +47,7 @@ struct OffloadStats {
 //   all signals but while a function runs: then those that the thread of its fiber blocks, so that
 //   processes which it starts inherit what they would inherit there. After fork() the child has
 //   none of the threads: create pools after it.
+// Moving:   as Runtime. Not while another thread uses the handle.
 // Lifetime: no fiber may be inside a call when the pool is destroyed. Destruction joins the
 //   threads, and so waits for functions that were abandoned. Not on a thread of the pool.
 // Errors:   kTimedOut and kCancelled of the calling fiber: see the calls. kExhausted: the queue
@@ -54,10 +55,10 @@ struct OffloadStats {
 class OffloadPool {
  public:
   // Fails with kExhausted when the kernel gives no threads.
-  static Result<std::unique_ptr<OffloadPool>> create(OffloadOptions options = {});
+  static Result<OffloadPool> create(OffloadOptions options = {});
 
-  OffloadPool(const OffloadPool&) = delete;
-  OffloadPool& operator=(const OffloadPool&) = delete;
+  OffloadPool(OffloadPool&& other) noexcept;
+  OffloadPool& operator=(OffloadPool&& other) noexcept;
   ~OffloadPool();
 
   // Parks until `work()` has run on another thread, and returns its result, or throws what it
@@ -88,6 +89,7 @@ class OffloadPool {
   enum class Late : bool { kWait, kAbandon };
 
   explicit OffloadPool(std::unique_ptr<State> state);
+  State& state(const char* call = __builtin_FUNCTION()) const noexcept;
 
   template <typename Work>
   auto perform_for_result(Work work, Late late, Deadline deadline)

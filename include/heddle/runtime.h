@@ -52,13 +52,20 @@ struct RuntimeStats {
 //   a use in another process ends that process and says so.
 // Lifetime: outlives its sockets, listeners and fibers. Destroying it with fibers
 //   that have not finished is a bug: stop() and run() first.
+// Moving:   a Runtime is a handle, and so are Socket, Listener, Signals, OffloadPool, Stream and
+//   SslObject. A handle may be moved at any time, also while fibers are inside its calls, which go
+//   on; but not while something refers to the handle itself: a `Runtime&` or `Stream&` that was
+//   kept, a BufferedReader or Stream over it, a call that got it by reference (serve(),
+//   http_connect()). One that was moved from may be assigned to and destroyed; any other use ends
+//   the process, and says so. What was made of a Runtime does not refer to the handle, and
+//   this_fiber::runtime() is the one that it was moved to.
 class Runtime {
  public:
   // Fails with kExhausted when the kernel gives no descriptor.
-  static Result<std::unique_ptr<Runtime>> create(RuntimeOptions options = {});
+  static Result<Runtime> create(RuntimeOptions options = {});
 
-  Runtime(const Runtime&) = delete;
-  Runtime& operator=(const Runtime&) = delete;
+  Runtime(Runtime&& other) noexcept;
+  Runtime& operator=(Runtime&& other) noexcept;
   ~Runtime();
 
   // Starts a fiber outside any scope: run() joins it. As Scope::spawn().
@@ -105,6 +112,7 @@ class Runtime {
   class State;
 
   explicit Runtime(std::unique_ptr<State> state);
+  State& state(const char* call = __builtin_FUNCTION()) const noexcept;
   Result<void> start(const SpawnOptions& options, const std::shared_ptr<detail::TaskState>& task);
 
   std::unique_ptr<State> state_;
@@ -113,7 +121,7 @@ class Runtime {
 namespace this_fiber {
 
 // The runtime that runs the calling fiber, or the calling work that was posted to it. Elsewhere it
-// ends the process, and says so.
+// ends the process, and says so. A reference to the handle: until that is moved.
 Runtime& runtime() noexcept;
 
 }  // namespace this_fiber

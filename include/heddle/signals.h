@@ -19,19 +19,20 @@ class SignalsFactory;
 // Signals blocks the given signals for the calling thread and hands them to wait().
 //
 // Fibers:   one fiber waits at a time. Several Signals may name one signal; any one of them gets
-// it. Threads:  create it before other threads start, or they will take the signals. Destroy it on
-// the
-//   thread that made it. Processes that the thread starts inherit the blocked signals.
+//   it.
+// Threads:  create it before other threads start, or they will take the signals. Destroy it, and
+//   assign to it, on the thread that made it. Processes that the thread starts inherit the blocked
+//   signals.
+// Moving:   as Runtime.
 // Lifetime: destruction unblocks the signals that were not blocked before, once no other Signals
 //   of the thread names them.
 class Signals {
  public:
   // Fails with kExhausted when the kernel gives no descriptor.
-  static Result<std::unique_ptr<Signals>> create(Runtime& runtime,
-                                                 std::initializer_list<int> signals);
+  static Result<Signals> create(Runtime& runtime, std::initializer_list<int> signals);
 
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
+  Signals(Signals&& other) noexcept;
+  Signals& operator=(Signals&& other) noexcept;
   ~Signals();
 
   // Parks until one of the signals comes and returns its number. Fails with

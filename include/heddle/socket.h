@@ -28,6 +28,7 @@ class SocketFactory;
 //
 // Fibers:   one fiber may wait for reading while another waits for writing.
 // Threads:  the runtime's thread.
+// Moving:   as Runtime.
 // Lifetime: the Runtime must outlive it, and no fiber may be waiting when it is
 //   destroyed. Destruction closes at once: if unread data has arrived, TCP then
 //   sends a reset, which can destroy an answer in flight. close() does not.
@@ -37,10 +38,10 @@ class Socket final : public Transport {
   // kExhausted when epoll cannot watch it; `descriptor` is then closed. Others may have duplicates
   // of it (dup(2)). Urgent data (MSG_OOB) is left out of what is read, and descriptors that are
   // passed over a Unix socket are closed.
-  static Result<std::unique_ptr<Socket>> adopt(Runtime& runtime, int descriptor);
+  static Result<Socket> adopt(Runtime& runtime, int descriptor);
 
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
+  Socket(Socket&& other) noexcept;
+  Socket& operator=(Socket&& other) noexcept;
   ~Socket() override;
 
   IoResult try_read(std::span<std::byte> into) noexcept override;
@@ -48,7 +49,7 @@ class Socket final : public Transport {
   Wake wait(Interest interest, Deadline deadline) override;
   void shutdown_write() noexcept override;
   int tcp_descriptor() const noexcept override { return native_handle(); }
-  void kernel_tls_begins() noexcept override { kernel_tls_ = true; }
+  void kernel_tls_begins() noexcept override;
   void would_block(Interest interest) noexcept override;
 
   // Reads at least one byte and at most `into.size()`; 0 at the end of the stream.
@@ -76,15 +77,14 @@ class Socket final : public Transport {
  private:
   friend class io::SocketFactory;
   explicit Socket(std::unique_ptr<io::Pollable> pollable);
+  io::Pollable& pollable(const char* call = __builtin_FUNCTION()) const noexcept;
 
   std::unique_ptr<io::Pollable> pollable_;
-  bool kernel_tls_ = false;
 };
 
 // Connects to `address`. Fails with kUnreachable (refused, no route), kTimedOut,
 // kCancelled, kExhausted. Parks.
-Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address,
-                                        Deadline deadline);
+Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadline);
 
 // Resolves `host`, a name or an IP address, and connects: IPv6 and IPv4 addresses
 // are raced as RFC 8305 says (IPv6 first, the next attempt after 250 ms or when
@@ -95,8 +95,8 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address
 // kUnreachable when the name servers do not say. At most 64 addresses of each family are
 // tried. A change of /etc/resolv.conf counts from the next call on, also for calls in
 // progress. Parks.
-Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
-                                        Deadline deadline);
+Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                       Deadline deadline);
 
 // The addresses of `host`, a name or an IP address, each with `port`: IPv6 ones first, then IPv4,
 // in the order in which the resolver gives them; at least one. Both families are asked for at once;

@@ -211,8 +211,7 @@ struct Route {
   int status = kExitOk;                  // Or of the failure.
 };
 
-Result<std::unique_ptr<Socket>> dial(Runtime& runtime, const Endpoint& endpoint,
-                                     Deadline deadline) {
+Result<Socket> dial(Runtime& runtime, const Endpoint& endpoint, Deadline deadline) {
   if (endpoint.unix_path.empty()) return connect(runtime, endpoint.host, endpoint.port, deadline);
   const Result<Address> address = Address::from_unix_path(endpoint.unix_path);
   if (!address) return address.error();
@@ -221,13 +220,13 @@ Result<std::unique_ptr<Socket>> dial(Runtime& runtime, const Endpoint& endpoint,
 
 Route reach_directly(Runtime& runtime, const Endpoint& endpoint, const ConnectOptions& options,
                      Deadline deadline) {
-  Result<std::unique_ptr<Socket>> socket = dial(runtime, endpoint, deadline);
+  Result<Socket> socket = dial(runtime, endpoint, deadline);
   if (!socket) {
     return {.transport = nullptr,
             .status = fail(options.target, socket.error(), advice_on_connecting(socket.error()))};
   }
-  const Result<Address> address = (*socket)->peer_address();
-  return {.transport = *std::move(socket),
+  const Result<Address> address = socket->peer_address();
+  return {.transport = std::make_unique<Socket>(*std::move(socket)),
           .where = address ? address->to_string() : options.target};
 }
 
@@ -265,19 +264,19 @@ int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
   Route route = proxy ? reach_through_proxy(runtime, *proxy, endpoint, options, deadline)
                       : reach_directly(runtime, endpoint, options, deadline);
   if (route.transport == nullptr) return route.status;
-  const Result<std::unique_ptr<Stream>> stream = Stream::create(
-      context, std::move(route.transport), {.server_name = server_name(endpoint, options)});
+  Result<Stream> stream = Stream::create(context, std::move(route.transport),
+                                         {.server_name = server_name(endpoint, options)});
   if (!stream) return fail(options.target, stream.error());
-  const Result<void> shaken = (*stream)->handshake(deadline);
+  const Result<void> shaken = stream->handshake(deadline);
   if (!shaken) {
-    (void)(*stream)->close(this_fiber::after(kLinger));  // So that our alert arrives.
-    if (!options.quiet) print_refused((*stream)->peer_certificates(), route.where);
-    return fail(options.target, shaken.error(), (*stream)->explain(shaken.error()), Peer::kServer);
+    (void)stream->close(this_fiber::after(kLinger));  // So that our alert arrives.
+    if (!options.quiet) print_refused(stream->peer_certificates(), route.where);
+    return fail(options.target, shaken.error(), stream->explain(shaken.error()), Peer::kServer);
   }
   if (!options.quiet) {
-    print_session(**stream, route.where, options.insecure ? Verified::kNo : Verified::kYes);
+    print_session(*stream, route.where, options.insecure ? Verified::kNo : Verified::kYes);
   }
-  return pipe(runtime, **stream, options);
+  return pipe(runtime, *stream, options);
 }
 
 int run_connect(const ConnectOptions& options) {
@@ -306,13 +305,13 @@ int run_connect(const ConnectOptions& options) {
   if (!context) return fail("TLS", context.error());
   if (const int status = configure(*context, options); status != kExitOk) return status;
 
-  Result<std::unique_ptr<Runtime>> runtime = Runtime::create();
+  Result<Runtime> runtime = Runtime::create();
   if (!runtime) return fail("runtime", runtime.error());
   int status = kExitFailure;
-  const auto started = (*runtime)->spawn(
-      "connect", [&] { status = talk(**runtime, *context, *endpoint, proxy, options); });
+  const auto started = runtime->spawn(
+      "connect", [&] { status = talk(*runtime, *context, *endpoint, proxy, options); });
   if (!started) return fail("fiber", started.error());
-  (*runtime)->run();
+  runtime->run();
   return status;
 }
 

@@ -30,49 +30,48 @@ class Tampering final : public Transport {
  public:
   enum class Mode { kNone, kFlipBit, kSendHalf };
 
-  explicit Tampering(std::unique_ptr<Socket> socket) : socket_(std::move(socket)) {}
+  explicit Tampering(Socket socket) : socket_(std::move(socket)) {}
 
   void tamper(Mode mode) { mode_ = mode; }
-  Socket& socket() { return *socket_; }
+  Socket& socket() { return socket_; }
 
-  IoResult try_read(std::span<std::byte> into) noexcept override { return socket_->try_read(into); }
+  IoResult try_read(std::span<std::byte> into) noexcept override { return socket_.try_read(into); }
   IoResult try_write(std::span<const std::byte> from) noexcept override {
     if (mode_ == Mode::kSendHalf) {
-      (void)socket_->try_write(from.first(from.size() / 2));
+      (void)socket_.try_write(from.first(from.size() / 2));
       return {.kind = IoResult::Kind::kBytes, .bytes = from.size()};
     }
-    if (mode_ == Mode::kNone || from.empty()) return socket_->try_write(from);
+    if (mode_ == Mode::kNone || from.empty()) return socket_.try_write(from);
     std::array<std::byte, 512> damaged{};  // Messages are small: the record's end is in it.
     const std::size_t count = std::min(from.size(), damaged.size());
     std::copy_n(from.begin(), count, damaged.begin());
     damaged[count - 1] ^= std::byte{1};
-    return socket_->try_write(std::span(damaged).first(count));
+    return socket_.try_write(std::span(damaged).first(count));
   }
   Wake wait(Interest interest, Deadline deadline) override {
-    return socket_->wait(interest, deadline);
+    return socket_.wait(interest, deadline);
   }
-  void shutdown_write() noexcept override { socket_->shutdown_write(); }
+  void shutdown_write() noexcept override { socket_.shutdown_write(); }
 
  private:
-  std::unique_ptr<Socket> socket_;
+  Socket socket_;
   Mode mode_ = Mode::kNone;
 };
 
 // Client is a peer that behaves until its handshake is done.
 struct Client {
   std::unique_ptr<Tampering> wire;
-  std::unique_ptr<Stream> stream;  // After the wire, which it uses.
+  Stream stream;  // After the wire, which it uses.
 };
 
-std::unique_ptr<Socket> dial(const Scene& scene) {
-  auto socket = connect(scene.runtime, scene.server, this_fiber::after(kPatience));
-  return socket ? *std::move(socket) : nullptr;
+Result<Socket> dial(const Scene& scene) {
+  return connect(scene.runtime, scene.server, this_fiber::after(kPatience));
 }
 
 std::optional<Client> begin(const Scene& scene, const Context& context, std::string_view name) {
   auto socket = dial(scene);
   if (!socket) return std::nullopt;
-  auto wire = std::make_unique<Tampering>(std::move(socket));
+  auto wire = std::make_unique<Tampering>(*std::move(socket));
   auto stream = Stream::create(context, *wire, {.server_name = std::string(name)});
   if (!stream) return std::nullopt;
   return Client{.wire = std::move(wire), .stream = *std::move(stream)};
@@ -83,9 +82,9 @@ std::optional<Client> befriend(const Scene& scene) {
   auto client = begin(scene, scene.trusting, scene.server_name);
   if (!client) return std::nullopt;
   const Deadline deadline = this_fiber::after(kPatience);
-  if (!client->stream->handshake(deadline)) return std::nullopt;
-  if (!send_message(*client->stream, {.verb = Verb::kAsk}, deadline)) return std::nullopt;
-  if (!receive_message(*client->stream, deadline)) return std::nullopt;
+  if (!client->stream.handshake(deadline)) return std::nullopt;
+  if (!send_message(client->stream, {.verb = Verb::kAsk}, deadline)) return std::nullopt;
+  if (!receive_message(client->stream, deadline)) return std::nullopt;
   return client;
 }
 
@@ -116,7 +115,7 @@ void stay_silent() {
 // --- Before or during the handshake --------------------------------------------------------------
 
 void send_junk(const Scene& scene) {
-  const auto socket = dial(scene);
+  auto socket = dial(scene);
   if (!socket) return;
   send_raw(*socket,
            "\x7f"
@@ -125,14 +124,14 @@ void send_junk(const Scene& scene) {
 }
 
 void speak_plain_http(const Scene& scene) {
-  const auto socket = dial(scene);
+  auto socket = dial(scene);
   if (!socket) return;
   send_raw(*socket, "GET / HTTP/1.1\r\nHost: demo\r\n\r\n");
   hear_out(*socket);
 }
 
 void reset_in_mid_handshake(const Scene& scene) {
-  const auto socket = dial(scene);
+  auto socket = dial(scene);
   if (!socket) return;
   const Deadline deadline = this_fiber::after(kPatience);
   if (!socket->write(scene.client_hello, deadline)) return;
@@ -142,42 +141,42 @@ void reset_in_mid_handshake(const Scene& scene) {
 }
 
 void stop_in_client_hello(const Scene& scene) {
-  const auto socket = dial(scene);
+  auto socket = dial(scene);
   if (!socket) return;
   const auto half = scene.client_hello.first(scene.client_hello.size() / 2);
   if (socket->write(half, this_fiber::after(kPatience))) stay_silent();
 }
 
 void refuse_certificate(const Scene& scene) {
-  const auto client = begin(scene, scene.distrusting, scene.server_name);
+  auto client = begin(scene, scene.distrusting, scene.server_name);
   if (!client) return;
-  (void)client->stream->handshake(this_fiber::after(kPatience));
-  (void)client->stream->close(this_fiber::after(kPatience));
+  (void)client->stream.handshake(this_fiber::after(kPatience));
+  (void)client->stream.close(this_fiber::after(kPatience));
 }
 
 void expect_other_host(const Scene& scene) {
-  const auto client = begin(scene, scene.trusting, "elsewhere.test");
+  auto client = begin(scene, scene.trusting, "elsewhere.test");
   if (!client) return;
-  (void)client->stream->handshake(this_fiber::after(kPatience));
-  (void)client->stream->close(this_fiber::after(kPatience));
+  (void)client->stream.handshake(this_fiber::after(kPatience));
+  (void)client->stream.close(this_fiber::after(kPatience));
 }
 
 // --- After the handshake -------------------------------------------------------------------------
 
 void flip_bit(const Scene& scene) {
-  const auto client = befriend(scene);
+  auto client = befriend(scene);
   if (!client) return;
   client->wire->tamper(Tampering::Mode::kFlipBit);
   const Deadline deadline = this_fiber::after(kPatience);
-  if (!send_message(*client->stream, {.verb = Verb::kAsk}, deadline)) return;
-  (void)receive_message(*client->stream, deadline);  // An alert.
+  if (!send_message(client->stream, {.verb = Verb::kAsk}, deadline)) return;
+  (void)receive_message(client->stream, deadline);  // An alert.
 }
 
 void stop_in_record(const Scene& scene) {
-  const auto client = befriend(scene);
+  auto client = befriend(scene);
   if (!client) return;
   client->wire->tamper(Tampering::Mode::kSendHalf);
-  (void)send_message(*client->stream, {.verb = Verb::kAsk}, this_fiber::after(kPatience));
+  (void)send_message(client->stream, {.verb = Verb::kAsk}, this_fiber::after(kPatience));
   stay_silent();
 }
 
@@ -186,11 +185,11 @@ void hang_up_without_goodbye(const Scene& scene) {
 }
 
 void vanish_during_answer(const Scene& scene) {
-  const auto client = befriend(scene);
+  auto client = befriend(scene);
   if (!client) return;
   const Deadline deadline = this_fiber::after(kPatience);
-  if (!send_message(*client->stream, {.verb = Verb::kAskForMuch}, deadline)) return;
-  if (!receive_message(*client->stream, deadline)) return;  // Its beginning.
+  if (!send_message(client->stream, {.verb = Verb::kAskForMuch}, deadline)) return;
+  if (!receive_message(client->stream, deadline)) return;  // Its beginning.
   reset_when_closed(client->wire->socket());
 }
 
@@ -247,8 +246,8 @@ std::span<const Misdeed> misdeeds() {
 
 std::vector<std::byte> capture_client_hello(const Context& context, std::string_view server_name) {
   Recorder recorder;
-  const auto stream = Stream::create(context, recorder, {.server_name = std::string(server_name)});
-  if (stream) (void)(*stream)->handshake(this_fiber::after(kPatience));
+  auto stream = Stream::create(context, recorder, {.server_name = std::string(server_name)});
+  if (stream) (void)stream->handshake(this_fiber::after(kPatience));
   return std::move(recorder.written);
 }
 

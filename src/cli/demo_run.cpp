@@ -7,7 +7,6 @@
 #include <array>
 #include <chrono>
 #include <fstream>
-#include <memory>
 #include <optional>
 
 #include <fmt/core.h>
@@ -75,7 +74,7 @@ class Run {
   PolicyReport report() const;
 
   void be_healthy(std::size_t id);
-  Result<std::unique_ptr<Stream>> open(std::size_t id);
+  Result<Stream> open(std::size_t id);
   Error live(std::size_t id, Stream& stream);
 
   Runtime& runtime_;
@@ -115,18 +114,18 @@ Duration pause_between(std::size_t connections) {
 
 // Shakes hands and asks once: the first answer also brings the session tickets, whose processing
 // clears the error queue as a handshake does. From then on nothing but answers comes.
-Result<std::unique_ptr<Stream>> Run::open(std::size_t id) {
+Result<Stream> Run::open(std::size_t id) {
   const Deadline deadline = this_fiber::after(kSetUpLimit);
   auto socket = connect(runtime_, *address_, deadline);
   if (!socket) return socket.error();
-  const Result<Address> local = (*socket)->local_address();
+  const Result<Address> local = socket->local_address();
   if (!local) return local.error();
   ledger_.introduce(local->port(), id);
   auto stream =
       Stream::create(plan_.trusting_client, *std::move(socket), {.server_name = kDemoHost});
   if (!stream) return stream.error();
-  if (const auto shaken = (*stream)->handshake(deadline); !shaken) return shaken.error();
-  if (const auto answered = ask(**stream, 0); !answered) return answered.error();
+  if (const auto shaken = stream->handshake(deadline); !shaken) return shaken.error();
+  if (auto answered = ask(*stream, 0); !answered) return answered.error();
   return stream;
 }
 
@@ -140,7 +139,7 @@ Error Run::live(std::size_t id, Stream& stream) {
     if (count) return Error{.code = Errc::kProtocol, .operation = "answer without a question"};
     if (count.error().code != Errc::kTimedOut) return count.error();
     next = this_fiber::after(pause);
-    if (const auto answered = ask(stream, number); !answered) return answered.error();
+    if (auto answered = ask(stream, number); !answered) return answered.error();
     ++requests_;
   }
 }
@@ -155,7 +154,7 @@ void Run::be_healthy(std::size_t id) {
     return;
   }
   // The ledger is told before the stream closes, or else the other end would be the first to fail.
-  ledger_.client_failed(id, "client: " + live(id, **stream).message());
+  ledger_.client_failed(id, "client: " + live(id, *stream).message());
 }
 
 // --- All of them ---------------------------------------------------------------------------------
@@ -273,11 +272,11 @@ Result<PolicyReport> Run::measure_in(Scope& fibers, Listener& listener) {
 Result<PolicyReport> Run::measure() {
   const Result<Address> any_port = Address::from_ip("127.0.0.1", 0);
   if (!any_port) return any_port.error();
-  const auto listener = Listener::create(runtime_, *any_port);
+  auto listener = Listener::create(runtime_, *any_port);
   if (!listener) return listener.error();
-  address_ = (*listener)->address();
+  address_ = listener->address();
   return scope([&](Scope& fibers) {
-    Result<PolicyReport> result = measure_in(fibers, **listener);
+    Result<PolicyReport> result = measure_in(fibers, *listener);
     ledger_.close();
     fibers.cancel();
     return result;
@@ -293,9 +292,9 @@ Result<PolicyReport> run_policy(Isolation policy, const DemoPlan& plan, Progress
   Result<PolicyReport> report =
       Error{.code = Errc::kCancelled, .operation = "demo"};  // Replaced by the fiber.
   const auto started =
-      (*runtime)->spawn("demo", [&] { report = Run(**runtime, plan, progress).measure(); });
+      runtime->spawn("demo", [&] { report = Run(*runtime, plan, progress).measure(); });
   if (!started) return started.error();
-  (*runtime)->run();
+  runtime->run();
   return report;
 }
 

@@ -60,12 +60,12 @@ void DemoServer::run(Scope& fibers, Listener& listener) {
   }
 }
 
-void DemoServer::serve(std::unique_ptr<Socket> socket) {
-  const Result<Address> peer = socket->peer_address();
-  const auto stream = Stream::create(context_, std::move(socket));
-  const Error ended = stream ? talk(**stream) : stream.error();
+void DemoServer::serve(Socket socket) {
+  const Result<Address> peer = socket.peer_address();
+  auto stream = Stream::create(context_, std::move(socket));
+  const Error ended = stream ? talk(*stream) : stream.error();
   if (peer) ledger_.server_failed(peer->port(), "server: " + ended.message());
-  if (stream) (void)(*stream)->close(this_fiber::after(kGoodbyeLimit));  // Delivers an alert.
+  if (stream) (void)stream->close(this_fiber::after(kGoodbyeLimit));  // Delivers an alert.
 }
 
 }  // namespace heddle::cli

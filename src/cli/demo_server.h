@@ -1,8 +1,6 @@
 // The demo's server: answers messages, and reports failures to the ledger.
 #pragma once
 
-#include <memory>
-
 #include "heddle/fiber.h"
 #include "heddle/listener.h"
 #include "heddle/runtime.h"
@@ -24,7 +22,7 @@ class DemoServer {
   void run(Scope& fibers, Listener& listener);
 
  private:
-  void serve(std::unique_ptr<Socket> socket);
+  void serve(Socket socket);
 
   const Context& context_;
   Ledger& ledger_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "heddle/fiber.h"
@@ -88,20 +89,19 @@ std::optional<Proxy> parse_proxy(std::string_view url) {
 
 Tunnel open_tunnel(Runtime& runtime, const Proxy& proxy, const Context& context,
                    const Endpoint& target, Deadline deadline) {
-  Result<std::unique_ptr<Socket>> socket =
-      connect(runtime, proxy.endpoint.host, proxy.endpoint.port, deadline);
+  Result<Socket> socket = connect(runtime, proxy.endpoint.host, proxy.endpoint.port, deadline);
   if (!socket) return {.transport = socket.error()};
-  Result<std::unique_ptr<Stream>> stream =
+  Result<Stream> stream =
       Stream::create(context, *std::move(socket), {.server_name = proxy.endpoint.host});
   if (!stream) return {.transport = stream.error()};
   const Result<void> connected = http_connect(
-      **stream, {.host = target.host, .port = target.port, .credentials = proxy.credentials},
+      *stream, {.host = target.host, .port = target.port, .credentials = proxy.credentials},
       deadline);
   if (!connected) {
-    (void)(*stream)->close(this_fiber::after(kLinger));
+    (void)stream->close(this_fiber::after(kLinger));
     const Error& error = connected.error();
-    Tunnel failed{.transport = error, .reached = true, .message = (*stream)->explain(error)};
-    if (error.code == Errc::kUntrusted) failed.certificates = (*stream)->peer_certificates();
+    Tunnel failed{.transport = error, .reached = true, .message = stream->explain(error)};
+    if (error.code == Errc::kUntrusted) failed.certificates = stream->peer_certificates();
     return failed;
   }
   return {.transport =

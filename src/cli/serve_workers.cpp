@@ -70,22 +70,21 @@ class Worker {
   // Serves until stop(). Parks.
   Result<void> serve();
   void stop() {
-    runtime_->post([this] { server_.stop(); });
+    runtime_.post([this] { server_.stop(); });
   }
   // Logs what each fiber does, soon. As stop(). Without memory it says so instead.
   void dump_fibers() {
-    runtime_->post([this] { try_dump_fibers(); });
+    runtime_.post([this] { try_dump_fibers(); });
   }
 
-  Runtime& runtime() noexcept { return *runtime_; }
+  Runtime& runtime() noexcept { return runtime_; }
   const Address& address() const noexcept { return address_; }
   http::ServerStats stats() const noexcept { return server_.stats(); }
 
  private:
-  Worker(std::unique_ptr<Runtime> runtime, std::unique_ptr<Listener> listener,
-         const WorkerOptions& options, LogWriter& log)
+  Worker(Runtime runtime, Listener listener, const WorkerOptions& options, LogWriter& log)
       : runtime_(std::move(runtime)),
-        address_(listener->address()),
+        address_(listener.address()),
         site_(options.site),
         log_(log),
         server_(std::move(listener), options.context, options.site, server_options(options, log)) {}
@@ -93,7 +92,7 @@ class Worker {
   void keep_house();
   void try_dump_fibers();
 
-  std::unique_ptr<Runtime> runtime_;
+  Runtime runtime_;
   Address address_;
   const http::Site& site_;
   LogWriter& log_;
@@ -129,7 +128,7 @@ void Worker::keep_house() {
 
 void Worker::try_dump_fibers() {
   try {
-    log_fibers(log_, runtime_->fibers());
+    log_fibers(log_, runtime_.fibers());
   } catch (const std::bad_alloc&) {
     log_.add("heddle serve: no memory to list fibers\n");
   }
@@ -137,10 +136,10 @@ void Worker::try_dump_fibers() {
 
 Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options, LogWriter& log,
                                                const Address& address) {
-  Result<std::unique_ptr<Runtime>> runtime = Runtime::create({.isolation = options.isolation});
+  Result<Runtime> runtime = Runtime::create({.isolation = options.isolation});
   if (!runtime) return runtime.error();
-  Result<std::unique_ptr<Listener>> listener =
-      Listener::create(**runtime, address, {.reuse_port = options.threads > 1});
+  Result<Listener> listener =
+      Listener::create(*runtime, address, {.reuse_port = options.threads > 1});
   if (!listener) return listener.error();
   return std::unique_ptr<Worker>(
       new Worker(std::move(*runtime), std::move(*listener), options, log));
@@ -164,9 +163,9 @@ int report_start_failure(const WorkerOptions& options, const Error& error) {
 // With SO_REUSEPORT another server of the same user's would get half of the connections.
 Result<void> check_nobody_listens(const WorkerOptions& options) {
   if (options.threads == 1 || options.address.port() == 0) return {};
-  Result<std::unique_ptr<Runtime>> runtime = Runtime::create({.isolation = options.isolation});
+  Result<Runtime> runtime = Runtime::create({.isolation = options.isolation});
   if (!runtime) return runtime.error();
-  Result<std::unique_ptr<Listener>> listener = Listener::create(**runtime, options.address);
+  Result<Listener> listener = Listener::create(*runtime, options.address);
   if (!listener) return listener.error();
   return {};
 }
@@ -265,8 +264,7 @@ void summarise_kernel_tls() {
 // Crew is all threads together.
 class Crew {
  public:
-  Crew(const WorkerOptions& options, LogWriter& log, std::unique_ptr<Worker> first,
-       std::unique_ptr<Signals> signals)
+  Crew(const WorkerOptions& options, LogWriter& log, std::unique_ptr<Worker> first, Signals signals)
       : options_(options), log_(log), first_(std::move(first)), signals_(std::move(signals)) {}
 
   Result<void> start_others();
@@ -285,8 +283,8 @@ class Crew {
 
   const WorkerOptions& options_;
   LogWriter& log_;
-  std::unique_ptr<Worker> first_;     // Outlives what posts to its runtime,
-  std::unique_ptr<Signals> signals_;  // and what is registered there.
+  std::unique_ptr<Worker> first_;  // Outlives what posts to its runtime,
+  Signals signals_;                // and what is registered there.
   WaitGroup others_running_;
   std::optional<Error> failure_;
   std::list<WorkerThread> others_;
@@ -369,7 +367,7 @@ void Crew::serve(Scope& fibers) {
 
 void Crew::watch_signals() {
   for (;;) {
-    const Result<int> signal = signals_->wait(Deadline::never());
+    const Result<int> signal = signals_.wait(Deadline::never());
     if (!signal) return;
     if (*signal != SIGUSR1) break;
     dump_fibers();
@@ -378,7 +376,7 @@ void Crew::watch_signals() {
     // Connections end meanwhile, and free memory.
     if (!this_fiber::sleep_until(this_fiber::after(std::chrono::milliseconds(100)))) return;
   }
-  while (const Result<int> next = signals_->wait(Deadline::never())) {
+  while (const Result<int> next = signals_.wait(Deadline::never())) {
     if (*next != SIGUSR1) std::_Exit(128 + *next);
     dump_fibers();
   }
@@ -446,8 +444,7 @@ int run_workers(const WorkerOptions& options) {
   Result<std::unique_ptr<Worker>> first = Worker::create(options, log, options.address);
   if (!first) return report_start_failure(options, first.error());
   // Before the other threads start: they inherit the mask.
-  Result<std::unique_ptr<Signals>> signals =
-      Signals::create((*first)->runtime(), {SIGINT, SIGTERM, SIGUSR1});
+  Result<Signals> signals = Signals::create((*first)->runtime(), {SIGINT, SIGTERM, SIGUSR1});
   if (!signals) {
     print_error("serve", "cannot wait for signals: " + signals.error().message());
     return kExitFailure;

@@ -21,6 +21,7 @@
 #include "heddle/wait_queue.h"
 
 #include "base/assert.h"
+#include "base/handle.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "fiber/user_code.h"
@@ -217,34 +218,40 @@ void OffloadPool::State::finish(const std::shared_ptr<Job>& job) {
   job->home.post(std::move(job->wake));
 }
 
-Result<std::unique_ptr<OffloadPool>> OffloadPool::create(OffloadOptions options) {
+Result<OffloadPool> OffloadPool::create(OffloadOptions options) {
   HEDDLE_ASSERT(options.nice >= 0 && options.nice <= 19);
   std::size_t threads = options.threads;
   if (threads == 0) threads = std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
   auto state = std::make_unique<State>(options);
   if (const Result<void> started = state->start(threads); !started) return started.error();
-  return std::unique_ptr<OffloadPool>(new OffloadPool(std::move(state)));
+  return OffloadPool(std::move(state));
 }
 
 OffloadPool::OffloadPool(std::unique_ptr<State> state) : state_(std::move(state)) {}
+OffloadPool::OffloadPool(OffloadPool&& other) noexcept = default;
+OffloadPool& OffloadPool::operator=(OffloadPool&& other) noexcept = default;
 OffloadPool::~OffloadPool() = default;
+
+OffloadPool::State& OffloadPool::state(const char* call) const noexcept {
+  return behind(state_, "OffloadPool", call);
+}
 
 Result<void> OffloadPool::perform(std::shared_ptr<detail::TaskState> work, Late late,
                                   Deadline deadline) {
+  State& state = this->state("run");
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   (void)scheduler.breathe();  // It may be refused at once.
   // Else it could begin before the fiber learns that it shall not wait.
   if (scheduler.running_fiber().cancelled) return interruption(Wake::kCancelled, kOperation);
-  return state_->perform(std::make_shared<Job>(std::move(work), scheduler.source()), late,
-                         deadline);
+  return state.perform(std::make_shared<Job>(std::move(work), scheduler.source()), late, deadline);
 }
 
 std::size_t OffloadPool::threads() const noexcept {
-  return state_->threads();
+  return state().threads();
 }
 
 OffloadStats OffloadPool::stats() const {
-  return state_->stats();
+  return state().stats();
 }
 
 }  // namespace heddle

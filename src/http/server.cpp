@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <exception>
 #include <new>
+#include <optional>
 #include <utility>
 
 namespace heddle::http {
@@ -19,16 +20,15 @@ Error out_of_memory(const char* operation) {
 
 // A connection that is being served, by a fiber of its own.
 struct Server::Session : Activity {
-  Session(std::unique_ptr<Stream> stream_of, std::string peer_of)
+  Session(Stream stream_of, std::string peer_of)
       : stream(std::move(stream_of)), peer(std::move(peer_of)) {}
 
-  std::unique_ptr<Stream> stream;
+  Stream stream;
   std::string peer;  // Only if something is logged.
   std::optional<Task<void>> task;
 };
 
-Server::Server(std::unique_ptr<Listener> listener, const Context& context, const Site& site,
-               ServerOptions options)
+Server::Server(Listener listener, const Context& context, const Site& site, ServerOptions options)
     : listener_(std::move(listener)),
       context_(context),
       options_(std::move(options)),
@@ -67,7 +67,7 @@ void Server::stop() {
 
 void Server::accept_all(Scope& fibers) {
   while (!stopping_) {
-    Result<std::unique_ptr<Socket>> socket = accept();
+    Result<Socket> socket = accept();
     if (socket) {
       if (!make_room()) break;
       exhausted_ = false;
@@ -84,7 +84,7 @@ void Server::accept_all(Scope& fibers) {
 }
 
 // A connection that there is no memory for has been closed. That is no reason for others to leave.
-Result<std::unique_ptr<Socket>> Server::accept() {
+Result<Socket> Server::accept() {
   for (;;) {
     try {
       return listener_->accept(Deadline::never());
@@ -125,7 +125,7 @@ void Server::report_exhausted(const Error& error) noexcept {
   options_.on_exhausted(error);
 }
 
-void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) {
+void Server::start(Scope& fibers, Socket socket) {
   try {
     if (const Result<void> started = try_start(fibers, std::move(socket)); !started) {
       report_exhausted(started.error());
@@ -135,14 +135,14 @@ void Server::start(Scope& fibers, std::unique_ptr<Socket> socket) {
   }
 }
 
-Result<void> Server::try_start(Scope& fibers, std::unique_ptr<Socket> socket) {
+Result<void> Server::try_start(Scope& fibers, Socket socket) {
   ++stats_.connections;
   std::string peer;
   if (options_.on_request || options_.on_handshake_failed) {
-    const Result<Address> address = socket->peer_address();
+    const Result<Address> address = socket.peer_address();
     peer = address ? address->to_string() : "-";
   }
-  Result<std::unique_ptr<Stream>> stream = Stream::create(context_, std::move(socket));
+  Result<Stream> stream = Stream::create(context_, std::move(socket));
   if (!stream) return stream.error();
   sessions_.emplace_front(std::move(*stream), std::move(peer));
   const Position session = sessions_.begin();
@@ -169,7 +169,7 @@ Result<Task<void>> Server::spawn(Scope& fibers, Position session) {
 
 void Server::serve(Session& session) {
   try {
-    const Result<void> served = serve_connection(*session.stream, shared_, session, session.peer);
+    const Result<void> served = serve_connection(session.stream, shared_, session, session.peer);
     if (served) return;
     ++stats_.handshakes_failed.at(static_cast<std::size_t>(served.error().code));
     if (options_.on_handshake_failed) options_.on_handshake_failed(session.peer, served.error());

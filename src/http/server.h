@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -58,8 +57,7 @@ struct ServerStats {
 // Lifetime: what it is given must outlive it. It must not be destroyed during run().
 class Server {
  public:
-  Server(std::unique_ptr<Listener> listener, const Context& context, const Site& site,
-         ServerOptions options);
+  Server(Listener listener, const Context& context, const Site& site, ServerOptions options);
 
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -84,16 +82,16 @@ class Server {
   void accept_all(Scope& fibers);
   Result<void> make_room();
   bool ask_longest_to_leave();
-  Result<std::unique_ptr<Socket>> accept();
-  void start(Scope& fibers, std::unique_ptr<Socket> socket);
-  Result<void> try_start(Scope& fibers, std::unique_ptr<Socket> socket);
+  Result<Socket> accept();
+  void start(Scope& fibers, Socket socket);
+  Result<void> try_start(Scope& fibers, Socket socket);
   Result<Task<void>> spawn(Scope& fibers, Position session);
   void serve(Session& session);
   void finish(Position session);
   void drain(Scope& fibers);
   void report_exhausted(const Error& error) noexcept;
 
-  std::unique_ptr<Listener> listener_;  // Until run() drains.
+  std::optional<Listener> listener_;  // Until run() drains.
   const Context& context_;
   ServerOptions options_;
   ConnectionShared shared_;

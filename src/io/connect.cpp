@@ -45,8 +45,7 @@ Result<int> start(int fd, const Address& address, Deadline deadline) {
 
 }  // namespace
 
-Result<std::unique_ptr<Socket>> connect_address(Reactor& reactor, const Address& address,
-                                                Deadline deadline) {
+Result<Socket> connect_address(Reactor& reactor, const Address& address, Deadline deadline) {
   // It may fail at once.
   if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);
@@ -59,12 +58,12 @@ Result<std::unique_ptr<Socket>> connect_address(Reactor& reactor, const Address&
   // Registered only now: an unconnected socket would report a hang-up at once.
   auto socket = SocketFactory::make(reactor, std::move(fd));
   if (!socket || *started == 0) return socket;
-  if (const Wake wake = SocketFactory::wait_connected(**socket, deadline); wake != Wake::kReady) {
+  if (const Wake wake = SocketFactory::wait_connected(*socket, deadline); wake != Wake::kReady) {
     return interruption(wake, kOperation);
   }
   int failed = 0;
   socklen_t size = sizeof(failed);
-  (void)::getsockopt((*socket)->native_handle(), SOL_SOCKET, SO_ERROR, &failed, &size);
+  (void)::getsockopt(socket->native_handle(), SOL_SOCKET, SO_ERROR, &failed, &size);
   if (failed != 0) return failure(failed);
   return socket;
 }

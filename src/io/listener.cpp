@@ -9,11 +9,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/handle.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "io/sockets.h"
@@ -95,8 +98,12 @@ bool only_this_connection(int sys_errno) {
   }
 }
 
-Result<std::pair<std::unique_ptr<io::Pollable>, Address>> watch_listening(io::Reactor& reactor,
-                                                                          UniqueFd fd) {
+struct Watched {
+  std::unique_ptr<io::Pollable> pollable;
+  Address address;  // In fact bound.
+};
+
+Result<Watched> watch_listening(io::Reactor& reactor, UniqueFd fd) {
   sockaddr_storage storage{};
   socklen_t size = sizeof(storage);
   auto* const generic = reinterpret_cast<sockaddr*>(&storage);
@@ -111,13 +118,46 @@ Result<std::pair<std::unique_ptr<io::Pollable>, Address>> watch_listening(io::Re
   }
   auto pollable = io::Pollable::create(reactor, std::move(fd));
   if (!pollable) return pollable.error();
-  return std::pair{*std::move(pollable), Address::from_sockaddr(generic, size)};
+  return Watched{*std::move(pollable), Address::from_sockaddr(generic, size)};
 }
 
 }  // namespace
 
-Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::listen_on(
-    Reactor& reactor, const Address& address, const ListenOptions& options) {
+class Listener::State {
+ public:
+  // `inode` is that of our Unix path, or 0 without one.
+  State(Watched watched, std::uint64_t inode)
+      : pollable_(std::move(watched.pollable)), address_(watched.address), inode_(inode) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { close(); }
+
+  Result<Socket> accept(Deadline deadline);
+  void close() noexcept;
+  const Address& address() const noexcept { return address_; }
+
+ private:
+  Wake await_connection(Deadline deadline);
+  Error back_off(Deadline deadline, int sys_errno);
+
+  std::unique_ptr<io::Pollable> pollable_;
+  Address address_;
+  std::uint64_t inode_;  // Another may have taken the path since.
+  bool closed_ = false;
+  int accepted_in_row_ = 0;
+  Duration backoff_{};
+};
+
+Result<Listener> io::ListenerFactory::make(Reactor& reactor, UniqueFd fd, Path path) {
+  auto watched = watch_listening(reactor, std::move(fd));
+  if (!watched) return watched.error();
+  const bool removes = path == Path::kOurs && watched->address.family() == AF_UNIX;
+  const std::uint64_t inode = removes ? inode_of(unix_path(watched->address)) : 0;
+  return Listener(std::make_unique<Listener::State>(*std::move(watched), inode));
+}
+
+Result<Listener> io::ListenerFactory::listen_on(Reactor& reactor, const Address& address,
+                                                const ListenOptions& options) {
   UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return unusable("make a socket", errno);
   const PathLock lock(address);
@@ -134,11 +174,10 @@ Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::listen_on(
     return unusable("bind an address", errno);
   }
   if (::listen(fd.get(), options.backlog) != 0) return unusable("listen", errno);
-  return watch_listening(reactor, std::move(fd));
+  return make(reactor, std::move(fd), Path::kOurs);
 }
 
-Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::adopt_listening(Reactor& reactor,
-                                                                              UniqueFd fd) {
+Result<Listener> io::ListenerFactory::adopt(Reactor& reactor, UniqueFd fd) {
   constexpr const char* kOperation = "adopt a socket that listens";
   int listens = 0;
   int type = 0;
@@ -149,20 +188,31 @@ Result<std::pair<std::unique_ptr<io::Pollable>, Address>> io::adopt_listening(Re
   }
   if (listens == 0 || type != SOCK_STREAM) return unusable(kOperation, EINVAL);
   if (!set_nonblocking(fd.get())) return unusable(kOperation, errno);
-  return watch_listening(reactor, std::move(fd));
+  return make(reactor, std::move(fd), Path::kOthers);
 }
 
-Listener::Listener(std::unique_ptr<io::Pollable> pollable, Address address, Path path)
-    : pollable_(std::move(pollable)),
-      address_(address),
-      inode_(path == Path::kOurs && address.family() == AF_UNIX ? inode_of(unix_path(address))
-                                                                : 0) {}
+Listener::Listener(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Listener::Listener(Listener&& other) noexcept = default;
+Listener& Listener::operator=(Listener&& other) noexcept = default;
+Listener::~Listener() = default;
 
-Listener::~Listener() {
-  close();
+Listener::State& Listener::state(const char* call) const noexcept {
+  return behind(state_, "Listener", call);
+}
+
+Result<Socket> Listener::accept(Deadline deadline) {
+  return state().accept(deadline);
 }
 
 void Listener::close() noexcept {
+  state().close();
+}
+
+Address Listener::address() const {
+  return state().address();
+}
+
+void Listener::State::close() noexcept {
   if (std::exchange(closed_, true)) return;
   if (inode_ != 0) {
     const PathLock lock(address_);
@@ -172,11 +222,7 @@ void Listener::close() noexcept {
   pollable_->close();
 }
 
-Address Listener::address() const {
-  return address_;
-}
-
-Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
+Result<Socket> Listener::State::accept(Deadline deadline) {
   for (;;) {
     if (const Wake wake = await_connection(deadline); wake != Wake::kReady) {
       return interruption(wake, kAccept);
@@ -197,7 +243,7 @@ Result<std::unique_ptr<Socket>> Listener::accept(Deadline deadline) {
   }
 }
 
-Wake Listener::await_connection(Deadline deadline) {
+Wake Listener::State::await_connection(Deadline deadline) {
   if (++accepted_in_row_ > kYieldAfter) {
     accepted_in_row_ = 0;
     const Wake wake = fiber::Scheduler::current().yield();
@@ -208,7 +254,7 @@ Wake Listener::await_connection(Deadline deadline) {
 
 // The connection stays in the backlog and makes no further event, so only time
 // tells when to try again: trying at once would spin.
-Error Listener::back_off(Deadline deadline, int sys_errno) {
+Error Listener::State::back_off(Deadline deadline, int sys_errno) {
   backoff_ = std::clamp(backoff_ * 2, kBackoffMin, kBackoffMax);
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   const Deadline again = scheduler.after(backoff_);

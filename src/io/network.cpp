@@ -18,7 +18,7 @@
 
 namespace heddle {
 
-Result<std::unique_ptr<Socket>> Socket::adopt(Runtime& runtime, int descriptor) {
+Result<Socket> Socket::adopt(Runtime& runtime, int descriptor) {
   UniqueFd fd(descriptor);
   if (!io::set_nonblocking(fd.get())) {
     return Error{.code = Errc::kInvalid, .sys_errno = errno, .operation = "adopt a socket"};
@@ -26,13 +26,12 @@ Result<std::unique_ptr<Socket>> Socket::adopt(Runtime& runtime, int descriptor) 
   return io::SocketFactory::make(runtime.reactor(), std::move(fd));
 }
 
-Result<std::unique_ptr<Socket>> connect(Runtime& runtime, const Address& address,
-                                        Deadline deadline) {
+Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadline) {
   return io::connect_address(runtime.reactor(), address, deadline);
 }
 
-Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
-                                        Deadline deadline) {
+Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                       Deadline deadline) {
   const Result<Host> judged = Host::parse(host);
   if (!judged) return judged.error();
   if (judged->is_address()) {
@@ -41,12 +40,12 @@ Result<std::unique_ptr<Socket>> connect(Runtime& runtime, std::string_view host,
   }
   const Result<io::Resolver*> resolver = runtime.resolver();
   if (!resolver) return resolver.error();
-  io::Race<std::unique_ptr<Socket>> race(
-      [&resolver, name = std::string(host), port](int family, Deadline until) {
-        return (*resolver)->resolve(name, port, family, until);
+  io::Race<Socket> race(
+      [resolver = *resolver, name = std::string(host), port](int family, Deadline until) {
+        return resolver->resolve(name, port, family, until);
       },
-      [&runtime](const Address& address, Deadline until) {
-        return connect(runtime, address, until);
+      [&reactor = runtime.reactor()](const Address& address, Deadline until) {
+        return io::connect_address(reactor, address, until);
       },
       deadline);
   return race.run();
@@ -70,23 +69,15 @@ Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline dea
   return io::wait_descriptor(this_fiber::runtime().reactor(), descriptor, interest, deadline);
 }
 
-Result<std::unique_ptr<Listener>> Listener::create(Runtime& runtime, const Address& address,
-                                                   ListenOptions options) {
-  auto listening = io::listen_on(runtime.reactor(), address, options);
-  if (!listening) return listening.error();
-  return std::unique_ptr<Listener>(
-      new Listener(std::move(listening->first), listening->second, Path::kOurs));
+Result<Listener> Listener::create(Runtime& runtime, const Address& address, ListenOptions options) {
+  return io::ListenerFactory::listen_on(runtime.reactor(), address, options);
 }
 
-Result<std::unique_ptr<Listener>> Listener::adopt(Runtime& runtime, int descriptor) {
-  auto listening = io::adopt_listening(runtime.reactor(), UniqueFd(descriptor));
-  if (!listening) return listening.error();
-  return std::unique_ptr<Listener>(
-      new Listener(std::move(listening->first), listening->second, Path::kOthers));
+Result<Listener> Listener::adopt(Runtime& runtime, int descriptor) {
+  return io::ListenerFactory::adopt(runtime.reactor(), UniqueFd(descriptor));
 }
 
-Result<std::unique_ptr<Signals>> Signals::create(Runtime& runtime,
-                                                 std::initializer_list<int> signals) {
+Result<Signals> Signals::create(Runtime& runtime, std::initializer_list<int> signals) {
   return io::SignalsFactory::make(runtime.reactor(), signals);
 }
 

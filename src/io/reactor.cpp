@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/die.h"
+#include "base/sigpipe_held.h"
 #include "fiber/user_code.h"
 
 namespace heddle::io {
@@ -189,6 +190,9 @@ Result<std::unique_ptr<Pollable>> Pollable::create(Reactor& reactor, UniqueFd fd
 Pollable::~Pollable() {
   HEDDLE_ASSERT(reader_ == nullptr && writer_ == nullptr);
   if (token_.index != 0) reactor_.remove(token_);
+  if (!close_sends) return;
+  const SigpipeHeld held;
+  fd_.reset();
 }
 
 void Pollable::close() noexcept {

@@ -119,6 +119,9 @@ class Pollable {
   // descriptors.
   bool short_read_drains = true;
 
+  // Kernel TLS: closing the descriptor sends records, without MSG_NOSIGNAL.
+  bool close_sends = false;
+
  private:
   friend class Reactor;
 

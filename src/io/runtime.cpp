@@ -9,6 +9,7 @@
 #include "heddle/address.h"
 
 #include "base/die.h"
+#include "base/handle.h"
 #include "fiber/scheduler.h"
 #include "io/reactor.h"
 #include "io/resolver.h"
@@ -16,18 +17,20 @@
 namespace heddle {
 namespace {
 
-thread_local Runtime* t_running = nullptr;
+// The handle of the runtime that runs, where its State keeps it.
+thread_local Runtime* const* t_running = nullptr;
 
 // Also ends when work that was posted throws out of run().
 class RunningScope {
  public:
-  explicit RunningScope(Runtime* runtime) noexcept : outer_(std::exchange(t_running, runtime)) {}
+  explicit RunningScope(Runtime* const& handle) noexcept
+      : outer_(std::exchange(t_running, &handle)) {}
   RunningScope(const RunningScope&) = delete;
   RunningScope& operator=(const RunningScope&) = delete;
   ~RunningScope() { t_running = outer_; }
 
  private:
-  Runtime* outer_;
+  Runtime* const* outer_;
 };
 
 // The peer's address, or a listener's own. Empty for what is no socket, or has neither.
@@ -54,56 +57,77 @@ class Runtime::State {
   std::unique_ptr<io::Reactor> reactor;
   std::unique_ptr<io::Resolver> resolver;  // Made on first use: reads configuration files.
   fiber::Scheduler scheduler;
+  Runtime* handle = nullptr;  // Whose State this is.
 };
 
-Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
+Result<Runtime> Runtime::create(RuntimeOptions options) {
   auto reactor = io::Reactor::create();
   if (!reactor) return reactor.error();
-  return std::unique_ptr<Runtime>(
-      new Runtime(std::make_unique<State>(*std::move(reactor), options)));
+  return Runtime(std::make_unique<State>(*std::move(reactor), options));
 }
 
-Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {
+  state_->handle = this;
+}
+
+Runtime::Runtime(Runtime&& other) noexcept : state_(std::move(other.state_)) {
+  if (state_) state_->handle = this;
+}
+
+Runtime& Runtime::operator=(Runtime&& other) noexcept {
+  state_ = std::move(other.state_);
+  if (state_) state_->handle = this;
+  return *this;
+}
+
 Runtime::~Runtime() = default;
+
+Runtime::State& Runtime::state(const char* call) const noexcept {
+  return behind(state_, "Runtime", call);
+}
 
 Result<void> Runtime::start(const SpawnOptions& options,
                             const std::shared_ptr<detail::TaskState>& task) {
-  return state_->scheduler.spawn(options, task, /*scope=*/nullptr);
+  return state("spawn").scheduler.spawn(options, task, /*scope=*/nullptr);
 }
 
 void Runtime::run() {
-  const RunningScope running(this);
-  state_->scheduler.run();
+  State& state = this->state();
+  const RunningScope running(state.handle);
+  state.scheduler.run();
 }
 
 void Runtime::post(std::function<void()> work) {
-  state_->reactor->post(fiber::posted(std::move(work)));
+  state().reactor->post(fiber::posted(std::move(work)));
 }
 
 void Runtime::stop() {
-  post([this] { state_->scheduler.cancel_all(); });
+  State& state = this->state();
+  state.reactor->post(fiber::posted([&state] { state.scheduler.cancel_all(); }));
 }
 
 TimePoint Runtime::now() const noexcept {
   // Between runs nobody looks at the clock.
-  const bool runs = fiber::Scheduler::current_or_null() == &state_->scheduler;
-  return runs ? state_->reactor->now() : state_->reactor->look_at_clock();
+  const State& state = this->state();
+  const bool runs = fiber::Scheduler::current_or_null() == &state.scheduler;
+  return runs ? state.reactor->now() : state.reactor->look_at_clock();
 }
 
 Deadline Runtime::after(Duration delay) const noexcept {
-  return state_->scheduler.after(delay);
+  return state().scheduler.after(delay);
 }
 
 Isolation Runtime::isolation() const noexcept {
-  return state_->scheduler.isolation();
+  return state().scheduler.isolation();
 }
 
 RuntimeStats Runtime::stats() const noexcept {
-  return {.fibers = state_->scheduler.fibers(),
-          .switches = state_->scheduler.switches(),
-          .polls = state_->reactor->polls(),
-          .exchanges = state_->scheduler.exchanges(),
-          .stacks_pooled = state_->scheduler.stacks_pooled()};
+  const State& state = this->state();
+  return {.fibers = state.scheduler.fibers(),
+          .switches = state.scheduler.switches(),
+          .polls = state.reactor->polls(),
+          .exchanges = state.scheduler.exchanges(),
+          .stacks_pooled = state.scheduler.stacks_pooled()};
 }
 
 std::vector<FiberInfo> Runtime::fibers() const {
@@ -118,21 +142,22 @@ std::vector<FiberInfo> Runtime::fibers() const {
 }
 
 io::Reactor& Runtime::reactor() noexcept {
-  return *state_->reactor;
+  return *state().reactor;
 }
 
 Runtime& this_fiber::runtime() noexcept {
   if (t_running == nullptr) die("this_fiber::runtime() on a thread on which no runtime runs");
-  return *t_running;
+  return **t_running;
 }
 
 Result<io::Resolver*> Runtime::resolver() {
-  if (!state_->resolver) {
-    auto made = io::Resolver::create(*state_->reactor);
+  State& state = this->state();
+  if (!state.resolver) {
+    auto made = io::Resolver::create(*state.reactor);
     if (!made) return made.error();
-    state_->resolver = *std::move(made);
+    state.resolver = *std::move(made);
   }
-  return state_->resolver.get();
+  return state.resolver.get();
 }
 
 }  // namespace heddle

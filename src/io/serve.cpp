@@ -1,7 +1,6 @@
 // The accept loop, and how it ends.
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <utility>
 
 #include "heddle/fiber.h"
@@ -61,14 +60,14 @@ class Acceptor {
     return true;
   }
 
-  void start(Scope& connections, std::unique_ptr<Socket> socket) {
+  void start(Scope& connections, Socket socket) {
     const auto started = connections.spawn(
         "connection", [this, mine = std::move(socket)]() mutable { handle(std::move(mine)); });
     if (!started) return tell(started.error());  // The connection is closed by now.
     ++open_;
   }
 
-  void handle(std::unique_ptr<Socket> socket) {
+  void handle(Socket socket) {
     const Ending ending(*this);
     try {
       const Result<void> handled = fiber::call_user(handler_, std::move(socket));

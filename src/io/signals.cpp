@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "base/handle.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "io/signals.h"
@@ -61,8 +62,7 @@ class Signals::Mask {
   const sigset_t wanted_;
 };
 
-Result<std::unique_ptr<Signals>> io::SignalsFactory::make(Reactor& reactor,
-                                                          std::initializer_list<int> signals) {
+Result<Signals> io::SignalsFactory::make(Reactor& reactor, std::initializer_list<int> signals) {
   sigset_t wanted;
   sigemptyset(&wanted);
   for (const int signal : signals) sigaddset(&wanted, signal);
@@ -70,27 +70,29 @@ Result<std::unique_ptr<Signals>> io::SignalsFactory::make(Reactor& reactor,
   if (!fd) return Error{.code = Errc::kExhausted, .sys_errno = errno, .operation = "signalfd"};
   auto pollable = Pollable::create(reactor, std::move(fd));
   if (!pollable) return pollable.error();
-  return std::unique_ptr<Signals>(
-      new Signals(*std::move(pollable), std::make_unique<Signals::Mask>(wanted)));
+  return Signals(*std::move(pollable), std::make_unique<Signals::Mask>(wanted));
 }
 
 Signals::Signals(std::unique_ptr<io::Pollable> pollable, std::unique_ptr<Mask> restore)
     : pollable_(std::move(pollable)), restore_(std::move(restore)) {}
 
+Signals::Signals(Signals&& other) noexcept = default;
+Signals& Signals::operator=(Signals&& other) noexcept = default;
 Signals::~Signals() = default;
 
 Result<int> Signals::wait(Deadline deadline) {
   constexpr const char* kOperation = "wait for a signal";
+  io::Pollable& pollable = behind(pollable_, "Signals", "wait");
   if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);
   }
   for (;;) {
     signalfd_siginfo info{};
-    if (::read(pollable_->fd(), &info, sizeof(info)) == sizeof(info)) {
+    if (::read(pollable.fd(), &info, sizeof(info)) == sizeof(info)) {
       return static_cast<int>(info.ssi_signo);
     }
-    pollable_->readable = false;
-    const Wake wake = pollable_->wait(Interest::kRead, deadline);
+    pollable.readable = false;
+    const Wake wake = pollable.wait(Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
 }

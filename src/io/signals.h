@@ -2,7 +2,6 @@
 #pragma once
 
 #include <initializer_list>
-#include <memory>
 
 #include "heddle/result.h"
 #include "heddle/signals.h"
@@ -13,8 +12,7 @@ namespace heddle::io {
 
 class SignalsFactory {
  public:
-  static Result<std::unique_ptr<Signals>> make(Reactor& reactor,
-                                               std::initializer_list<int> signals);
+  static Result<Signals> make(Reactor& reactor, std::initializer_list<int> signals);
 };
 
 }  // namespace heddle::io

@@ -10,8 +10,8 @@
 
 #include <fcntl.h>
 
+#include "base/handle.h"
 #include "base/interruption.h"
-#include "base/sigpipe_held.h"
 #include "fiber/breathe.h"
 #include "io/sockets.h"
 #include "transport/drain.h"
@@ -33,45 +33,7 @@ Result<Address> ask_address(int fd, AddressCall call, const char* operation) {
   return Address::from_sockaddr(generic, size);
 }
 
-}  // namespace
-
-bool io::set_nonblocking(int fd) noexcept {
-  const int flags = ::fcntl(fd, F_GETFL);
-  return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
-}
-
-Result<std::unique_ptr<Socket>> io::SocketFactory::make(Reactor& reactor, UniqueFd fd) {
-  const int on = 1;
-  const bool tcp = ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0;
-  if (tcp) {
-    // Else the kernel takes megabytes for a peer that does not read.
-    constexpr int kUnsentMax = 128 * 1024;
-    (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentMax, sizeof(kUnsentMax));
-  }
-  auto pollable = Pollable::create(reactor, std::move(fd));
-  if (!pollable) return pollable.error();
-  // A new connection has room; whether data has arrived the first event tells.
-  (*pollable)->writable = true;
-  // Over a Unix socket descriptors may be passed, and a read stops in front of them.
-  (*pollable)->short_read_drains = tcp;
-  return std::unique_ptr<Socket>(new Socket(*std::move(pollable)));
-}
-
-Wake io::SocketFactory::wait_connected(Socket& socket, Deadline deadline) {
-  socket.pollable_->writable = false;
-  return socket.pollable_->wait(Interest::kWrite, deadline);
-}
-
-Socket::Socket(std::unique_ptr<io::Pollable> pollable) : pollable_(std::move(pollable)) {}
-
-Socket::~Socket() {
-  if (!kernel_tls_) return;
-  const SigpipeHeld held;
-  pollable_.reset();
-}
-
-IoResult Socket::try_read(std::span<std::byte> into) noexcept {
-  io::Pollable& pollable = *pollable_;
+IoResult receive(io::Pollable& pollable, std::span<std::byte> into) noexcept {
   if (!pollable.readable) return {IoResult::Kind::kWouldBlock};
   ssize_t count = 0;
   int failed = 0;
@@ -93,8 +55,7 @@ IoResult Socket::try_read(std::span<std::byte> into) noexcept {
   return {IoResult::Kind::kFailed, 0, failed};
 }
 
-IoResult Socket::try_write(std::span<const std::byte> from) noexcept {
-  io::Pollable& pollable = *pollable_;
+IoResult send(io::Pollable& pollable, std::span<const std::byte> from) noexcept {
   if (!pollable.writable) return {IoResult::Kind::kWouldBlock};
   ssize_t count = 0;
   int failed = 0;
@@ -114,28 +75,103 @@ IoResult Socket::try_write(std::span<const std::byte> from) noexcept {
   return {IoResult::Kind::kFailed, 0, failed};
 }
 
+void finish(const io::Pollable& pollable) noexcept {
+  // Fails when the peer has reset the connection, which ends it as well.
+  (void)::shutdown(pollable.fd(), SHUT_WR);
+}
+
+// Connected is the connection that a Socket stands for: for a call that takes a transport and that
+// goes on when the handle is moved.
+class Connected final : public Transport {
+ public:
+  explicit Connected(io::Pollable& pollable) noexcept : pollable_(pollable) {}
+
+  IoResult try_read(std::span<std::byte> into) override { return receive(pollable_, into); }
+  IoResult try_write(std::span<const std::byte> from) override { return send(pollable_, from); }
+  Wake wait(Interest interest, Deadline deadline) override {
+    return pollable_.wait(interest, deadline);
+  }
+  void shutdown_write() noexcept override { finish(pollable_); }
+
+ private:
+  io::Pollable& pollable_;
+};
+
+}  // namespace
+
+bool io::set_nonblocking(int fd) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+Result<Socket> io::SocketFactory::make(Reactor& reactor, UniqueFd fd) {
+  const int on = 1;
+  const bool tcp = ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0;
+  if (tcp) {
+    // Else the kernel takes megabytes for a peer that does not read.
+    constexpr int kUnsentMax = 128 * 1024;
+    (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentMax, sizeof(kUnsentMax));
+  }
+  auto pollable = Pollable::create(reactor, std::move(fd));
+  if (!pollable) return pollable.error();
+  // A new connection has room; whether data has arrived the first event tells.
+  (*pollable)->writable = true;
+  // Over a Unix socket descriptors may be passed, and a read stops in front of them.
+  (*pollable)->short_read_drains = tcp;
+  return Socket(*std::move(pollable));
+}
+
+Wake io::SocketFactory::wait_connected(Socket& socket, Deadline deadline) {
+  Pollable& pollable = socket.pollable();
+  pollable.writable = false;
+  return pollable.wait(Interest::kWrite, deadline);
+}
+
+Socket::Socket(std::unique_ptr<io::Pollable> pollable) : pollable_(std::move(pollable)) {}
+
+Socket::Socket(Socket&& other) noexcept = default;
+Socket& Socket::operator=(Socket&& other) noexcept = default;
+Socket::~Socket() = default;
+
+io::Pollable& Socket::pollable(const char* call) const noexcept {
+  return behind(pollable_, "Socket", call);
+}
+
+IoResult Socket::try_read(std::span<std::byte> into) noexcept {
+  return receive(pollable(), into);
+}
+
+IoResult Socket::try_write(std::span<const std::byte> from) noexcept {
+  return send(pollable(), from);
+}
+
 Wake Socket::wait(Interest interest, Deadline deadline) {
-  return pollable_->wait(interest, deadline);
+  return pollable().wait(interest, deadline);
 }
 
 void Socket::shutdown_write() noexcept {
-  // Fails when the peer has reset the connection, which ends it as well.
-  (void)::shutdown(pollable_->fd(), SHUT_WR);
+  finish(pollable());
+}
+
+void Socket::kernel_tls_begins() noexcept {
+  pollable().close_sends = true;
 }
 
 void Socket::would_block(Interest interest) noexcept {
-  if (interest != Interest::kWrite) pollable_->readable = false;
-  if (interest != Interest::kRead) pollable_->writable = false;
+  io::Pollable& pollable = this->pollable();
+  if (interest != Interest::kWrite) pollable.readable = false;
+  if (interest != Interest::kRead) pollable.writable = false;
 }
 
 Result<std::size_t> Socket::read(std::span<std::byte> into, Deadline deadline) {
   constexpr const char* kOperation = "read from a socket";
+  io::Pollable& pollable = this->pollable();
   if (into.empty()) return std::size_t{0};
   if (const Wake wake = fiber::breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);
   }
   for (;;) {
-    const IoResult io = try_read(into);
+    const IoResult io = receive(pollable, into);
     switch (io.kind) {
       case IoResult::Kind::kBytes:
         return io.bytes;
@@ -146,18 +182,19 @@ Result<std::size_t> Socket::read(std::span<std::byte> into, Deadline deadline) {
       case IoResult::Kind::kWouldBlock:
         break;
     }
-    const Wake wake = wait(Interest::kRead, deadline);
+    const Wake wake = pollable.wait(Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
 }
 
 Result<void> Socket::write(std::span<const std::byte> from, Deadline deadline) {
   constexpr const char* kOperation = "write to a socket";
+  io::Pollable& pollable = this->pollable();
   while (!from.empty()) {
     if (const Wake wake = fiber::breathe(); wake != Wake::kReady) {
       return interruption(wake, kOperation);
     }
-    const IoResult io = try_write(from);
+    const IoResult io = send(pollable, from);
     switch (io.kind) {
       case IoResult::Kind::kBytes:
         from = from.subspan(io.bytes);
@@ -168,27 +205,28 @@ Result<void> Socket::write(std::span<const std::byte> from, Deadline deadline) {
       case IoResult::Kind::kWouldBlock:
         break;
     }
-    const Wake wake = wait(Interest::kWrite, deadline);
+    const Wake wake = pollable.wait(Interest::kWrite, deadline);
     if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
   return {};
 }
 
 Result<void> Socket::close(Deadline deadline) {
+  Connected connected(pollable());
   (void)fiber::breathe();
-  return finish_and_drain(*this, deadline);
+  return finish_and_drain(connected, deadline);
 }
 
 Result<Address> Socket::local_address() const {
-  return ask_address(pollable_->fd(), ::getsockname, "getsockname");
+  return ask_address(pollable().fd(), ::getsockname, "getsockname");
 }
 
 Result<Address> Socket::peer_address() const {
-  return ask_address(pollable_->fd(), ::getpeername, "getpeername");
+  return ask_address(pollable().fd(), ::getpeername, "getpeername");
 }
 
 int Socket::native_handle() const noexcept {
-  return pollable_->fd();
+  return pollable().fd();
 }
 
 }  // namespace heddle

@@ -1,9 +1,6 @@
 // Making sockets: what the public factories do once they know the reactor.
 #pragma once
 
-#include <memory>
-#include <utility>
-
 #include "heddle/address.h"
 #include "heddle/deadline.h"
 #include "heddle/listener.h"
@@ -21,23 +18,27 @@ bool set_nonblocking(int fd) noexcept;
 class SocketFactory {
  public:
   // `fd` is a connected stream socket, already non-blocking.
-  static Result<std::unique_ptr<Socket>> make(Reactor& reactor, UniqueFd fd);
+  static Result<Socket> make(Reactor& reactor, UniqueFd fd);
 
   // Waits until a connection that was begun is made or refused.
   static Wake wait_connected(Socket& socket, Deadline deadline);
 };
 
 // As heddle::connect().
-Result<std::unique_ptr<Socket>> connect_address(Reactor& reactor, const Address& address,
-                                                Deadline deadline);
+Result<Socket> connect_address(Reactor& reactor, const Address& address, Deadline deadline);
 
-// As Listener::create(). Returns the listening descriptor and the address bound.
-Result<std::pair<std::unique_ptr<Pollable>, Address>> listen_on(Reactor& reactor,
-                                                                const Address& address,
-                                                                const ListenOptions& options);
+class ListenerFactory {
+ public:
+  // As Listener::create().
+  static Result<Listener> listen_on(Reactor& reactor, const Address& address,
+                                    const ListenOptions& options);
 
-// As Listener::adopt(), and as listen_on().
-Result<std::pair<std::unique_ptr<Pollable>, Address>> adopt_listening(Reactor& reactor,
-                                                                      UniqueFd fd);
+  // As Listener::adopt().
+  static Result<Listener> adopt(Reactor& reactor, UniqueFd fd);
+
+ private:
+  enum class Path : bool { kOurs, kOthers };
+  static Result<Listener> make(Reactor& reactor, UniqueFd fd, Path path);
+};
 
 }  // namespace heddle::io

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "heddle/runtime.h"
@@ -22,7 +22,7 @@ class FiberStack : public Stack {
 
  private:
   const Isolation isolation_;
-  std::unique_ptr<Runtime> runtime_;  // While run() runs.
+  std::optional<Runtime> runtime_;  // While run() runs.
 };
 
 }  // namespace heddle::stale

@@ -85,27 +85,27 @@ Outcome outcome_of(const Result<std::size_t>& read) {
 
 class StreamConnection final : public Connection {
  public:
-  explicit StreamConnection(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) {}
+  explicit StreamConnection(Stream stream) : stream_(std::move(stream)) {}
 
-  Outcome handshake() override { return outcome_of(stream_->handshake(Deadline::never())); }
+  Outcome handshake() override { return outcome_of(stream_.handshake(Deadline::never())); }
   Outcome read(std::span<std::byte> into, Patience patience) override {
-    return outcome_of(stream_->read(into, deadline_of(patience)));
+    return outcome_of(stream_.read(into, deadline_of(patience)));
   }
   Outcome peek(std::span<std::byte> into) override {
-    return outcome_of(stream_->peek(into, deadline_of(Patience::kNone)));
+    return outcome_of(stream_.peek(into, deadline_of(Patience::kNone)));
   }
   Outcome write(std::span<const std::byte> from) override {
-    return outcome_of(stream_->write(from, Deadline::never()));
+    return outcome_of(stream_.write(from, Deadline::never()));
   }
   Outcome shutdown() override {
-    const Result<void> sent = stream_->shutdown_write(Deadline::never());
+    const Result<void> sent = stream_.shutdown_write(Deadline::never());
     std::array<std::byte, 16> into{};
     return sent ? read(into, Patience::kNone) : outcome_of(sent);
   }
-  SSL* native_handle() noexcept override { return stream_->native_handle(); }
+  SSL* native_handle() noexcept override { return stream_.native_handle(); }
 
  private:
-  std::unique_ptr<Stream> stream_;
+  Stream stream_;
 };
 
 Context make_context(const Endpoint& endpoint) {

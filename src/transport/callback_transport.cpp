@@ -41,6 +41,8 @@ CallbackTransport::CallbackTransport(Functions functions) : functions_(std::move
   HEDDLE_ASSERT(functions_.read && functions_.write);
 }
 
+CallbackTransport::CallbackTransport(CallbackTransport&& other) noexcept = default;
+CallbackTransport& CallbackTransport::operator=(CallbackTransport&& other) noexcept = default;
 CallbackTransport::~CallbackTransport() = default;
 
 IoResult CallbackTransport::fail(const Error& error) {

@@ -2,6 +2,7 @@
 // answers GET /N with N bytes. One for the world also limits how long a peer may be silent.
 #include <csignal>
 #include <iostream>
+#include <optional>
 #include <string>
 
 #include <uv.h>
@@ -15,7 +16,7 @@ constexpr std::size_t kPiece = 16384;
 struct Client {
   MemoryBio incoming, outgoing;  // What the peer has sent; what TLS has written for it,
   MemoryBio sending;             // and what libuv is sending of that.
-  std::unique_ptr<SslObject> tls;
+  std::optional<SslObject> tls;
   std::string request, answer;
   std::string_view unwritten;  // Of the answer.
   uv_tcp_t socket{};

@@ -84,7 +84,7 @@ int main(int argc, char** argv) try {
 
   MemoryBio incoming;  // What the server has sent, for TLS to read.
   MemoryBio outgoing;  // What TLS has written, for the server.
-  const auto tls = SslObject::create(context, incoming, outgoing, {.server_name = argv[1]}).value();
+  auto tls = SslObject::create(context, incoming, outgoing, {.server_name = argv[1]}).value();
   const int fd = connect_to(argv[1], argv[2]);
 
   // Repeats a step until it is done, and moves bytes in between: all there is to know.
@@ -97,17 +97,17 @@ int main(int argc, char** argv) try {
       exchange(fd, incoming, outgoing);
     }
   };
-  complete([&] { return tls->handshake(); });
-  std::fprintf(stderr, "%s %s\n", tls->version().data(), tls->cipher().data());
+  complete([&] { return tls.handshake(); });
+  std::fprintf(stderr, "%s %s\n", tls.version().data(), tls.cipher().data());
 
   const std::string request = "GET " + std::string(argv[3]) + " HTTP/1.1\r\nHost: " + argv[1] +
                               "\r\nConnection: close\r\n\r\n";
-  complete([&] { return tls->write(std::as_bytes(std::span(request))); });
+  complete([&] { return tls.write(std::as_bytes(std::span(request))); });
   std::array<std::byte, 16384> buffer;
-  while (const std::size_t count = complete([&] { return tls->read(buffer); })) {
+  while (const std::size_t count = complete([&] { return tls.read(buffer); })) {
     std::fwrite(buffer.data(), 1, count, stdout);
   }
-  (void)tls->shutdown();  // Leaves our goodbye in `outgoing`.
+  (void)tls.shutdown();  // Leaves our goodbye in `outgoing`.
   send_some(fd, outgoing);
   close(fd);
 } catch (const std::exception& error) {

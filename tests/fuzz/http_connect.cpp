@@ -27,25 +27,24 @@ Answered ask(std::string_view answer) {
   sim::Pipe pipe(world, {.short_io = 4});
   Answered answered;
   world.run([&] {
-    const auto client = test::client(client_context, pipe.a());
-    const auto proxy = test::server(server_context, pipe.b());
+    auto client = test::client(client_context, pipe.a());
+    auto proxy = test::server(server_context, pipe.b());
     test::together({[&] {
-                      client->handshake(kNever).value();
-                      answered.result =
-                          http_connect(*client, {.host = "o.test", .port = 1}, kNever);
+                      client.handshake(kNever).value();
+                      answered.result = http_connect(client, {.host = "o.test", .port = 1}, kNever);
                       if (answered.result) {
-                        answered.rest = test::read_text(*client, answer.size() + 1, kNever);
+                        answered.rest = test::read_text(client, answer.size() + 1, kNever);
                       }
-                      (void)client->close(kNever);
+                      (void)client.close(kNever);
                     },
                     [&] {
-                      (void)test::read_some(*proxy, kNever);
+                      (void)test::read_some(proxy, kNever);
                       for (std::string_view left = answer; !left.empty();) {
                         const std::size_t count = 1 + random() % left.size();
-                        if (!proxy->write(test::bytes(left.substr(0, count)), kNever)) break;
+                        if (!proxy.write(test::bytes(left.substr(0, count)), kNever)) break;
                         left.remove_prefix(count);
                       }
-                      (void)proxy->close(kNever);
+                      (void)proxy.close(kNever);
                     }});
   });
   return answered;

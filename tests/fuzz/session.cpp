@@ -23,17 +23,17 @@ std::string make_session(heddle::TlsVersion version) {
   server_context.set_versions(version, version).value();
   heddle::MemoryBio to_client;
   heddle::MemoryBio to_server;
-  const auto client = heddle::SslObject::create(client_context, to_client, to_server,
-                                                {.server_name = heddle::test::kServerName})
-                          .value();
-  const auto server = heddle::SslObject::create(server_context, to_server, to_client).value();
+  auto client = heddle::SslObject::create(client_context, to_client, to_server,
+                                          {.server_name = heddle::test::kServerName})
+                    .value();
+  auto server = heddle::SslObject::create(server_context, to_server, to_client).value();
   std::array<std::byte, 1> none{};
   for (int flight = 0; flight < 4; ++flight) {
-    client->handshake().value();
-    server->handshake().value();
+    client.handshake().value();
+    server.handshake().value();
   }
-  client->read(none).value();  // The tickets.
-  return heddle::Session(SSL_get_session(client->native_handle())).serialise();
+  client.read(none).value();  // The tickets.
+  return heddle::Session(SSL_get_session(client.native_handle())).serialise();
 }
 
 std::string bytes_for(std::string_view input) {

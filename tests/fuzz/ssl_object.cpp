@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 
 #include <openssl/err.h>
@@ -51,7 +52,7 @@ struct Side {
   MemoryBio incoming;
   MemoryBio outgoing;
   char letter;
-  std::unique_ptr<SslObject> tls;
+  std::optional<SslObject> tls;
   std::string wire;
   std::size_t written = 0;
   std::size_t read = 0;

@@ -8,8 +8,6 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
-#include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -41,13 +39,11 @@ class AcceptLoopTest : public testing::Test {
  protected:
   // Runs `body` in a fiber.
   void run(std::function<void()> body) {
-    ASSERT_TRUE(runtime_->spawn("test", std::move(body)));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", std::move(body)));
+    runtime_.run();
   }
 
-  std::unique_ptr<Socket> client() {
-    return connect(*runtime_, listener_->address(), kNever).value();
-  }
+  Socket client() { return connect(runtime_, listener_.address(), kNever).value(); }
 
   // A handler that waits for the gate and answers; one that is cancelled says so.
   Result<void> answer(Socket& socket) {
@@ -64,8 +60,7 @@ class AcceptLoopTest : public testing::Test {
         .spawn("serve",
                [this, options] {
                  serve(
-                     *listener_, [this](std::unique_ptr<Socket> socket) { return answer(*socket); },
-                     options);
+                     listener_, [this](Socket socket) { return answer(socket); }, options);
                })
         .value();
   }
@@ -76,9 +71,9 @@ class AcceptLoopTest : public testing::Test {
     run([&] {
       scope([&](Scope& fibers) {
         auto server = start(fibers, std::move(options));
-        const auto socket = client();
+        auto socket = client();
         ASSERT_TRUE(started_.acquire());
-        body(server, *socket);
+        body(server, socket);
       });
     });
   }
@@ -90,8 +85,8 @@ class AcceptLoopTest : public testing::Test {
                  : count.error().message();
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
-  std::unique_ptr<Listener> listener_ = Listener::create(*runtime_, kAnyPort).value();
+  Runtime runtime_ = Runtime::create().value();
+  Listener listener_ = Listener::create(runtime_, kAnyPort).value();
   Semaphore started_{0};
   Semaphore gate_{0};
   int cancelled_ = 0;
@@ -102,7 +97,7 @@ TEST_F(AcceptLoopTest, HandlersFinishDuringTheGraceWhileNewConnectionsAreRefused
     server.cancel();
     test::settle_runtime();
     EXPECT_FALSE(server.finished());
-    const auto refused = connect(*runtime_, listener_->address(), kNever);
+    auto refused = connect(runtime_, listener_.address(), kNever);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().sys_errno, ECONNREFUSED);
     gate_.release();
@@ -114,7 +109,7 @@ TEST_F(AcceptLoopTest, HandlersFinishDuringTheGraceWhileNewConnectionsAreRefused
 
 TEST_F(AcceptLoopTest, HandlersAreCancelledAtTheEndOfTheGrace) {
   for (const Duration grace : {Duration::zero(), Duration(milliseconds(1))}) {
-    listener_ = Listener::create(*runtime_, kAnyPort).value();
+    listener_ = Listener::create(runtime_, kAnyPort).value();
     serve_one({.grace = grace}, [](auto& server, Socket& socket) {
       server.cancel();
       EXPECT_TRUE(server.join());
@@ -128,14 +123,14 @@ TEST_F(AcceptLoopTest, StopOfTheRuntimeDoesNotWaitForTheGrace) {
   serve_one({.grace = hours(1)}, [this](auto& server, Socket& /*socket*/) {
     server.cancel();
     test::settle_runtime();
-    runtime_->stop();
+    runtime_.stop();
   });
   EXPECT_EQ(cancelled_, 1);
 }
 
 TEST_F(AcceptLoopTest, ClosingTheListenerStopsItAsCancellingDoes) {
   serve_one({.grace = hours(1)}, [this](auto& server, Socket& socket) {
-    listener_->close();
+    listener_.close();
     test::settle_runtime();
     EXPECT_FALSE(server.finished());
     gate_.release();
@@ -146,7 +141,7 @@ TEST_F(AcceptLoopTest, ClosingTheListenerStopsItAsCancellingDoes) {
 
 TEST_F(AcceptLoopTest, CancellingAfterTheListenerWasClosedEndsTheGrace) {
   serve_one({.grace = hours(1)}, [this](auto& server, Socket& /*socket*/) {
-    listener_->close();
+    listener_.close();
     test::settle_runtime();
     server.cancel();
     EXPECT_TRUE(server.join());
@@ -158,7 +153,7 @@ TEST_F(AcceptLoopTest, NoMoreConnectionsThanAllowedAreOpen) {
   run([this] {
     scope([this](Scope& fibers) {
       auto server = start(fibers, {.connections_max = 2});
-      std::vector<std::unique_ptr<Socket>> clients;
+      std::vector<Socket> clients;
       for (int i = 0; i < 5; ++i) clients.push_back(client());
       for (int i = 0; i < 5; ++i) {
         ASSERT_TRUE(started_.acquire());
@@ -171,7 +166,7 @@ TEST_F(AcceptLoopTest, NoMoreConnectionsThanAllowedAreOpen) {
         if (i == 3) break;
       }
       gate_.release();
-      for (const auto& each : clients) EXPECT_EQ(read(*each), "answer");
+      for (Socket& each : clients) EXPECT_EQ(read(each), "answer");
       server.cancel();
     });
   });
@@ -202,23 +197,23 @@ TEST_F(AcceptLoopTest, ErrorsAndExceptionsOfHandlersAreToldAsTheyHappen) {
                                        tell(error.what());
                                      }
                                    }};
-    const auto handle = [](std::unique_ptr<Socket> socket) -> Result<void> {
-      const std::string word = read(*socket);
+    const auto handle = [](Socket socket) -> Result<void> {
+      const std::string word = read(socket);
       if (word == "throw") throw std::runtime_error("thrown");
       if (word == "fail") return Error{.code = Errc::kProtocol, .operation = "failed"};
-      return socket->write("fine", kNever);
+      return socket.write("fine", kNever);
     };
     scope([&](Scope& fibers) {
-      auto server = fibers.spawn("serve", [&] { serve(*listener_, handle, options); });
+      auto server = fibers.spawn("serve", [&] { serve(listener_, handle, options); });
       ASSERT_TRUE(server);
       for (const std::string word : {"throw", "fail"}) {
-        const auto socket = client();
-        ASSERT_TRUE(socket->write(word, kNever));
+        auto socket = client();
+        ASSERT_TRUE(socket.write(word, kNever));
         ASSERT_TRUE(news.acquire());
       }
-      const auto socket = client();
-      ASSERT_TRUE(socket->write("go on", kNever));
-      EXPECT_EQ(read(*socket), "fine");
+      auto socket = client();
+      ASSERT_TRUE(socket.write("go on", kNever));
+      EXPECT_EQ(read(socket), "fine");
       server->cancel();
       EXPECT_TRUE(server->join()) << "and throws nothing at the end";
     });
@@ -230,13 +225,13 @@ TEST_F(AcceptLoopTest, ExceptionThatNobodyIsToldOfIsThrownAtTheEnd) {
   run([this] {
     scope([this](Scope& fibers) {
       auto server = fibers.spawn("serve", [this] {
-        serve(*listener_, [this](const std::unique_ptr<Socket>& /*socket*/) {
+        serve(listener_, [this](const Socket& /*socket*/) {
           started_.release();
           throw std::runtime_error("thrown");
         });
       });
       ASSERT_TRUE(server);
-      const auto socket = client();
+      auto socket = client();
       ASSERT_TRUE(started_.acquire());
       server->cancel();
       EXPECT_THROW((void)server->join(), std::runtime_error);
@@ -247,13 +242,13 @@ TEST_F(AcceptLoopTest, ExceptionThatNobodyIsToldOfIsThrownAtTheEnd) {
 TEST_F(AcceptLoopTest, AcceptReturnsWhenTheListenerIsClosedAndFailsFromThenOn) {
   run([this] {
     scope([this](Scope& fibers) {
-      auto accepting = fibers.spawn("accept", [this] { return listener_->accept(kNever); });
+      auto accepting = fibers.spawn("accept", [this] { return listener_.accept(kNever); });
       ASSERT_TRUE(accepting);
       test::settle_runtime();
-      listener_->close();
-      listener_->close();  // Once is enough.
+      listener_.close();
+      listener_.close();  // Once is enough.
       EXPECT_EQ(accepting->join().error().code, Errc::kDisconnected);
-      EXPECT_EQ(listener_->accept(kNever).error().code, Errc::kDisconnected);
+      EXPECT_EQ(listener_.accept(kNever).error().code, Errc::kDisconnected);
     });
   });
 }
@@ -267,12 +262,12 @@ TEST_F(AcceptLoopTest, SocketThatListensAlreadyIsAdopted) {
     const int listening = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);  // It blocks.
     ASSERT_EQ(::bind(listening, kAnyPort.data(), kAnyPort.size()), 0);
     ASSERT_EQ(::listen(listening, 16), 0);
-    listener_ = Listener::adopt(*runtime_, listening).value();
-    EXPECT_EQ(listener_->accept(Deadline::at(TimePoint::min())).error().code, Errc::kTimedOut);
-    const auto socket = client();
-    const auto accepted = listener_->accept(kNever);
+    listener_ = Listener::adopt(runtime_, listening).value();
+    EXPECT_EQ(listener_.accept(Deadline::at(TimePoint::min())).error().code, Errc::kTimedOut);
+    auto socket = client();
+    auto accepted = listener_.accept(kNever);
     EXPECT_TRUE(accepted) << accepted.error().message();
-    listener_.reset();
+    { const Listener destroyed = std::move(listener_); }
     EXPECT_FALSE(is_open(listening));
   });
 }
@@ -288,7 +283,7 @@ TEST_F(AcceptLoopTest, WhatDoesNotListenIsNotAdopted) {
   ASSERT_EQ(::bind(packets, reinterpret_cast<const sockaddr*>(&automatic), sizeof(sa_family_t)), 0);
   ASSERT_EQ(::listen(packets, 1), 0);
   for (const int wrong : {ends[0], unbound, packets}) {
-    const auto refused = Listener::adopt(*runtime_, wrong);
+    auto refused = Listener::adopt(runtime_, wrong);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kInvalid) << refused.error().message();
     EXPECT_FALSE(is_open(wrong));
@@ -300,13 +295,13 @@ TEST_F(AcceptLoopTest, PathIsRemovedWhenItsListenerIsClosedAndStaysIfItWasAdopte
   ASSERT_NE(::mkdtemp(folder.data()), nullptr);
   const std::filesystem::path path = std::filesystem::path(folder) / "socket";
   const Address address = Address::from_unix_path(path.string()).value();
-  const auto own = Listener::create(*runtime_, address).value();
-  own->close();
+  auto own = Listener::create(runtime_, address).value();
+  own.close();
   EXPECT_FALSE(std::filesystem::exists(path));
   const int listening = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   ASSERT_EQ(::bind(listening, address.data(), address.size()), 0);
   ASSERT_EQ(::listen(listening, 16), 0);
-  Listener::adopt(*runtime_, listening).value().reset();
+  (void)Listener::adopt(runtime_, listening).value();
   EXPECT_TRUE(std::filesystem::exists(path));
   std::filesystem::remove_all(folder);
 }

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -55,20 +56,20 @@ void install(Context& tls) {
   tls.set_key_log_file("server.keys").value();
 }
 
-void answer(const Context& tls, std::unique_ptr<Socket> socket) {
+void answer(const Context& tls, Socket socket) {
   const Deadline deadline = this_fiber::after(std::chrono::seconds(60));
   auto stream = Stream::create(tls, std::move(socket)).value();
   std::array<std::byte, 4096> request{};
-  if (const auto count = stream->read(request, deadline); count && *count > 0) {
-    const std::string body = "name=" + std::string(stream->server_name()) +
-                             " alpn=" + std::string(stream->alpn()) +
-                             " reused=" + (stream->session_reused() ? "yes" : "no") + "\n";
+  if (const auto count = stream.read(request, deadline); count && *count > 0) {
+    const std::string body = "name=" + std::string(stream.server_name()) +
+                             " alpn=" + std::string(stream.alpn()) +
+                             " reused=" + (stream.session_reused() ? "yes" : "no") + "\n";
     const std::string text =
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
         "\r\n\r\n" + body;
-    (void)stream->write(std::as_bytes(std::span(text)), deadline);
+    (void)stream.write(std::as_bytes(std::span(text)), deadline);
   }
-  (void)stream->close(this_fiber::after(std::chrono::seconds(5)));
+  (void)stream.close(this_fiber::after(std::chrono::seconds(5)));
 }
 
 }  // namespace
@@ -79,9 +80,8 @@ int main(int argc, char** argv) {
   const std::string pem = content("default.pem");
   if (!pem.empty()) tls.use_cert_chain(pem, pem).value();
   install(tls);
-  auto listener = Listener::create(*runtime, Address::parse(argv[argc - 1]).value()).value();
-  (void)runtime->spawn("accept", [&] {
-    serve(*listener, [&](std::unique_ptr<Socket> socket) { answer(tls, std::move(socket)); });
-  });
-  runtime->run();
+  auto listener = Listener::create(runtime, Address::parse(argv[argc - 1]).value()).value();
+  (void)runtime.spawn(
+      "accept", [&] { serve(listener, [&](Socket socket) { answer(tls, std::move(socket)); }); });
+  runtime.run();
 }

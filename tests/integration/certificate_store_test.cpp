@@ -66,16 +66,16 @@ class Store {
     if (!stream) return stream.error();
     const std::string request =
         "GET /" + name + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    if (auto sent = (*stream)->write(test::bytes(request), deadline); !sent) return sent.error();
+    if (auto sent = stream->write(test::bytes(request), deadline); !sent) return sent.error();
     std::string answer;
     std::array<char, 4096> part{};
     for (;;) {
-      const auto count = (*stream)->read(std::as_writable_bytes(std::span(part)), deadline);
+      const auto count = stream->read(std::as_writable_bytes(std::span(part)), deadline);
       if (!count) return count.error();
       if (*count == 0) break;
       answer.append(part.data(), *count);
     }
-    (void)(*stream)->close(deadline);
+    (void)stream->close(deadline);
     const std::size_t body = answer.find("\r\n\r\n");
     if (!answer.starts_with("HTTP/1.1 200 ") || body == std::string::npos) {
       return Error{.code = Errc::kProtocol, .operation = "fetch a certificate"};
@@ -107,15 +107,15 @@ class Clients {
 
  private:
   void run(const Address& server) {
-    const auto runtime = Runtime::create().value();
+    auto runtime = Runtime::create().value();
     Context context = Context::create(Role::kClient, Trust::kNothing).value();
     for (const Identity& each : identities()) {
       context.add_trusted_certificates(test::bytes(each.certificate_pem)).value();
     }
     for (std::size_t i = 0; i < kHandshakes; ++i) {
-      runtime->spawn("client", [&, i] { visit(*runtime, context, server, name_of(i)); }).value();
+      runtime.spawn("client", [&, i] { visit(runtime, context, server, name_of(i)); }).value();
     }
-    runtime->run();
+    runtime.run();
   }
 
   void visit(Runtime& runtime, const Context& context, const Address& server,
@@ -123,10 +123,10 @@ class Clients {
     const Deadline deadline = this_fiber::after(minutes(2));
     auto socket = connect(runtime, server, deadline);
     if (!socket) return;
-    const auto stream = Stream::create(context, *std::move(socket), {.server_name = name}).value();
+    auto stream = Stream::create(context, *std::move(socket), {.server_name = name}).value();
     std::array<std::byte, 16> answer{};
-    const auto count = stream->read(answer, deadline);
-    (void)stream->close(deadline);
+    const auto count = stream.read(answer, deadline);
+    (void)stream.close(deadline);
     if (count && *count > 0) ++served_;
   }
 
@@ -151,9 +151,8 @@ class Front {
   };
 
   Outcome serve_all() {
-    const auto listener =
-        Listener::create(*runtime_, Address::from_ip("127.0.0.1", 0).value()).value();
-    Clients clients(listener->address());
+    auto listener = Listener::create(*runtime_, Address::from_ip("127.0.0.1", 0).value()).value();
+    Clients clients(listener.address());
     runtime_
         ->spawn("front",
                 [&] {
@@ -161,8 +160,8 @@ class Front {
                     for (int i = 0; i < 3; ++i) fibers.spawn("leaker", [this] { leak(); }).value();
                     scope([&](Scope& connections) {
                       for (std::size_t i = 0; i < kHandshakes; ++i) {
-                        const auto socket = std::make_shared<std::unique_ptr<Socket>>(
-                            listener->accept(this_fiber::after(minutes(2))).value());
+                        const auto socket = std::make_shared<Socket>(
+                            listener.accept(this_fiber::after(minutes(2))).value());
                         connections
                             .spawn("connection", [this, socket] { serve_one(std::move(*socket)); })
                             .value();
@@ -205,21 +204,21 @@ class Front {
     return {};
   }
 
-  void serve_one(std::unique_ptr<Socket> socket) {
-    const auto stream = Stream::create(context_, std::move(socket)).value();
+  void serve_one(Socket socket) {
+    auto stream = Stream::create(context_, std::move(socket)).value();
     const Deadline deadline = this_fiber::after(minutes(2));
-    const auto shaken = stream->handshake(deadline);
+    const auto shaken = stream.handshake(deadline);
     // If it did not come as far as to the callback, the others must not wait for it.
-    if (!shaken && !met_.contains(stream->native_handle())) {
-      (void)meet_the_others(stream->native_handle(), deadline);
+    if (!shaken && !met_.contains(stream.native_handle())) {
+      (void)meet_the_others(stream.native_handle(), deadline);
     }
-    const auto sent = shaken ? stream->write(test::bytes("served"), deadline) : shaken;
+    const auto sent = shaken ? stream.write(test::bytes("served"), deadline) : shaken;
     if (sent) {
       ++outcome_.completed;
     } else {
       if (outcome_.failed++ == 0) outcome_.first_failure = sent.error().message();
     }
-    (void)stream->close(deadline);
+    (void)stream.close(deadline);
   }
 
   // Whatever parks finds an entry when it goes on, unless the queues are kept apart.
@@ -231,7 +230,7 @@ class Front {
   }
 
   const Store& store_;
-  std::unique_ptr<Runtime> runtime_;
+  std::optional<Runtime> runtime_;
   Context context_ = Context::create(Role::kServer).value();
   Mutex mutex_;
   Condition all_here_;

@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -79,8 +78,8 @@ class DescriptorTest : public testing::Test {
  protected:
   // Runs `body` in a fiber.
   void run(std::function<void(Scope&)> body) {
-    ASSERT_TRUE(runtime_->spawn("test", [&] { scope(body); }));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", [&] { scope(body); }));
+    runtime_.run();
   }
 
   static auto wait(Scope& fibers, int descriptor, Interest interest) {
@@ -88,7 +87,7 @@ class DescriptorTest : public testing::Test {
         .value();
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
 };
 
 TEST_F(DescriptorTest, SaysWhatIsWorthTrying) {
@@ -244,10 +243,10 @@ TEST_F(DescriptorTest, InotifyTellsAFiber) {
 }
 
 TEST_F(DescriptorTest, FiberAndPostedWorkKnowTheirRuntime) {
-  run([this](Scope& /*fibers*/) { EXPECT_EQ(&this_fiber::runtime(), runtime_.get()); });
-  const auto other = Runtime::create().value();
-  other->post([&] { EXPECT_EQ(&this_fiber::runtime(), other.get()); });
-  other->run();
+  run([this](Scope& /*fibers*/) { EXPECT_EQ(&this_fiber::runtime(), &runtime_); });
+  auto other = Runtime::create().value();
+  other.post([&] { EXPECT_EQ(&this_fiber::runtime(), &other); });
+  other.run();
   EXPECT_DEATH((void)this_fiber::runtime(), "on a thread on which no runtime runs");
   EXPECT_DEATH((void)wait_descriptor(0, Interest::kRead, kNever),
                "on a thread on which no runtime runs");

@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -67,34 +66,33 @@ class EndingTest : public testing::Test {
  protected:
   // Runs `body` in a fiber.
   void run(std::function<void()> body) {
-    ASSERT_TRUE(runtime_->spawn("test", std::move(body)));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", std::move(body)));
+    runtime_.run();
   }
 
-  Deadline patience() const { return runtime_->after(60s); }
+  Deadline patience() const { return runtime_.after(60s); }
 
   // A client with a small receive buffer, and a TLS connection on it.
-  std::unique_ptr<Socket> connect_slow(const Address& to) {
+  Socket connect_slow(const Address& to) {
     UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     set_option(fd.get(), SO_RCVBUF, kReceiveBufferBytes);
     // Completed in the backlog.
     EXPECT_EQ(::connect(fd.get(), to.data(), to.size()), 0);
-    return Socket::adopt(*runtime_, fd.release()).value();
+    return Socket::adopt(runtime_, fd.release()).value();
   }
 
   void open() {
-    const auto listener =
-        Listener::create(*runtime_, Address::parse("127.0.0.1:0").value()).value();
-    auto client = connect_slow(listener->address());
-    auto server = listener->accept(patience()).value();
-    set_option(server->native_handle(), SO_SNDBUF, kSendBufferBytes);
-    client_port_ = client->local_address().value().port();
-    server_port_ = server->local_address().value().port();
-    client_socket_ = client.get();
-    server_socket_ = server.get();
+    auto listener = Listener::create(runtime_, Address::parse("127.0.0.1:0").value()).value();
+    auto client = connect_slow(listener.address());
+    auto server = listener.accept(patience()).value();
+    set_option(server.native_handle(), SO_SNDBUF, kSendBufferBytes);
+    client_port_ = client.local_address().value().port();
+    server_port_ = server.local_address().value().port();
     client_ = Stream::create(client_context_, std::move(client), {.server_name = test::kServerName})
                   .value();
     server_ = Stream::create(server_context_, std::move(server)).value();
+    client_socket_ = static_cast<Socket*>(&client_->transport());
+    server_socket_ = static_cast<Socket*>(&server_->transport());
     together({[&] { client_->handshake(patience()).value(); },
               [&] { server_->handshake(patience()).value(); }});
   }
@@ -175,7 +173,7 @@ class EndingTest : public testing::Test {
     EXPECT_TRUE(received.end) << received.end.error().message();
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   std::optional<test::PacketCapture> capture_ = test::PacketCapture::start();
   Context client_context_ = test::client_context();
   Context server_context_ = test::server_context();
@@ -183,8 +181,8 @@ class EndingTest : public testing::Test {
   std::uint16_t server_port_ = 0;
   Socket* client_socket_ = nullptr;
   Socket* server_socket_ = nullptr;
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
 };
 
 TEST_F(EndingTest, CloseWithUnreadInputLosesNothing) {
@@ -217,7 +215,7 @@ TEST_F(EndingTest, TimedOutReadChangesNothingOfThat) {
   run([&] {
     open();
     std::array<std::byte, 100> buffer{};
-    EXPECT_EQ(server_->read(buffer, runtime_->after(5ms)).error().code, Errc::kTimedOut);
+    EXPECT_EQ(server_->read(buffer, runtime_.after(5ms)).error().code, Errc::kTimedOut);
     leave_unread();
     answer();
     expect_all_is_received_during_close();
@@ -231,7 +229,7 @@ TEST_F(EndingTest, TimedOutReadSendsNothing) {
     open();
     std::array<std::byte, 100> buffer{};
     for (int i = 0; i < 20; ++i) {
-      EXPECT_EQ(server_->read(buffer, runtime_->after(1ms)).error().code, Errc::kTimedOut);
+      EXPECT_EQ(server_->read(buffer, runtime_.after(1ms)).error().code, Errc::kTimedOut);
     }
     together({[&] { client_->write(bytes("after all"), patience()).value(); },
               [&] { EXPECT_EQ(test::read_text(*server_, 9, patience()), "after all"); }});
@@ -252,7 +250,7 @@ TEST_F(EndingTest, TimedOutWriteIsTruncatedNotReset) {
     open();
     leave_unread();
     const std::string much(4'000'000, 'm');
-    EXPECT_EQ(server_->write(bytes(much), runtime_->after(5ms)).error().code, Errc::kTimedOut);
+    EXPECT_EQ(server_->write(bytes(much), runtime_.after(5ms)).error().code, Errc::kTimedOut);
     together({[&] { EXPECT_TRUE(server_->close(patience())); },
               [&] {
                 received = receive();
@@ -305,11 +303,9 @@ TEST_F(EndingTest, DestroyingAfterATlsFailureResets) {
 TEST_F(EndingTest, ClosingTlsInTlsLosesNothing) {
   run([&] {
     open();
-    auto client =
-        Stream::create(client_context_, std::make_unique<StreamTransport>(std::move(client_)),
-                       {.server_name = test::kServerName});
-    auto server =
-        Stream::create(server_context_, std::make_unique<StreamTransport>(std::move(server_)));
+    auto client = Stream::create(client_context_, StreamTransport(*std::move(client_)),
+                                 {.server_name = test::kServerName});
+    auto server = Stream::create(server_context_, StreamTransport(*std::move(server_)));
     client_ = *std::move(client);
     server_ = *std::move(server);
     together({[&] { client_->handshake(patience()).value(); },
@@ -336,7 +332,7 @@ class Endless final : public Transport {
 TEST_F(EndingTest, PeerThatNeverStopsIsLeftAtTheDeadlineOrWhenCancelled) {
   Endless endless;
   run([&] {
-    EXPECT_EQ(finish_and_drain(endless, runtime_->after(5ms)).error().code, Errc::kTimedOut);
+    EXPECT_EQ(finish_and_drain(endless, runtime_.after(5ms)).error().code, Errc::kTimedOut);
     EXPECT_EQ(finish_and_drain(endless, Deadline::never()).error().code, Errc::kDisconnected);
     scope([&](Scope& fibers) {
       auto task = fibers.spawn("drain", [&] { return finish_and_drain(endless, patience()); });
@@ -359,13 +355,13 @@ TEST_F(EndingTest, ServerThatRefusesABigBodyIsHeard) {
   http::ServerOptions options;
   options.timeouts.close = 60s;
   run([&] {
-    auto listener = Listener::create(*runtime_, Address::parse("127.0.0.1:0").value()).value();
-    const Address address = listener->address();
+    auto listener = Listener::create(runtime_, Address::parse("127.0.0.1:0").value()).value();
+    const Address address = listener.address();
     http::Server server(std::move(listener), server_context_, site, std::move(options));
     scope([&](Scope& fibers) {
       auto served = fibers.spawn("server", [&] { return server.run(); }).value();
       auto socket = connect_slow(address);
-      client_port_ = socket->local_address().value().port();
+      client_port_ = socket.local_address().value().port();
       server_port_ = address.port();
       client_ =
           Stream::create(client_context_, std::move(socket), {.server_name = test::kServerName})

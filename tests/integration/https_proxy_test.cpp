@@ -2,7 +2,6 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -32,15 +31,15 @@ using test::together;
 class HttpsProxy {
  public:
   HttpsProxy() {
-    EXPECT_TRUE(runtime_->spawn("accept", [this] {
-      serve(*listener_, [this](std::unique_ptr<Socket> socket) { talk(std::move(socket)); });
+    EXPECT_TRUE(runtime_.spawn("accept", [this] {
+      serve(listener_, [this](Socket socket) { talk(std::move(socket)); });
     }));
-    thread_ = std::thread([this] { runtime_->run(); });
+    thread_ = std::thread([this] { runtime_.run(); });
   }
   HttpsProxy(const HttpsProxy&) = delete;
   HttpsProxy& operator=(const HttpsProxy&) = delete;
   ~HttpsProxy() {
-    runtime_->stop();
+    runtime_.stop();
     thread_.join();
   }
 
@@ -49,25 +48,25 @@ class HttpsProxy {
  private:
   static constexpr Deadline kNever = Deadline::never();
 
-  void talk(std::unique_ptr<Socket> socket) {
-    const auto client = test::server(context_, *socket);
+  void talk(Socket socket) {
+    auto client = test::server(context_, socket);
     std::string head;
     while (!head.ends_with("\r\n\r\n")) {
       std::array<char, 1> next{};
-      const auto got = client->read(std::as_writable_bytes(std::span(next)), kNever);
+      const auto got = client.read(std::as_writable_bytes(std::span(next)), kNever);
       if (!got || *got == 0) return;
       head += next[0];
     }
     const std::size_t begin = head.find(' ') + 1;
     const auto where = Address::parse(head.substr(begin, head.find(' ', begin) - begin));
     if (head.substr(0, begin) != "CONNECT " || !where) {
-      (void)client->write(bytes("HTTP/1.1 405 Only CONNECT\r\n\r\n"), kNever);
-    } else if (const auto origin = connect(*runtime_, *where, kNever); !origin) {
-      (void)client->write(bytes("HTTP/1.1 502 No origin\r\n\r\n"), kNever);
-    } else if (client->write(bytes("HTTP/1.1 200 Connected\r\n\r\n"), kNever)) {
-      together({[&] { to_origin(*client, **origin); }, [&] { to_client(**origin, *client); }});
+      (void)client.write(bytes("HTTP/1.1 405 Only CONNECT\r\n\r\n"), kNever);
+    } else if (auto origin = connect(runtime_, *where, kNever); !origin) {
+      (void)client.write(bytes("HTTP/1.1 502 No origin\r\n\r\n"), kNever);
+    } else if (client.write(bytes("HTTP/1.1 200 Connected\r\n\r\n"), kNever)) {
+      together({[&] { to_origin(client, *origin); }, [&] { to_client(*origin, client); }});
     }
-    (void)client->close(this_fiber::after(seconds(5)));
+    (void)client.close(this_fiber::after(seconds(5)));
   }
 
   static void to_origin(Stream& client, Socket& origin) {
@@ -88,10 +87,9 @@ class HttpsProxy {
   }
 
   Context context_ = test::server_context();
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
-  std::unique_ptr<Listener> listener_ =
-      Listener::create(*runtime_, Address::parse("127.0.0.1:0").value()).value();
-  const Address address_ = listener_->address();
+  Runtime runtime_ = Runtime::create().value();
+  Listener listener_ = Listener::create(runtime_, Address::parse("127.0.0.1:0").value()).value();
+  const Address address_ = listener_.address();
   std::thread thread_;
 };
 
@@ -129,26 +127,25 @@ TEST(HttpsProxyTest, CurlIsToldOfAnOriginThatIsDead) {
 TEST(HttpsProxyTest, HttpConnectReachesHeddleServeThroughIt) {
   const HttpsProxy proxy;
   const test::ServerProcess origin;
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   const Context to_proxy = test::client_context();
   Context to_origin = Context::create(Role::kClient, Trust::kNothing).value();
   to_origin.add_trusted_certificates(bytes(origin.certificate_pem())).value();
-  ASSERT_TRUE(runtime->spawn("client", [&] {
-    const Deadline deadline = runtime->after(seconds(60));
-    auto outer = Stream::create(to_proxy, connect(*runtime, proxy.address(), deadline).value(),
+  ASSERT_TRUE(runtime.spawn("client", [&] {
+    const Deadline deadline = runtime.after(seconds(60));
+    auto outer = Stream::create(to_proxy, connect(runtime, proxy.address(), deadline).value(),
                                 {.server_name = test::kServerName})
                      .value();
-    http_connect(*outer, {.host = "127.0.0.1", .port = origin.address().port()}, deadline).value();
-    const auto stream =
-        Stream::create(to_origin, std::make_unique<StreamTransport>(std::move(outer)),
-                       {.server_name = "127.0.0.1"})
+    http_connect(outer, {.host = "127.0.0.1", .port = origin.address().port()}, deadline).value();
+    auto stream =
+        Stream::create(to_origin, StreamTransport(std::move(outer)), {.server_name = "127.0.0.1"})
             .value();
-    stream->write(bytes("GET /small HTTP/1.0\r\n\r\n"), deadline).value();
-    EXPECT_TRUE(test::read_text(*stream, 10'000, deadline).starts_with("HTTP/1.1 200 "));
-    const auto closed = stream->close(deadline);
+    stream.write(bytes("GET /small HTTP/1.0\r\n\r\n"), deadline).value();
+    EXPECT_TRUE(test::read_text(stream, 10'000, deadline).starts_with("HTTP/1.1 200 "));
+    const auto closed = stream.close(deadline);
     EXPECT_TRUE(closed) << closed.error().message();
   }));
-  runtime->run();
+  runtime.run();
 }
 
 }  // namespace

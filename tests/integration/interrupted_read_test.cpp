@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <memory>
 #include <random>
 #include <string>
 #include <utility>
@@ -33,25 +32,25 @@ using test::together;
 constexpr std::size_t kBytes = 60'000;
 
 struct Pair {
-  std::unique_ptr<Socket> one;
-  std::unique_ptr<Socket> other;
+  Socket one;
+  Socket other;
 };
 
 // The parameter is AF_INET or AF_UNIX.
 class InterruptedReadTest : public testing::TestWithParam<int> {
  protected:
-  Deadline patience() const { return runtime_->after(seconds(60)); }
+  Deadline patience() const { return runtime_.after(seconds(60)); }
 
   Pair make_pair() {
     if (GetParam() == AF_UNIX) {
       std::array<int, 2> fds{};
       EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()), 0);
-      return {Socket::adopt(*runtime_, fds[0]).value(), Socket::adopt(*runtime_, fds[1]).value()};
+      return {Socket::adopt(runtime_, fds[0]).value(), Socket::adopt(runtime_, fds[1]).value()};
     }
     const auto on = Address::parse("127.0.0.1:0").value();
-    const auto listener = Listener::create(*runtime_, on).value();
-    auto one = connect(*runtime_, listener->address(), patience()).value();
-    return {std::move(one), listener->accept(patience()).value()};
+    auto listener = Listener::create(runtime_, on).value();
+    auto one = connect(runtime_, listener.address(), patience()).value();
+    return {std::move(one), listener.accept(patience()).value()};
   }
 
   std::size_t below(std::size_t n) { return prng_() % n; }
@@ -107,7 +106,7 @@ class InterruptedReadTest : public testing::TestWithParam<int> {
     }
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   std::mt19937_64 prng_{42};
   Semaphore allowed_{1'000};  // The handshake is not held up.
   std::size_t interruptions_ = 0;
@@ -119,29 +118,29 @@ TEST_P(InterruptedReadTest, ThousandsOfTimeoutsLoseNothing) {
   std::string text(kBytes, '\0');
   std::generate(text.begin(), text.end(), [&] { return static_cast<char>(below(256)); });
   const auto talk = [&] {
-    const Pair near = make_pair();
-    const Pair far = make_pair();
-    const auto client = test::client(client_context, *near.one);
-    const auto server = test::server(server_context, *far.other);
-    together({[&] { copy(*near.other, *far.one); }, [&] { trickle(*far.one, *near.other); },
+    Pair near = make_pair();
+    Pair far = make_pair();
+    auto client = test::client(client_context, near.one);
+    auto server = test::server(server_context, far.other);
+    together({[&] { copy(near.other, far.one); }, [&] { trickle(far.one, near.other); },
               [&] {
-                server->handshake(patience()).value();
-                send(*server, text);
-                while (!test::read_text(*server, 1, patience()).empty()) {
+                server.handshake(patience()).value();
+                send(server, text);
+                while (!test::read_text(server, 1, patience()).empty()) {
                 }
-                EXPECT_TRUE(server->close(patience()));
+                EXPECT_TRUE(server.close(patience()));
               },
               [&] {
-                client->handshake(patience()).value();
+                client.handshake(patience()).value();
                 while (allowed_.try_acquire()) {
                 }
-                EXPECT_TRUE(receive(*client) == text);
+                EXPECT_TRUE(receive(client) == text);
                 for (int i = 0; i < 1'000; ++i) allowed_.release();
-                EXPECT_TRUE(client->close(patience()));
+                EXPECT_TRUE(client.close(patience()));
               }});
   };
-  ASSERT_TRUE(runtime_->spawn("test", talk));
-  runtime_->run();
+  ASSERT_TRUE(runtime_.spawn("test", talk));
+  runtime_.run();
   EXPECT_GT(interruptions_, kBytes / 40) << "one for every piece";
   RecordProperty("interruptions", static_cast<int>(interruptions_));
 }

@@ -66,7 +66,7 @@ class Ktls : public test::TlsOverTcp {
 
   void both_ways(Connection& made, const std::string& text) {
     scope([&](Scope& fibers) {
-      for (Stream* stream : {made.client.get(), made.server.get()}) {
+      for (Stream* stream : {&*made.client, &*made.server}) {
         ASSERT_TRUE(fibers.spawn(
             "sends", [&, stream] { EXPECT_TRUE(stream->write(bytes(text), patience())); }));
         ASSERT_TRUE(fibers.spawn(
@@ -371,7 +371,7 @@ TEST_F(Ktls, UnixSocketAndPipeAreNoTcpSocket) {
   server_context_.set_kernel_tls(KernelTls::kOn).value();
   sim::World world(1);
   sim::Pipe pipe(world);
-  const auto refused = Stream::create(server_context_, pipe.b());
+  auto refused = Stream::create(server_context_, pipe.b());
   EXPECT_EQ(refused.error().code, Errc::kInvalid);
   EXPECT_NE(refused.error().message().find("TCP"), std::string::npos);
 }
@@ -410,7 +410,7 @@ TEST_F(AnyKernel, ReadmeSendsAFile) {
   const ScratchFile file(text);
   run([&] {
     auto [below, server] = sockets();
-    const auto client =
+    auto client =
         Stream::create(client_context_, std::move(below), {.server_name = test::kServerName})
             .value();
     together(
@@ -419,8 +419,8 @@ TEST_F(AnyKernel, ReadmeSendsAFile) {
                     text.size());
         },
         [&] {
-          EXPECT_TRUE(receive(*client).text == text);
-          EXPECT_TRUE(client->close(patience()));
+          EXPECT_TRUE(receive(client).text == text);
+          EXPECT_TRUE(client.close(patience()));
         });
   });
 }

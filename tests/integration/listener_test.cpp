@@ -13,7 +13,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,20 +50,20 @@ class ListenerTest : public testing::Test {
 
   // Runs `body` in a fiber.
   void run(std::function<void()> body) {
-    ASSERT_TRUE(runtime_->spawn("test", std::move(body)));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", std::move(body)));
+    runtime_.run();
   }
 
-  Deadline patience() const { return runtime_->after(kPatience); }
+  Deadline patience() const { return runtime_.after(kPatience); }
 
-  std::unique_ptr<Listener> listen(const Address& on = kAnyPort, ListenOptions options = {}) {
-    auto listener = Listener::create(*runtime_, on, options);
+  Listener listen(const Address& on = kAnyPort, ListenOptions options = {}) {
+    auto listener = Listener::create(runtime_, on, options);
     EXPECT_TRUE(listener) << listener.error().message();
     return *std::move(listener);
   }
 
   Error refusal(const Address& on) {
-    const auto listener = Listener::create(*runtime_, on);
+    auto listener = Listener::create(runtime_, on);
     EXPECT_FALSE(listener) << on.to_string();
     return listener ? Error{} : listener.error();
   }
@@ -73,7 +72,7 @@ class ListenerTest : public testing::Test {
   Address unix_address() const { return Address::from_unix_path(socket_path().string()).value(); }
 
   path folder_;
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
 };
 
 // A bound socket on which nobody listens, so that its port is nobody else's either.
@@ -97,23 +96,23 @@ class Deaf {
 TEST_F(ListenerTest, ConnectionWhereNobodyListensIsRefused) {
   run([this] {
     const Deaf deaf(kAnyPort);
-    const auto refused = connect(*runtime_, deaf.address(), patience());
+    auto refused = connect(runtime_, deaf.address(), patience());
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kUnreachable) << refused.error().message();
     EXPECT_EQ(refused.error().sys_errno, ECONNREFUSED);
-    const auto by_name = connect(*runtime_, "127.0.0.1", deaf.address().port(), patience());
+    auto by_name = connect(runtime_, "127.0.0.1", deaf.address().port(), patience());
     EXPECT_EQ(by_name.error().sys_errno, ECONNREFUSED);
-    const auto missing = connect(*runtime_, unix_address(), patience());
+    auto missing = connect(runtime_, unix_address(), patience());
     EXPECT_EQ(missing.error().code, Errc::kUnreachable);
     EXPECT_EQ(missing.error().sys_errno, ENOENT);
     const Deaf deaf_path(unix_address());
-    EXPECT_EQ(connect(*runtime_, unix_address(), patience()).error().sys_errno, ECONNREFUSED);
+    EXPECT_EQ(connect(runtime_, unix_address(), patience()).error().sys_errno, ECONNREFUSED);
   });
 }
 
 // Fills a backlog, so that the next connection can only wait.
-std::vector<std::unique_ptr<Socket>> fill_backlog(Runtime& runtime, const Listener& listener) {
-  std::vector<std::unique_ptr<Socket>> waiting;
+std::vector<Socket> fill_backlog(Runtime& runtime, const Listener& listener) {
+  std::vector<Socket> waiting;
   for (;;) {
     auto next = connect(runtime, listener.address(), runtime.after(milliseconds(20)));
     if (!next) {
@@ -127,12 +126,12 @@ std::vector<std::unique_ptr<Socket>> fill_backlog(Runtime& runtime, const Listen
 TEST_F(ListenerTest, ConnectToAFullBacklogFailsAtTheDeadlineAndWhenCancelled) {
   run([this] {
     for (const Address& on : {kAnyPort, unix_address()}) {
-      const auto listener = listen(on, {.backlog = 1});
-      const auto waiting = fill_backlog(*runtime_, *listener);
+      auto listener = listen(on, {.backlog = 1});
+      const auto waiting = fill_backlog(runtime_, listener);
       EXPECT_FALSE(waiting.empty());
       scope([&](Scope& fibers) {
-        auto task = fibers.spawn(
-            "connect", [&] { return connect(*runtime_, listener->address(), patience()); });
+        auto task = fibers.spawn("connect",
+                                 [&] { return connect(runtime_, listener.address(), patience()); });
         ASSERT_TRUE(task);
         ASSERT_TRUE(this_fiber::yield());
         task->cancel();
@@ -144,17 +143,17 @@ TEST_F(ListenerTest, ConnectToAFullBacklogFailsAtTheDeadlineAndWhenCancelled) {
 
 TEST_F(ListenerTest, ConnectToAFullUnixBacklogGoesOnWhenThereIsRoom) {
   run([this] {
-    const auto listener = listen(unix_address(), {.backlog = 1});
-    const auto waiting = fill_backlog(*runtime_, *listener);
+    auto listener = listen(unix_address(), {.backlog = 1});
+    const auto waiting = fill_backlog(runtime_, listener);
     scope([&](Scope& fibers) {
       auto task = fibers.spawn("connect",
-                               [&] { return connect(*runtime_, listener->address(), patience()); });
+                               [&] { return connect(runtime_, listener.address(), patience()); });
       ASSERT_TRUE(task);
       ASSERT_TRUE(this_fiber::yield());
       EXPECT_FALSE(task->finished());
-      std::vector<std::unique_ptr<Socket>> accepted;
+      std::vector<Socket> accepted;
       for (std::size_t i = 0; i < waiting.size() + 1; ++i) {
-        accepted.push_back(listener->accept(patience()).value());
+        accepted.push_back(listener.accept(patience()).value());
       }
       const auto connected = task->join();
       EXPECT_TRUE(connected) << connected.error().message();
@@ -163,9 +162,9 @@ TEST_F(ListenerTest, ConnectToAFullUnixBacklogGoesOnWhenThereIsRoom) {
 }
 
 TEST_F(ListenerTest, AddressThatIsTakenOrNotOursIsInvalid) {
-  const auto listener = listen();
-  EXPECT_NE(listener->address().port(), 0);
-  const Error taken = refusal(listener->address());
+  auto listener = listen();
+  EXPECT_NE(listener.address().port(), 0);
+  const Error taken = refusal(listener.address());
   EXPECT_EQ(taken.code, Errc::kInvalid) << taken.message();
   EXPECT_EQ(taken.sys_errno, EADDRINUSE);
   const Error foreign = refusal(Address::parse("192.0.2.1:0").value());
@@ -177,24 +176,24 @@ TEST_F(ListenerTest, AddressThatIsTakenOrNotOursIsInvalid) {
 }
 
 TEST_F(ListenerTest, PortMayBeSharedIfBothAskForIt) {
-  const auto one = listen(kAnyPort, {.reuse_port = true});
-  const auto other = listen(one->address(), {.reuse_port = true});
-  EXPECT_EQ(other->address(), one->address());
-  EXPECT_EQ(refusal(one->address()).sys_errno, EADDRINUSE);
+  auto one = listen(kAnyPort, {.reuse_port = true});
+  auto other = listen(one.address(), {.reuse_port = true});
+  EXPECT_EQ(other.address(), one.address());
+  EXPECT_EQ(refusal(one.address()).sys_errno, EADDRINUSE);
 }
 
 TEST_F(ListenerTest, PortIsFreeAgainThoughAConnectionWasMadeOnIt) {
   run([this] {
     auto listener = listen();
-    const Address address = listener->address();
-    auto client = connect(*runtime_, address, patience()).value();
-    auto server = listener->accept(patience()).value();
-    server.reset();  // Ends first: its side keeps the port in TIME_WAIT.
+    const Address address = listener.address();
+    auto client = connect(runtime_, address, patience());
+    // Ends first: its side keeps the port in TIME_WAIT.
+    (void)listener.accept(patience()).value();
     std::array<std::byte, 1> buffer;
     EXPECT_EQ(client->read(buffer, patience()).value(), 0U);
-    client.reset();
-    listener.reset();
-    EXPECT_NE(listen(address), nullptr);
+    client = Error{};
+    { const Listener destroyed = std::move(listener); }
+    EXPECT_EQ(listen(address).address(), address);
   });
 }
 
@@ -202,25 +201,25 @@ TEST_F(ListenerTest, UnixPathThatWasAbandonedIsReplaced) {
   { const Deaf dead(unix_address()); }
   ASSERT_TRUE(std::filesystem::exists(socket_path()));
   run([this] {
-    const auto listener = listen(unix_address());
-    const auto client = connect(*runtime_, unix_address(), patience());
+    auto listener = listen(unix_address());
+    auto client = connect(runtime_, unix_address(), patience());
     EXPECT_TRUE(client) << client.error().message();
   });
 }
 
 TEST_F(ListenerTest, UnixPathInUseIsNotReplaced) {
   run([this] {
-    const auto listener = listen(unix_address());
+    auto listener = listen(unix_address());
     EXPECT_EQ(refusal(unix_address()).sys_errno, EADDRINUSE);
-    const auto client = connect(*runtime_, unix_address(), patience());
+    auto client = connect(runtime_, unix_address(), patience());
     EXPECT_TRUE(client) << client.error().message();
   });
 }
 
 TEST_F(ListenerTest, UnixPathWhoseBacklogIsFullIsNotReplaced) {
   run([this] {
-    const auto listener = listen(unix_address(), {.backlog = 1});
-    const auto waiting = fill_backlog(*runtime_, *listener);
+    auto listener = listen(unix_address(), {.backlog = 1});
+    const auto waiting = fill_backlog(runtime_, listener);
     EXPECT_EQ(refusal(unix_address()).sys_errno, EADDRINUSE);
   });
 }
@@ -233,7 +232,7 @@ TEST_F(ListenerTest, FileThatIsNoSocketIsNotReplaced) {
 
 TEST_F(ListenerTest, UnixPathIsRemovedAtDestruction) {
   {
-    const auto listener = listen(unix_address());
+    auto listener = listen(unix_address());
     EXPECT_TRUE(std::filesystem::exists(socket_path()));
   }
   EXPECT_FALSE(std::filesystem::exists(socket_path()));
@@ -242,8 +241,8 @@ TEST_F(ListenerTest, UnixPathIsRemovedAtDestruction) {
 TEST_F(ListenerTest, PathThatAnotherHasTakenSinceIsLeftToIt) {
   auto first = listen(unix_address());
   std::filesystem::remove(socket_path());
-  const auto second = listen(unix_address());
-  first.reset();
+  auto second = listen(unix_address());
+  { const Listener destroyed = std::move(first); }
   EXPECT_TRUE(std::filesystem::exists(socket_path()));
 }
 
@@ -270,8 +269,8 @@ TEST_F(ListenerTest, PathOfAServerThatIsJustStartingIsLeftToIt) {
   ASSERT_EQ(::bind(starting.get(), address.data(), address.size()), 0);
   std::atomic<bool> refused = false;
   std::thread other([&] {
-    const auto runtime = Runtime::create().value();
-    const auto listener = Listener::create(*runtime, address);
+    auto runtime = Runtime::create().value();
+    auto listener = Listener::create(runtime, address);
     refused = !listener && listener.error().sys_errno == EADDRINUSE;
   });
   if (std::filesystem::exists("/proc/locks")) {
@@ -286,37 +285,37 @@ TEST_F(ListenerTest, PathOfAServerThatIsJustStartingIsLeftToIt) {
 
 TEST_F(ListenerTest, AcceptFailsAtTheDeadlineAndWhenCancelledAndGoesOn) {
   run([this] {
-    const auto listener = listen();
-    EXPECT_EQ(listener->accept(runtime_->after(milliseconds(1))).error().code, Errc::kTimedOut);
+    auto listener = listen();
+    EXPECT_EQ(listener.accept(runtime_.after(milliseconds(1))).error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
-      auto task = fibers.spawn("accept", [&] { return listener->accept(patience()); });
+      auto task = fibers.spawn("accept", [&] { return listener.accept(patience()); });
       ASSERT_TRUE(task);
       ASSERT_TRUE(this_fiber::yield());
       task->cancel();
       EXPECT_EQ(task->join().error().code, Errc::kCancelled);
     });
-    const auto client = connect(*runtime_, listener->address(), patience()).value();
-    const auto accepted = listener->accept(patience());
+    auto client = connect(runtime_, listener.address(), patience()).value();
+    auto accepted = listener.accept(patience());
     EXPECT_TRUE(accepted) << accepted.error().message();
   });
 }
 
 TEST_F(ListenerTest, AcceptingManyInARowLetsOthersRun) {
   run([this] {
-    const auto listener = listen();
-    std::vector<std::unique_ptr<Socket>> clients;
+    auto listener = listen();
+    std::vector<Socket> clients;
     for (int i = 0; i < 100; ++i) {
-      clients.push_back(connect(*runtime_, listener->address(), patience()).value());
+      clients.push_back(connect(runtime_, listener.address(), patience()).value());
     }
     int turns = 0;
     scope([&](Scope& fibers) {
       ASSERT_TRUE(fibers.spawn("other", [&] {
         while (this_fiber::yield()) ++turns;
       }));
-      std::vector<std::unique_ptr<Socket>> accepted;
-      accepted.push_back(listener->accept(patience()).value());
+      std::vector<Socket> accepted;
+      accepted.push_back(listener.accept(patience()).value());
       turns = 0;
-      for (int i = 1; i < 100; ++i) accepted.push_back(listener->accept(patience()).value());
+      for (int i = 1; i < 100; ++i) accepted.push_back(listener.accept(patience()).value());
       EXPECT_GE(turns, 2);
       fibers.cancel();
     });
@@ -325,16 +324,16 @@ TEST_F(ListenerTest, AcceptingManyInARowLetsOthersRun) {
 
 TEST_F(ListenerTest, CancelledFiberDoesNotAcceptForEver) {
   run([this] {
-    const auto listener = listen();
-    std::vector<std::unique_ptr<Socket>> clients;
+    auto listener = listen();
+    std::vector<Socket> clients;
     for (int i = 0; i < 100; ++i) {
-      clients.push_back(connect(*runtime_, listener->address(), patience()).value());
+      clients.push_back(connect(runtime_, listener.address(), patience()).value());
     }
     scope([&](Scope& fibers) {
       fibers.cancel();
       ASSERT_TRUE(fibers.spawn("accept", [&] {
         int accepted = 0;
-        while (listener->accept(patience())) ++accepted;
+        while (listener.accept(patience())) ++accepted;
         EXPECT_LT(accepted, 100);
       }));
     });
@@ -343,19 +342,19 @@ TEST_F(ListenerTest, CancelledFiberDoesNotAcceptForEver) {
 
 TEST_F(ListenerTest, ConnectionThatDiedInTheBacklogDoesNotEndTheListener) {
   run([this] {
-    const auto listener = listen();
-    auto dead = connect(*runtime_, listener->address(), patience()).value();
+    auto listener = listen();
+    auto dead = connect(runtime_, listener.address(), patience());
     const linger reset{.l_onoff = 1, .l_linger = 0};
     ASSERT_EQ(::setsockopt(dead->native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
-    dead.reset();
-    const auto alive = connect(*runtime_, listener->address(), patience()).value();
+    dead = Error{};
+    auto alive = connect(runtime_, listener.address(), patience()).value();
     // Linux hands out the dead one too; whatever it does, the living one comes.
     bool found = false;
     for (int i = 0; i < 2 && !found; ++i) {
-      const auto accepted = listener->accept(patience());
+      auto accepted = listener.accept(patience());
       ASSERT_TRUE(accepted) << accepted.error().message();
-      const auto peer = (*accepted)->peer_address();
-      found = peer && *peer == alive->local_address().value();
+      const auto peer = accepted->peer_address();
+      found = peer && *peer == alive.local_address().value();
     }
     EXPECT_TRUE(found);
   });
@@ -409,35 +408,35 @@ class Shortage {
 
 TEST_F(ShortageTest, AcceptSurvivesAShortageOfDescriptorsWithoutSpinning) {
   run([this] {
-    const auto listener = listen();
-    const auto client = connect(*runtime_, listener->address(), patience()).value();
+    auto listener = listen();
+    auto client = connect(runtime_, listener.address(), patience()).value();
     Shortage shortage;
-    const std::uint64_t polls_before = runtime_->stats().polls;
+    const std::uint64_t polls_before = runtime_.stats().polls;
     for (int i = 0; i < 4; ++i) {
-      const auto failed = listener->accept(patience());
+      auto failed = listener.accept(patience());
       ASSERT_FALSE(failed);
       EXPECT_EQ(failed.error().code, Errc::kExhausted) << failed.error().message();
       EXPECT_EQ(failed.error().sys_errno, EMFILE);
     }
-    const std::uint64_t polls = runtime_->stats().polls - polls_before;
+    const std::uint64_t polls = runtime_.stats().polls - polls_before;
     EXPECT_GE(polls, 4U);   // It has waited each time,
     EXPECT_LE(polls, 20U);  // and did nothing else.
     shortage.give_back(1);
-    const auto accepted = listener->accept(patience());
+    auto accepted = listener.accept(patience());
     ASSERT_TRUE(accepted) << accepted.error().message();
-    EXPECT_EQ((*accepted)->peer_address().value(), client->local_address().value());
+    EXPECT_EQ(accepted->peer_address().value(), client.local_address().value());
   });
 }
 
 TEST_F(ShortageTest, ShortageDoesNotOutlastACancellation) {
   run([this] {
-    const auto listener = listen();
-    const auto client = connect(*runtime_, listener->address(), patience()).value();
+    auto listener = listen();
+    auto client = connect(runtime_, listener.address(), patience()).value();
     const Shortage shortage;
     scope([&](Scope& fibers) {
       auto task = fibers.spawn("accept", [&] {
         for (;;) {
-          const auto failed = listener->accept(patience());
+          auto failed = listener.accept(patience());
           if (failed.error().code != Errc::kExhausted) return failed.error().code;
           EXPECT_FALSE(this_fiber::cancelled());
         }
@@ -452,14 +451,14 @@ TEST_F(ShortageTest, ShortageDoesNotOutlastACancellation) {
 
 TEST_F(ShortageTest, WithoutDescriptorsEverythingElseIsExhaustedToo) {
   run([this] {
-    const auto listener = listen();
+    auto listener = listen();
     const Shortage shortage;
-    const auto connected = connect(*runtime_, listener->address(), patience());
+    auto connected = connect(runtime_, listener.address(), patience());
     EXPECT_EQ(connected.error().code, Errc::kExhausted) << connected.error().message();
     EXPECT_EQ(connected.error().sys_errno, EMFILE);
     const Error refused = refusal(kAnyPort);
     EXPECT_EQ(refused.code, Errc::kExhausted) << refused.message();
-    const auto runtime = Runtime::create();
+    auto runtime = Runtime::create();
     ASSERT_FALSE(runtime);
     EXPECT_EQ(runtime.error().code, Errc::kExhausted) << runtime.error().message();
     EXPECT_EQ(runtime.error().sys_errno, EMFILE);

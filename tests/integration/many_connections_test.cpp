@@ -1,5 +1,6 @@
 // Very many connections on one thread of a real server, well-behaved and mute.
 #include <array>
+#include <optional>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -60,12 +61,12 @@ class ManyConnections : public testing::Test {
     return got.starts_with("HTTP/1.1 200 ");
   }
 
-  std::unique_ptr<Stream> connect_to(const test::ServerProcess& server, const Context& context) {
+  std::optional<Stream> connect_to(const test::ServerProcess& server, const Context& context) {
     const Deadline deadline = this_fiber::after(minutes(2));
-    auto socket = connect(*runtime_, server.address(), deadline);
-    if (!socket) return nullptr;
+    auto socket = connect(runtime_, server.address(), deadline);
+    if (!socket) return std::nullopt;
     auto stream = Stream::create(context, *std::move(socket), {.server_name = "localhost"});
-    if (!stream || !(*stream)->handshake(deadline)) return nullptr;
+    if (!stream || !stream->handshake(deadline)) return std::nullopt;
     return *std::move(stream);
   }
 
@@ -86,7 +87,7 @@ class ManyConnections : public testing::Test {
     Semaphore done(0);
     std::thread thread([&] {
       result = work();
-      runtime_->post([&] { done.release(); });
+      runtime_.post([&] { done.release(); });
     });
     done.acquire().value();
     thread.join();
@@ -95,11 +96,11 @@ class ManyConnections : public testing::Test {
 
   template <typename Body>
   void run(Body body) {
-    ASSERT_TRUE(runtime_->spawn("test", body));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", body));
+    runtime_.run();
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
 };
 
 TEST_F(ManyConnections, NineThousandAreHeldByOneThreadWhileOthersAreServed) {
@@ -116,8 +117,8 @@ TEST_F(ManyConnections, NineThousandAreHeldByOneThreadWhileOthersAreServed) {
       for (std::size_t i = 0; i < kHeld; ++i) {
         ASSERT_TRUE(fibers.spawn("held", [&] {
           handshakes.acquire().value();
-          const auto stream = connect_to(server, context);
-          const bool open = stream != nullptr && request(*stream);
+          auto stream = connect_to(server, context);
+          const bool open = stream && request(*stream);
           handshakes.release();
           if (!open) return;
           ++held;
@@ -149,8 +150,8 @@ TEST_F(ManyConnections, TenThousandThatNeverSpeakEndAtTheHandshakeDeadline) {
   const test::ServerProcess server({"--handshake-timeout", "3", "--idle-timeout", "600"});
   const Context context = trusting(server);
   run([&] {
-    const auto healthy = connect_to(server, context);
-    ASSERT_TRUE(healthy != nullptr && request(*healthy));
+    auto healthy = connect_to(server, context);
+    ASSERT_TRUE(healthy && request(*healthy));
     const std::size_t descriptors_before = server.descriptors();
     // What stays is what pools keep for the next connections, once for all.
     const std::size_t resident_max = server.resident_kib() + std::size_t{24} * 1024;
@@ -160,10 +161,10 @@ TEST_F(ManyConnections, TenThousandThatNeverSpeakEndAtTheHandshakeDeadline) {
         for (std::size_t i = 0; i < kMute; ++i) {
           ASSERT_TRUE(fibers.spawn("mute", [&] {
             const Deadline deadline = this_fiber::after(minutes(2));
-            auto socket = connect(*runtime_, server.address(), deadline);
+            auto socket = connect(runtime_, server.address(), deadline);
             ASSERT_TRUE(socket) << socket.error().message();
             std::array<std::byte, 16> end{};
-            const auto got = (*socket)->read(end, deadline);
+            const auto got = socket->read(end, deadline);
             if (got || got.error().code == Errc::kDisconnected) ++ended;
           }));
           if (i % 1'000 == 0) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <semaphore>
 #include <string>
 #include <thread>
@@ -31,7 +32,8 @@ constexpr Deadline kNever = Deadline::never();
 
 // As in the README.
 void use_key_on_threads(Context& tls, std::string_view chain_pem, std::string_view key_pem) {
-  std::shared_ptr<OffloadPool> pool = OffloadPool::create({.threads = 2, .nice = 10}).value();
+  auto pool =
+      std::make_shared<OffloadPool>(OffloadPool::create({.threads = 2, .nice = 10}).value());
   auto signer = make_offload_signer(pool, make_key_signer(key_pem).value());
   tls.use_cert_chain(chain_pem, signer).value();
 }
@@ -85,8 +87,8 @@ struct Pair {
     EXPECT_EQ(test::read_text(*client, 4, kNever), "pong");
   }
 
-  std::unique_ptr<Stream> client;
-  std::unique_ptr<Stream> server;
+  std::optional<Stream> client;
+  std::optional<Stream> server;
 };
 
 class OffloadSignerTest : public testing::Test {
@@ -94,36 +96,36 @@ class OffloadSignerTest : public testing::Test {
   // Runs `body` in a fiber, and all that it spawns.
   template <typename Body>
   void run(Body body) {
-    ASSERT_TRUE(runtime_->spawn("test", body));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", body));
+    runtime_.run();
   }
 
   std::shared_ptr<OffloadPool> pool(OffloadOptions options = {.threads = 1}) {
-    return OffloadPool::create(options).value();
+    return std::make_shared<OffloadPool>(OffloadPool::create(options).value());
   }
 
-  const std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   const Context client_ = test::client_context(KeyType::kRsa2048);
 };
 
 // In line, not one round trip could happen before the signature is made.
 TEST_F(OffloadSignerTest, OtherConnectionsGoOnWhileASignatureIsBeingMade) {
   constexpr int kRounds = 500;
-  const auto held = std::make_shared<HeldSigner>(*runtime_, KeyType::kRsa2048);
+  const auto held = std::make_shared<HeldSigner>(runtime_, KeyType::kRsa2048);
   const Context slow = test::server_of(KeyType::kRsa2048, make_offload_signer(pool(), held));
   const Context usual = test::server_context(KeyType::kRsa2048);
   int rounds = 0;
   run([&] {
-    Pair other(*runtime_, usual, client_);
+    Pair other(runtime_, usual, client_);
     other.shake_hands();
-    Pair pair(*runtime_, slow, client_);
+    Pair pair(runtime_, slow, client_);
     scope([&](Scope& fibers) {
       ASSERT_TRUE(fibers.spawn("client", [&] { pair.client->handshake(kNever).value(); }));
       auto server = fibers.spawn("server", [&] { return pair.server->handshake(kNever); });
       held->await_begin();
       for (; rounds < kRounds; ++rounds) other.round_trip();
       // New ones, too.
-      Pair another(*runtime_, usual, client_);
+      Pair another(runtime_, usual, client_);
       another.shake_hands();
       another.round_trip();
       EXPECT_FALSE(server->finished());
@@ -137,11 +139,11 @@ TEST_F(OffloadSignerTest, OtherConnectionsGoOnWhileASignatureIsBeingMade) {
 
 // The signature goes on without them, and its result goes nowhere.
 TEST_F(OffloadSignerTest, AHandshakeThatGivesUpDoesNotWaitForItsSignature) {
-  const auto held = std::make_shared<HeldSigner>(*runtime_, KeyType::kRsa2048);
+  const auto held = std::make_shared<HeldSigner>(runtime_, KeyType::kRsa2048);
   auto threads = pool();
   const Context server = test::server_of(KeyType::kRsa2048, make_offload_signer(threads, held));
   run([&] {
-    auto pair = std::make_unique<Pair>(*runtime_, server, client_);
+    auto pair = std::make_unique<Pair>(runtime_, server, client_);
     scope([&](Scope& fibers) {
       auto client = fibers.spawn("client", [&] { return pair->client->handshake(kNever); });
       auto task = fibers.spawn("server", [&] { return pair->server->handshake(kNever); });
@@ -163,7 +165,7 @@ TEST_F(OffloadSignerTest, AFullPoolComesOutOfTheHandshake) {
   const Context server = test::server_of(
       KeyType::kRsa2048, make_offload_signer(full, test::key_signer(KeyType::kRsa2048)));
   run([&] {
-    Pair pair(*runtime_, server, client_);
+    Pair pair(runtime_, server, client_);
     scope([&](Scope& fibers) {
       auto client = fibers.spawn("client", [&] { return pair.client->handshake(kNever); });
       EXPECT_EQ(pair.server->handshake(kNever).error().code, Errc::kExhausted);
@@ -188,7 +190,7 @@ TEST_F(OffloadSignerTest, TheReadmesContextServes) {
   const Identity& identity = test::identity(KeyType::kRsa2048);
   use_key_on_threads(server, identity.certificate_pem, identity.key_pem);
   run([&] {
-    Pair pair(*runtime_, server, client_);
+    Pair pair(runtime_, server, client_);
     pair.shake_hands();
     pair.round_trip();
   });
@@ -206,16 +208,16 @@ TEST_F(OffloadSignerTest, RuntimesShareTheSigner) {
     std::vector<std::thread> threads;
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&] {
-        const auto runtime = Runtime::create().value();
+        auto runtime = Runtime::create().value();
         for (int each = 0; each < kConnections; ++each) {
-          ASSERT_TRUE(runtime->spawn("connection", [&, home = runtime.get()] {
-            Pair pair(*home, server, client);
+          ASSERT_TRUE(runtime.spawn("connection", [&] {
+            Pair pair(runtime, server, client);
             pair.shake_hands();
             pair.round_trip();
             ++done;
           }));
         }
-        runtime->run();
+        runtime.run();
       });
     }
     for (std::thread& thread : threads) thread.join();

@@ -49,7 +49,7 @@ class Held {
 
 constexpr Deadline kPast = Deadline::at(TimePoint::min());
 
-std::unique_ptr<OffloadPool> pool_of(std::size_t threads, std::size_t queue_max = 1024) {
+OffloadPool pool_of(std::size_t threads, std::size_t queue_max = 1024) {
   return OffloadPool::create({.threads = threads, .queue_max = queue_max}).value();
 }
 
@@ -61,19 +61,19 @@ void run(Runtime& runtime, Body body) {
 }
 
 TEST(OffloadTest, ResultsOfEveryKindComeBackFromAnotherThread) {
-  const auto pool = pool_of(2);
-  const auto runtime = Runtime::create().value();
-  run(*runtime, [&] {
+  auto pool = pool_of(2);
+  auto runtime = Runtime::create().value();
+  run(runtime, [&] {
     const auto home = std::this_thread::get_id();
-    const auto elsewhere = pool->run([] { return std::this_thread::get_id(); }, Deadline::never());
+    const auto elsewhere = pool.run([] { return std::this_thread::get_id(); }, Deadline::never());
     EXPECT_NE(*elsewhere, home);
     EXPECT_EQ(std::this_thread::get_id(), home);
     int written = 0;
-    pool->run([&] { written = 7; }, Deadline::never()).value();
+    pool.run([&] { written = 7; }, Deadline::never()).value();
     EXPECT_EQ(written, 7);
-    const auto owned = pool->run([] { return std::make_unique<int>(8); }, Deadline::never());
+    const auto owned = pool.run([] { return std::make_unique<int>(8); }, Deadline::never());
     EXPECT_EQ(**owned, 8);
-    const Result<int> refused = pool->run(
+    const Result<int> refused = pool.run(
         []() -> Result<int> {
           return Error{.code = Errc::kUnreachable, .sys_errno = EIO, .operation = "look"};
         },
@@ -82,33 +82,33 @@ TEST(OffloadTest, ResultsOfEveryKindComeBackFromAnotherThread) {
     EXPECT_EQ(refused.error().sys_errno, EIO);
     EXPECT_STREQ(refused.error().operation, "look");
   });
-  EXPECT_EQ(pool->stats().done, 4U);
+  EXPECT_EQ(pool.stats().done, 4U);
 }
 
 TEST(OffloadTest, WhatAFunctionThrowsIsThrownInTheFiber) {
-  const auto pool = pool_of(1);
-  const auto runtime = Runtime::create().value();
-  run(*runtime, [&] {
+  auto pool = pool_of(1);
+  auto runtime = Runtime::create().value();
+  run(runtime, [&] {
     try {
-      (void)pool->run([]() -> int { throw std::runtime_error("from below"); }, Deadline::never());
+      (void)pool.run([]() -> int { throw std::runtime_error("from below"); }, Deadline::never());
       ADD_FAILURE() << "nothing thrown";
     } catch (const std::runtime_error& thrown) {
       EXPECT_STREQ(thrown.what(), "from below");
     }
     // The thread has survived it.
-    EXPECT_EQ(pool->run([] { return 1; }, Deadline::never()).value(), 1);
+    EXPECT_EQ(pool.run([] { return 1; }, Deadline::never()).value(), 1);
   });
 }
 
 TEST(OffloadTest, OtherFibersGoOnWhileAFunctionBlocks) {
-  const auto pool = pool_of(1);
-  const auto runtime = Runtime::create().value();
-  Held held(*runtime);
+  auto pool = pool_of(1);
+  auto runtime = Runtime::create().value();
+  Held held(runtime);
   int rounds = 0;
-  run(*runtime, [&] {
+  run(runtime, [&] {
     scope([&](Scope& fibers) {
       auto blocked = fibers.spawn(
-          "blocked", [&] { return pool->run([&] { held.hold(); }, Deadline::never()); });
+          "blocked", [&] { return pool.run([&] { held.hold(); }, Deadline::never()); });
       held.await_begin();
       for (; rounds < 1000; ++rounds) this_fiber::yield().value();
       EXPECT_FALSE(blocked->finished());
@@ -120,23 +120,23 @@ TEST(OffloadTest, OtherFibersGoOnWhileAFunctionBlocks) {
 }
 
 TEST(OffloadTest, FunctionsBeginInTheOrderInWhichTheyCame) {
-  const auto pool = pool_of(1);
-  const auto runtime = Runtime::create().value();
-  Held held(*runtime);
+  auto pool = pool_of(1);
+  auto runtime = Runtime::create().value();
+  Held held(runtime);
   std::vector<int> order;  // Touched by the pool's one thread only.
-  run(*runtime, [&] {
+  run(runtime, [&] {
     scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("first",
-                               [&] { return pool->run([&] { held.hold(); }, Deadline::never()); }));
+      ASSERT_TRUE(
+          fibers.spawn("first", [&] { return pool.run([&] { held.hold(); }, Deadline::never()); }));
       held.await_begin();
       for (int i = 0; i < 20; ++i) {
         ASSERT_TRUE(fibers.spawn("next", [&, i] {
-          pool->run([&order, i] { order.push_back(i); }, Deadline::never()).value();
+          pool.run([&order, i] { order.push_back(i); }, Deadline::never()).value();
         }));
       }
       this_fiber::yield().value();
-      EXPECT_EQ(pool->stats().queued, 20U);
-      EXPECT_EQ(pool->stats().running, 1U);
+      EXPECT_EQ(pool.stats().queued, 20U);
+      EXPECT_EQ(pool.stats().running, 1U);
       held.let_go();
     });
   });
@@ -145,40 +145,40 @@ TEST(OffloadTest, FunctionsBeginInTheOrderInWhichTheyCame) {
 }
 
 TEST(OffloadTest, WhoGivesUpBeforeTheFunctionBeginsWithdrawsIt) {
-  const auto pool = pool_of(1);
-  const auto runtime = Runtime::create().value();
-  Held held(*runtime);
+  auto pool = pool_of(1);
+  auto runtime = Runtime::create().value();
+  Held held(runtime);
   std::atomic<int> ran = 0;
-  run(*runtime, [&] {
+  run(runtime, [&] {
     scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("first",
-                               [&] { return pool->run([&] { held.hold(); }, Deadline::never()); }));
+      ASSERT_TRUE(
+          fibers.spawn("first", [&] { return pool.run([&] { held.hold(); }, Deadline::never()); }));
       held.await_begin();
-      EXPECT_EQ(pool->run([&] { ++ran; }, kPast).error().code, Errc::kTimedOut);
-      EXPECT_EQ(pool->run_abandonable([&] { ++ran; }, kPast).error().code, Errc::kTimedOut);
+      EXPECT_EQ(pool.run([&] { ++ran; }, kPast).error().code, Errc::kTimedOut);
+      EXPECT_EQ(pool.run_abandonable([&] { ++ran; }, kPast).error().code, Errc::kTimedOut);
       auto cancelled =
-          fibers.spawn("cancelled", [&] { return pool->run([&] { ++ran; }, Deadline::never()); });
+          fibers.spawn("cancelled", [&] { return pool.run([&] { ++ran; }, Deadline::never()); });
       this_fiber::yield().value();
       cancelled->cancel();
       EXPECT_EQ(cancelled->join().error().code, Errc::kCancelled);
-      EXPECT_EQ(pool->stats().queued, 0U);
+      EXPECT_EQ(pool.stats().queued, 0U);
       held.let_go();
     });
   });
   EXPECT_EQ(ran, 0);
-  EXPECT_EQ(pool->stats().withdrawn, 3U);
-  EXPECT_EQ(pool->stats().done, 1U);
+  EXPECT_EQ(pool.stats().withdrawn, 3U);
+  EXPECT_EQ(pool.stats().done, 1U);
 }
 
 TEST(OffloadTest, AFunctionThatHasBegunIsWaitedForAndItsResultCounts) {
-  const auto pool = pool_of(1);
-  const auto runtime = Runtime::create().value();
-  Held held(*runtime);
-  run(*runtime, [&] {
+  auto pool = pool_of(1);
+  auto runtime = Runtime::create().value();
+  Held held(runtime);
+  run(runtime, [&] {
     scope([&](Scope& fibers) {
       auto caller = fibers.spawn("caller", [&]() -> Result<std::string> {
         std::string own = "the caller's variable";
-        auto result = pool->run(
+        auto result = pool.run(
             [&] {
               held.hold();
               return own + ", used";
@@ -195,7 +195,7 @@ TEST(OffloadTest, AFunctionThatHasBegunIsWaitedForAndItsResultCounts) {
       EXPECT_EQ(caller->join().value(), "the caller's variable, used");
     });
   });
-  EXPECT_EQ(pool->stats().abandoned, 0U);
+  EXPECT_EQ(pool.stats().abandoned, 0U);
 }
 
 // Its result must not go anywhere: not to the fiber, nor to a runtime that is gone.
@@ -208,13 +208,13 @@ TEST(OffloadTest, AnAbandonedFunctionGoesOnAloneAndMayOutliveTheRuntime) {
   const auto shared = std::make_shared<Shared>();
   const auto result = std::make_shared<int>(0);
   {
-    const auto runtime = Runtime::create().value();
+    auto runtime = Runtime::create().value();
     Semaphore begun(0);
-    run(*runtime, [&] {
+    run(runtime, [&] {
       scope([&](Scope& fibers) {
         auto caller = fibers.spawn("caller", [&] {
-          return pool->run_abandonable(
-              [shared, result, &begun, home = runtime.get()] {
+          return pool.run_abandonable(
+              [shared, result, &begun, home = &runtime] {
                 home->post([&begun] { begun.release(); });
                 shared->gate.acquire();
                 shared->ended = true;
@@ -229,51 +229,51 @@ TEST(OffloadTest, AnAbandonedFunctionGoesOnAloneAndMayOutliveTheRuntime) {
     });
   }
   EXPECT_FALSE(shared->ended);
-  EXPECT_EQ(pool->stats().running, 1U);
-  EXPECT_EQ(pool->stats().abandoned, 1U);
+  EXPECT_EQ(pool.stats().running, 1U);
+  EXPECT_EQ(pool.stats().abandoned, 1U);
   shared->gate.release();
-  pool.reset();  // Joins.
+  { const OffloadPool joined = std::move(pool); }
   EXPECT_TRUE(shared->ended);
   EXPECT_EQ(result.use_count(), 1);
 }
 
 TEST(OffloadTest, AFullQueueRefusesAtOnce) {
-  const auto pool = pool_of(1, /*queue_max=*/2);
-  const auto runtime = Runtime::create().value();
-  Held held(*runtime);
-  run(*runtime, [&] {
+  auto pool = pool_of(1, /*queue_max=*/2);
+  auto runtime = Runtime::create().value();
+  Held held(runtime);
+  run(runtime, [&] {
     scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("first",
-                               [&] { return pool->run([&] { held.hold(); }, Deadline::never()); }));
+      ASSERT_TRUE(
+          fibers.spawn("first", [&] { return pool.run([&] { held.hold(); }, Deadline::never()); }));
       held.await_begin();
       for (int i = 0; i < 2; ++i) {
-        ASSERT_TRUE(fibers.spawn("queued", [&] { pool->run([] {}, Deadline::never()).value(); }));
+        ASSERT_TRUE(fibers.spawn("queued", [&] { pool.run([] {}, Deadline::never()).value(); }));
       }
       this_fiber::yield().value();
-      EXPECT_EQ(pool->run([] {}, Deadline::never()).error().code, Errc::kExhausted);
-      EXPECT_EQ(pool->stats().refused, 1U);
+      EXPECT_EQ(pool.run([] {}, Deadline::never()).error().code, Errc::kExhausted);
+      EXPECT_EQ(pool.stats().refused, 1U);
       held.let_go();
     });
-    EXPECT_TRUE(pool->run([] {}, Deadline::never()));
+    EXPECT_TRUE(pool.run([] {}, Deadline::never()));
   });
 }
 
 TEST(OffloadTest, ACancelledFibersFunctionNeverRuns) {
-  const auto pool = pool_of(1);
-  const auto runtime = Runtime::create().value();
+  auto pool = pool_of(1);
+  auto runtime = Runtime::create().value();
   bool ran = false;
-  run(*runtime, [&] {
+  run(runtime, [&] {
     scope([&](Scope& fibers) {
       auto task = fibers.spawn("cancelled",
-                               [&] { return pool->run([&] { ran = true; }, Deadline::never()); });
+                               [&] { return pool.run([&] { ran = true; }, Deadline::never()); });
       task->cancel();
       EXPECT_EQ(task->join().error().code, Errc::kCancelled);
     });
   });
   EXPECT_FALSE(ran);
   // It was not even queued, where a thread could have taken it.
-  EXPECT_EQ(pool->stats().done, 0U);
-  EXPECT_EQ(pool->stats().withdrawn, 0U);
+  EXPECT_EQ(pool.stats().done, 0U);
+  EXPECT_EQ(pool.stats().withdrawn, 0U);
 }
 
 sigset_t mask_of_thread() {
@@ -293,12 +293,12 @@ std::string blocked_by(pid_t id) {
 
 TEST(OffloadTest, SignalsAreNotForThePoolsThreadsThatWait) {
   const sigset_t before = mask_of_thread();
-  const auto pool = pool_of(1);
+  auto pool = pool_of(1);
   const sigset_t after = mask_of_thread();
   EXPECT_EQ(sigismember(&before, SIGTERM), sigismember(&after, SIGTERM));
-  const auto runtime = Runtime::create().value();
-  run(*runtime, [&] {
-    const pid_t thread = pool->run([] { return ::gettid(); }, Deadline::never()).value();
+  auto runtime = Runtime::create().value();
+  run(runtime, [&] {
+    const pid_t thread = pool.run([] { return ::gettid(); }, Deadline::never()).value();
     // The result comes back before the thread waits again, but not before it has blocked them.
     const std::string blocked = blocked_by(thread);
     EXPECT_EQ(std::stoull(blocked, nullptr, 16) >> (SIGTERM - 1) & 1U, 1U) << blocked;
@@ -307,16 +307,16 @@ TEST(OffloadTest, SignalsAreNotForThePoolsThreadsThatWait) {
 
 // Processes that it starts inherit it.
 TEST(OffloadTest, FunctionRunsWithTheSignalMaskOfItsCaller) {
-  const auto pool = pool_of(1);
+  auto pool = pool_of(1);
   const sigset_t before = mask_of_thread();
   sigset_t mine = before;
   sigaddset(&mine, SIGUSR2);
   sigdelset(&mine, SIGTERM);
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   for (const sigset_t& mask : {mine, before}) {
     ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &mask, nullptr), 0);
-    run(*runtime, [&] {
-      const sigset_t there = pool->run(mask_of_thread, Deadline::never()).value();
+    run(runtime, [&] {
+      const sigset_t there = pool.run(mask_of_thread, Deadline::never()).value();
       for (const int signal : {SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD}) {
         EXPECT_EQ(sigismember(&there, signal), sigismember(&mask, signal)) << signal;
       }
@@ -328,19 +328,18 @@ TEST(OffloadTest, FunctionRunsWithTheSignalMaskOfItsCaller) {
 TEST(OffloadTest, ThePoolsThreadsGiveWayIfAskedTo) {
   const auto nice_here = [] { return ::getpriority(PRIO_PROCESS, 0); };
   const int before = nice_here();
-  const auto pool = OffloadPool::create({.threads = 1, .nice = 3}).value();
-  const auto runtime = Runtime::create().value();
-  run(*runtime, [&] {
-    EXPECT_EQ(std::min(before + 3, 19), pool->run(nice_here, Deadline::never()).value());
-  });
+  auto pool = OffloadPool::create({.threads = 1, .nice = 3}).value();
+  auto runtime = Runtime::create().value();
+  run(runtime,
+      [&] { EXPECT_EQ(std::min(before + 3, 19), pool.run(nice_here, Deadline::never()).value()); });
   EXPECT_EQ(before, nice_here());
 }
 
 TEST(OffloadTest, GetaddrinfoRunsOffTheLoop) {
-  const auto pool = pool_of(1);
-  const auto runtime = Runtime::create().value();
-  run(*runtime, [&] {
-    const Result<std::string> text = pool->run_abandonable(
+  auto pool = pool_of(1);
+  auto runtime = Runtime::create().value();
+  run(runtime, [&] {
+    const Result<std::string> text = pool.run_abandonable(
         [name = std::string("127.0.0.1")]() -> Result<std::string> {
           addrinfo hints{};
           hints.ai_flags = AI_NUMERICHOST;
@@ -365,21 +364,21 @@ TEST(OffloadTest, GetaddrinfoRunsOffTheLoop) {
 TEST(OffloadTest, RuntimesShareAPoolWhileFibersAreCancelled) {
   constexpr int kRuntimes = 3;
   constexpr int kCalls = 300;
-  const auto pool = pool_of(3, /*queue_max=*/64);
+  auto pool = pool_of(3, /*queue_max=*/64);
   std::atomic<std::uint64_t> ran = 0;
   std::atomic<std::uint64_t> withdrawn = 0;
   std::atomic<std::uint64_t> refused = 0;
   const auto call = [&](int number) {
-    const auto result = number % 2 == 0 ? pool->run([&] { ++ran; }, Deadline::never())
-                                        : pool->run_abandonable([&] { ++ran; }, Deadline::never());
+    const auto result = number % 2 == 0 ? pool.run([&] { ++ran; }, Deadline::never())
+                                        : pool.run_abandonable([&] { ++ran; }, Deadline::never());
     if (!result && result.error().code == Errc::kExhausted) ++refused;
     if (!result && result.error().code == Errc::kCancelled) ++withdrawn;
   };
   std::vector<std::thread> threads;
   for (int thread = 0; thread < kRuntimes; ++thread) {
     threads.emplace_back([&] {
-      const auto runtime = Runtime::create().value();
-      run(*runtime, [&] {
+      auto runtime = Runtime::create().value();
+      run(runtime, [&] {
         scope([&](Scope& fibers) {
           for (int i = 0; i < kCalls; ++i) {
             auto task = fibers.spawn("call", [&call, i] { call(i); });
@@ -393,11 +392,11 @@ TEST(OffloadTest, RuntimesShareAPoolWhileFibersAreCancelled) {
   }
   for (std::thread& thread : threads) thread.join();
   // Abandoned functions may still be running.
-  const auto runtime = Runtime::create().value();
-  run(*runtime, [&] {
-    while (pool->stats().running > 0) this_fiber::yield().value();
+  auto runtime = Runtime::create().value();
+  run(runtime, [&] {
+    while (pool.stats().running > 0) this_fiber::yield().value();
   });
-  const OffloadStats stats = pool->stats();
+  const OffloadStats stats = pool.stats();
   EXPECT_EQ(stats.done, ran);
   EXPECT_EQ(stats.refused, refused);
   EXPECT_GE(withdrawn, stats.withdrawn + stats.abandoned);

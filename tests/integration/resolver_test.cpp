@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -161,17 +162,17 @@ class NameServer {
   // Answers one query that comes over TCP.
   void answer_over_tcp(const Reply& with) {
     const Deadline patience = runtime_.after(kPatience);
-    const auto socket = tcp_->accept(patience).value();
-    const std::string prefix = receive_exactly(*socket, 2, patience);
+    auto socket = tcp_->accept(patience).value();
+    const std::string prefix = receive_exactly(socket, 2, patience);
     const auto size = static_cast<std::size_t>(static_cast<unsigned char>(prefix[0]) << 8 |
                                                static_cast<unsigned char>(prefix[1]));
     const std::string packet =
-        answer_to(parse_query(receive_exactly(*socket, size, patience)), with);
+        answer_to(parse_query(receive_exactly(socket, size, patience)), with);
     std::string reply;
     append16(reply, static_cast<unsigned>(packet.size()));
     reply += packet;
-    ASSERT_TRUE(socket->write(std::as_bytes(std::span(reply)), patience));
-    (void)socket->close(patience);
+    ASSERT_TRUE(socket.write(std::as_bytes(std::span(reply)), patience));
+    (void)socket.close(patience);
   }
 
   int served = 0;
@@ -186,7 +187,7 @@ class NameServer {
   }
 
   Runtime& runtime_;
-  std::unique_ptr<Listener> tcp_;
+  std::optional<Listener> tcp_;
   std::unique_ptr<Pollable> udp_;
 };
 
@@ -194,9 +195,9 @@ class ResolverTest : public testing::Test {
  protected:
   // Runs `body` in a fiber.
   void run(std::function<void(Scope&)> body) {
-    ASSERT_TRUE(runtime_->spawn("test", [this, body = std::move(body)] {
-      server_ = std::make_unique<NameServer>(*runtime_);
-      resolver_ = Resolver::create(runtime_->reactor(), {.servers = server_->address()}).value();
+    ASSERT_TRUE(runtime_.spawn("test", [this, body = std::move(body)] {
+      server_ = std::make_unique<NameServer>(runtime_);
+      resolver_ = Resolver::create(runtime_.reactor(), {.servers = server_->address()}).value();
       scope([&](Scope& fibers) {
         body(fibers);
         fibers.cancel();
@@ -204,10 +205,10 @@ class ResolverTest : public testing::Test {
       resolver_.reset();
       server_.reset();
     }));
-    runtime_->run();
+    runtime_.run();
   }
 
-  Deadline patience() const { return runtime_->after(kPatience); }
+  Deadline patience() const { return runtime_.after(kPatience); }
 
   static std::vector<std::string> text(const Result<std::vector<Address>>& found) {
     if (!found) return {found.error().message()};
@@ -217,7 +218,7 @@ class ResolverTest : public testing::Test {
     return all;
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   std::unique_ptr<NameServer> server_;
   std::unique_ptr<Resolver> resolver_;
 };
@@ -242,16 +243,16 @@ TEST_F(ResolverTest, EachFamilyIsAskedForOnItsOwn) {
 
 TEST_F(ResolverTest, WhatIsNoHostIsNotAskedFor) {
   run([&](Scope&) {
-    const Deadline deadline = runtime_->after(kPatience);
+    const Deadline deadline = runtime_.after(kPatience);
     for (const std::string_view host :
          {std::string_view("localhost\0.evil.test", 20), std::string_view("127.0.0.1\0.test", 15),
           std::string_view("m\xc3\xbcnchen.test"), std::string_view("[::1]"),
           std::string_view("two words"), std::string_view("dots..test"),
           std::string_view("fe80::5%no such interface")}) {
-      const auto refused = connect(*runtime_, host, 443, deadline);
+      auto refused = connect(runtime_, host, 443, deadline);
       ASSERT_FALSE(refused) << host;
       EXPECT_EQ(refused.error().code, Errc::kInvalid) << refused.error().message();
-      EXPECT_EQ(resolve(*runtime_, host, 443, deadline).error().code, Errc::kInvalid);
+      EXPECT_EQ(resolve(runtime_, host, 443, deadline).error().code, Errc::kInvalid);
       if (host.find('%') != std::string_view::npos) continue;
       EXPECT_EQ(resolver_->resolve(std::string(host), 443, AF_INET, deadline).error().code,
                 Errc::kInvalid);
@@ -331,10 +332,9 @@ TEST_F(ResolverTest, ChangeOfTheConfigurationCountsAtOnceAlsoForQueriesInProgres
   };
   run([&](Scope& fibers) {
     const std::uint16_t port = Address::parse(server_->address()).value().port();
-    NameServer silent(*runtime_, "127.0.0.2:" + std::to_string(port));
+    NameServer silent(runtime_, "127.0.0.2:" + std::to_string(port));
     configure("127.0.0.2");
-    resolver_ =
-        Resolver::create(runtime_->reactor(), {.configuration = file, .port = port}).value();
+    resolver_ = Resolver::create(runtime_.reactor(), {.configuration = file, .port = port}).value();
     ASSERT_TRUE(fibers.spawn("server", [this] {
       server_->serve({{"one.test", {"192.0.2.1"}}, {"two.test", {"192.0.2.2"}}});
     }));
@@ -348,9 +348,9 @@ TEST_F(ResolverTest, ChangeOfTheConfigurationCountsAtOnceAlsoForQueriesInProgres
       ASSERT_TRUE(silent.receive());
       configure("127.0.0.1");
       // Less than the time after which c-ares would ask the silent one again.
-      const Deadline soon = runtime_->after(milliseconds(4500));
+      const Deadline soon = runtime_.after(milliseconds(4500));
       EXPECT_EQ(text(resolver_->resolve("two.test", 443, AF_INET, soon)), (Texts{"192.0.2.2:443"}));
-      EXPECT_LT(runtime_->now(), soon.time());
+      EXPECT_LT(runtime_.now(), soon.time());
     });
     EXPECT_GE(server_->served, 4);
   });
@@ -371,18 +371,18 @@ TEST_F(ResolverTest, AnswerTooLongForUdpIsFetchedOverTcpAtOnce) {
     }));
     // Less than the five seconds after which c-ares would look again by itself; the
     // deadline's own look comes too late.
-    const Deadline deadline = runtime_->after(milliseconds(4500));
+    const Deadline deadline = runtime_.after(milliseconds(4500));
     const auto found = resolver_->resolve("host.test", 443, AF_INET, deadline);
     ASSERT_TRUE(found) << found.error().message();
     EXPECT_EQ(found->size(), 200U);
-    EXPECT_LT(runtime_->now(), deadline.time());
+    EXPECT_LT(runtime_.now(), deadline.time());
   });
 }
 
 TEST_F(ResolverTest, SilentServerEndsAtTheDeadline) {
   run([this](Scope&) {
     const auto late =
-        resolver_->resolve("host.test", 443, AF_INET, runtime_->after(milliseconds(20)));
+        resolver_->resolve("host.test", 443, AF_INET, runtime_.after(milliseconds(20)));
     EXPECT_EQ(late.error().code, Errc::kTimedOut) << late.error().message();
   });
 }
@@ -419,7 +419,7 @@ TEST_F(ResolverTest, OthersGoOnWhenTheOneThatDoesTheWorkIsCancelledOrTooLate) {
     ASSERT_TRUE(cancelled);
     std::vector<Query> queries = {server_->receive().value()};
     auto late = fibers.spawn("late", [this]() -> Errc {
-      return resolver_->resolve("b.test", 443, AF_INET, runtime_->after(milliseconds(20)))
+      return resolver_->resolve("b.test", 443, AF_INET, runtime_.after(milliseconds(20)))
           .error()
           .code;
     });
@@ -469,7 +469,7 @@ TEST_F(ResolverTest, AddressesAndTheHostsFileNeedNoServer) {
     const auto local = resolver_->resolve("localhost", 443, AF_INET, patience());
     ASSERT_TRUE(local) << local.error().message();
     EXPECT_EQ(local->front(), Address::parse("127.0.0.1:443").value());
-    EXPECT_EQ(text(resolve(*runtime_, "::1", 443, patience())), (Texts{"[::1]:443"}));
+    EXPECT_EQ(text(resolve(runtime_, "::1", 443, patience())), (Texts{"[::1]:443"}));
   });
 }
 
@@ -489,7 +489,7 @@ TEST_F(ResolverTest, ResolverMayGoWhileAbandonedQueriesAreInFlight) {
 
 TEST_F(ResolverTest, ServersThatCannotBeParsedAreInvalid) {
   run([this](Scope&) {
-    const auto refused = Resolver::create(runtime_->reactor(), {.servers = "not an address"});
+    const auto refused = Resolver::create(runtime_.reactor(), {.servers = "not an address"});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kInvalid) << refused.error().message();
   });

@@ -52,22 +52,22 @@ void join(std::vector<std::thread>& all) {
 TEST(RuntimeThreadsTest, WorkPostedFromManyThreadsIsDoneOnceOnTheRuntimesThread) {
   constexpr int kThreads = 4;
   constexpr int kPosts = 2000;
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   const auto home = std::this_thread::get_id();
   std::vector<std::vector<int>> seen(kThreads);  // Touched on the runtime's thread only.
   WaitGroup done;
   done.add(kThreads * kPosts);
-  ASSERT_TRUE(runtime->spawn("waiter", [&] { EXPECT_TRUE(done.wait()); }));
+  ASSERT_TRUE(runtime.spawn("waiter", [&] { EXPECT_TRUE(done.wait()); }));
   auto posters = threads(kThreads, [&](int thread) {
     for (int i = 0; i < kPosts; ++i) {
-      runtime->post([&, thread, i] {
+      runtime.post([&, thread, i] {
         EXPECT_EQ(std::this_thread::get_id(), home);
         seen[static_cast<std::size_t>(thread)].push_back(i);
         done.done();
       });
     }
   });
-  runtime->run();
+  runtime.run();
   join(posters);
   for (const auto& one : seen) {
     ASSERT_EQ(one.size(), static_cast<std::size_t>(kPosts));
@@ -76,78 +76,78 @@ TEST(RuntimeThreadsTest, WorkPostedFromManyThreadsIsDoneOnceOnTheRuntimesThread)
 }
 
 TEST(RuntimeThreadsTest, PostedWorkMaySpawnAndPostAndWake) {
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   Semaphore told(0);
   bool spawned = false;
-  ASSERT_TRUE(runtime->spawn("waiter", [&] { EXPECT_TRUE(told.acquire()); }));
+  ASSERT_TRUE(runtime.spawn("waiter", [&] { EXPECT_TRUE(told.acquire()); }));
   std::thread([&] {
-    runtime->post([&] {
-      ASSERT_TRUE(runtime->spawn("from outside", [&] {
+    runtime.post([&] {
+      ASSERT_TRUE(runtime.spawn("from outside", [&] {
         spawned = true;
-        runtime->post([&] { told.release(); });
+        runtime.post([&] { told.release(); });
       }));
     });
   }).join();
-  runtime->run();
+  runtime.run();
   EXPECT_TRUE(spawned);
 }
 
 TEST(RuntimeThreadsTest, WorkThatComesBetweenRunsIsDoneByTheNext) {
-  const auto runtime = Runtime::create().value();
-  runtime->run();  // No fiber: returns.
+  auto runtime = Runtime::create().value();
+  runtime.run();  // No fiber: returns.
   int done = 0;
   std::thread([&] {
-    for (int i = 0; i < 3; ++i) runtime->post([&done] { ++done; });
+    for (int i = 0; i < 3; ++i) runtime.post([&done] { ++done; });
   }).join();
   EXPECT_EQ(done, 0);
-  runtime->run();
+  runtime.run();
   EXPECT_EQ(done, 3);
 }
 
 TEST(RuntimeThreadsTest, WorkBehindOneThatThrowsIsDoneByTheNextRun) {
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   std::vector<int> done;
   Result<void> slept;
   ASSERT_TRUE(
-      runtime->spawn("sleeper", [&] { slept = this_fiber::sleep_until(Deadline::never()); }));
+      runtime.spawn("sleeper", [&] { slept = this_fiber::sleep_until(Deadline::never()); }));
   for (const int number : {1, 2, 3}) {
-    runtime->post([&done, number] {
+    runtime.post([&done, number] {
       done.push_back(number);
       throw std::runtime_error(std::to_string(number));
     });
   }
-  runtime->post([&] { done.push_back(4); });
-  runtime->stop();
+  runtime.post([&] { done.push_back(4); });
+  runtime.stop();
   for (const char* const what : {"1", "2", "3"}) {
     try {
-      runtime->run();
+      runtime.run();
       ADD_FAILURE() << "nothing was thrown";
     } catch (const std::runtime_error& thrown) {
       EXPECT_STREQ(thrown.what(), what);
     }
-    runtime->post([&] { done.push_back(5); });
+    runtime.post([&] { done.push_back(5); });
   }
-  runtime->run();
+  runtime.run();
   EXPECT_EQ(done, (std::vector<int>{1, 2, 3, 4, 5, 5, 5}));
   EXPECT_FALSE(slept);
 }
 
 // What wakes it is posted, too.
 TEST(RuntimeThreadsTest, FiberOnAPoolComesBackThoughPostedWorkThrows) {
-  const auto runtime = Runtime::create().value();
-  const auto pool = OffloadPool::create({.threads = 1}).value();
+  auto runtime = Runtime::create().value();
+  auto pool = OffloadPool::create({.threads = 1}).value();
   int result = 0;
-  ASSERT_TRUE(runtime->spawn("caller", [&] {
+  ASSERT_TRUE(runtime.spawn("caller", [&] {
     const auto work = [&] {
-      for (int i = 0; i < 3; ++i) runtime->post([] { throw std::runtime_error("posted"); });
+      for (int i = 0; i < 3; ++i) runtime.post([] { throw std::runtime_error("posted"); });
       return 7;
     };
-    result = pool->run(work, Deadline::never()).value();
+    result = pool.run(work, Deadline::never()).value();
   }));
   int thrown = 0;
   for (bool over = false; !over;) {
     try {
-      runtime->run();
+      runtime.run();
       over = true;
     } catch (const std::runtime_error&) {
       ++thrown;
@@ -159,21 +159,21 @@ TEST(RuntimeThreadsTest, FiberOnAPoolComesBackThoughPostedWorkThrows) {
 
 TEST(RuntimeThreadsTest, OtherThreadsFillAChannelByPostedWork) {
   constexpr int kValues = 100;
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   Channel<int> channel(2);
   std::vector<int> got;
-  ASSERT_TRUE(runtime->spawn("consumer", [&] {
+  ASSERT_TRUE(runtime.spawn("consumer", [&] {
     while (const auto value = channel.pop().value()) got.push_back(*value);
   }));
   int given = 0;
   // Comes again while the channel is full.
   std::function<void()> give = [&] {
     while (given < kValues && channel.try_push(given)) ++given;
-    if (given < kValues) return runtime->post(give);
+    if (given < kValues) return runtime.post(give);
     channel.close();
   };
-  std::thread([&] { runtime->post(give); }).join();
-  runtime->run();
+  std::thread([&] { runtime.post(give); }).join();
+  runtime.run();
   ASSERT_EQ(got.size(), static_cast<std::size_t>(kValues));
   for (int i = 0; i < kValues; ++i) EXPECT_EQ(got[static_cast<std::size_t>(i)], i);
 }
@@ -202,64 +202,64 @@ std::string say_in_child(const std::function<void()>& body, int signal) {
 }
 
 TEST(RuntimeThreadsTest, UseInAForkedProcessEndsThatProcessAndSaysWhy) {
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   const Address any_port = Address::parse("127.0.0.1:0").value();
   const auto uses = {
-      std::function<void()>([&] { runtime->run(); }),
-      std::function<void()>([&] { runtime->stop(); }),
-      std::function<void()>([&] { (void)Listener::create(*runtime, any_port); }),
+      std::function<void()>([&] { runtime.run(); }),
+      std::function<void()>([&] { runtime.stop(); }),
+      std::function<void()>([&] { (void)Listener::create(runtime, any_port); }),
   };
   for (const auto& use : uses) {
     EXPECT_NE(say_in_child(use, SIGABRT).find("a runtime is used after fork()"), std::string::npos);
   }
-  ASSERT_TRUE(runtime->spawn("forks", [&] {
+  ASSERT_TRUE(runtime.spawn("forks", [&] {
     const std::string said =
         say_in_child([] { (void)this_fiber::sleep_until(Deadline::never()); }, SIGABRT);
     EXPECT_NE(said.find("a runtime is used after fork()"), std::string::npos) << said;
   }));
-  runtime->run();
+  runtime.run();
 }
 
 TEST(RuntimeThreadsTest, ForkedProcessMayDestroyWhatItHasInheritedAndMakeItsOwn) {
   auto runtime = Runtime::create().value();
-  auto listener = Listener::create(*runtime, Address::parse("127.0.0.1:0").value()).value();
-  const Address address = listener->address();
+  auto listener = Listener::create(runtime, Address::parse("127.0.0.1:0").value()).value();
+  const Address address = listener.address();
   const std::string said = say_in_child(
       [&] {
-        listener.reset();
-        runtime.reset();
-        const auto own = Runtime::create().value();
-        (void)own->spawn("fiber", [&] {
-          const auto client = connect(*own, address, own->after(kPatience));
+        { const Listener destroyed = std::move(listener); }
+        { const Runtime destroyed = std::move(runtime); }
+        auto own = Runtime::create().value();
+        (void)own.spawn("fiber", [&] {
+          auto client = connect(own, address, own.after(kPatience));
           if (!client) (void)!::write(STDERR_FILENO, "unreachable", 11);
         });
-        own->run();
+        own.run();
       },
       0);
   EXPECT_EQ(said, "");
   // And the parent hears of it.
   ASSERT_TRUE(
-      runtime->spawn("server", [&] { EXPECT_TRUE(listener->accept(runtime->after(kPatience))); }));
-  runtime->run();
+      runtime.spawn("server", [&] { EXPECT_TRUE(listener.accept(runtime.after(kPatience))); }));
+  runtime.run();
 }
 
 TEST(RuntimeThreadsTest, DeadlineIsMeasuredFromNowHoweverLongTheFiberHasRun) {
-  const auto runtime = Runtime::create().value();
-  ASSERT_TRUE(runtime->spawn("fiber", [&] {
+  auto runtime = Runtime::create().value();
+  ASSERT_TRUE(runtime.spawn("fiber", [&] {
     const TimePoint before = std::chrono::steady_clock::now();
     EXPECT_GE(this_fiber::after(seconds(1)).time(), before + seconds(1));
-    EXPECT_GE(runtime->after(seconds(1)).time(), before + seconds(1));
-    EXPECT_GE(runtime->now(), before);
+    EXPECT_GE(runtime.after(seconds(1)).time(), before + seconds(1));
+    EXPECT_GE(runtime.now(), before);
   }));
-  runtime->run();
+  runtime.run();
 }
 
 TEST(RuntimeThreadsTest, StopFromAnotherThreadCancelsPresentAndFutureFibers) {
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   std::atomic<int> parked = 0;
   int ended = 0;
   for (int i = 0; i < 10; ++i) {
-    ASSERT_TRUE(runtime->spawn("fiber", [&] {
+    ASSERT_TRUE(runtime.spawn("fiber", [&] {
       scope([&](Scope& fibers) {
         ASSERT_TRUE(fibers.spawn("child", [&] {
           ++parked;
@@ -267,7 +267,7 @@ TEST(RuntimeThreadsTest, StopFromAnotherThreadCancelsPresentAndFutureFibers) {
           ++ended;
         }));
       });
-      ASSERT_TRUE(runtime->spawn("late", [&] {
+      ASSERT_TRUE(runtime.spawn("late", [&] {
         EXPECT_TRUE(this_fiber::cancelled());
         ++ended;
       }));
@@ -275,28 +275,28 @@ TEST(RuntimeThreadsTest, StopFromAnotherThreadCancelsPresentAndFutureFibers) {
   }
   std::thread stopper([&] {
     while (parked < 10) std::this_thread::yield();
-    runtime->stop();
-    runtime->stop();
+    runtime.stop();
+    runtime.stop();
   });
-  runtime->run();
+  runtime.run();
   stopper.join();
   EXPECT_EQ(ended, 20);
-  EXPECT_EQ(runtime->stats().fibers, 0U);
+  EXPECT_EQ(runtime.stats().fibers, 0U);
 }
 
 TEST(RuntimeThreadsTest, StopBeforeRunCancelsAsWell) {
-  const auto runtime = Runtime::create().value();
-  runtime->stop();
-  ASSERT_TRUE(runtime->spawn("fiber", hang));
-  runtime->run();
+  auto runtime = Runtime::create().value();
+  runtime.stop();
+  ASSERT_TRUE(runtime.spawn("fiber", hang));
+  runtime.run();
 }
 
 TEST(RuntimeThreadsTest, RuntimesOnSeveralThreadsShareNothing) {
   static const FiberLocal<int> local;
   auto all = threads(4, [](int thread) {
-    const auto runtime = Runtime::create().value();
+    auto runtime = Runtime::create().value();
     for (int fiber = 0; fiber < 20; ++fiber) {
-      ASSERT_TRUE(runtime->spawn("fiber", [thread, fiber] {
+      ASSERT_TRUE(runtime.spawn("fiber", [thread, fiber] {
         const int mine = 100 * thread + fiber + 1;
         *local = mine;
         for (int round = 0; round < 50; ++round) {
@@ -313,7 +313,7 @@ TEST(RuntimeThreadsTest, RuntimesOnSeveralThreadsShareNothing) {
         }
       }));
     }
-    runtime->run();
+    runtime.run();
   });
   join(all);
 }
@@ -321,9 +321,9 @@ TEST(RuntimeThreadsTest, RuntimesOnSeveralThreadsShareNothing) {
 TEST(RuntimeThreadsTest, RuntimeMayBeMadeAndDestroyedOnAThreadAgainAndAgain) {
   auto all = threads(2, [](int) {
     for (int i = 0; i < 20; ++i) {
-      const auto runtime = Runtime::create().value();
-      ASSERT_TRUE(runtime->spawn("fiber", [] { EXPECT_TRUE(this_fiber::yield()); }));
-      runtime->run();
+      auto runtime = Runtime::create().value();
+      ASSERT_TRUE(runtime.spawn("fiber", [] { EXPECT_TRUE(this_fiber::yield()); }));
+      runtime.run();
     }
   });
   join(all);
@@ -331,25 +331,25 @@ TEST(RuntimeThreadsTest, RuntimeMayBeMadeAndDestroyedOnAThreadAgainAndAgain) {
 
 // A TLS server on `runtime`; `told` is told its address.
 void echo(Runtime& runtime, const Context& context, Address& told, WaitGroup& listening) {
-  const auto listener = Listener::create(runtime, Address::parse("127.0.0.1:0").value()).value();
-  told = listener->address();
+  auto listener = Listener::create(runtime, Address::parse("127.0.0.1:0").value()).value();
+  told = listener.address();
   listening.done();
   scope([&](Scope& fibers) {
     for (;;) {
-      auto socket = listener->accept(Deadline::never());
+      auto socket = listener.accept(Deadline::never());
       if (!socket) return;
-      auto shared = std::make_shared<std::unique_ptr<Socket>>(*std::move(socket));
+      auto shared = std::make_shared<Socket>(*std::move(socket));
       ASSERT_TRUE(fibers.spawn("echo", [&runtime, &context, shared] {
-        const auto stream = Stream::create(context, std::move(*shared)).value();
+        auto stream = Stream::create(context, std::move(*shared)).value();
         std::array<std::byte, 4096> buffer;
         for (;;) {
-          const auto got = stream->read(buffer, runtime.after(kPatience));
+          const auto got = stream.read(buffer, runtime.after(kPatience));
           if (!got || *got == 0) break;
-          const auto wrote = stream->write(std::span<const std::byte>(buffer).first(*got),
-                                           runtime.after(kPatience));
+          const auto wrote = stream.write(std::span<const std::byte>(buffer).first(*got),
+                                          runtime.after(kPatience));
           EXPECT_TRUE(wrote) << wrote.error().message();
         }
-        (void)stream->close(runtime.after(kPatience));
+        (void)stream.close(runtime.after(kPatience));
       }));
     }
   });
@@ -359,15 +359,15 @@ void talk(Runtime& runtime, const Context& context, const Address& address, int 
   const Deadline deadline = runtime.after(kPatience);
   auto socket = connect(runtime, address, deadline);
   ASSERT_TRUE(socket) << socket.error().message();
-  const auto stream =
+  auto stream =
       Stream::create(context, *std::move(socket), {.server_name = test::kServerName}).value();
   for (int round = 0; round < 5; ++round) {
     const std::string text = "number " + std::to_string(number) + " round " + std::to_string(round);
-    const auto wrote = stream->write(test::bytes(text), deadline);
+    const auto wrote = stream.write(test::bytes(text), deadline);
     ASSERT_TRUE(wrote) << wrote.error().message();
-    EXPECT_EQ(test::read_text(*stream, text.size(), deadline), text);
+    EXPECT_EQ(test::read_text(stream, text.size(), deadline), text);
   }
-  const auto closed = stream->close(deadline);
+  const auto closed = stream.close(deadline);
   EXPECT_TRUE(closed) << closed.error().message();
 }
 
@@ -375,24 +375,24 @@ TEST(RuntimeThreadsTest, StreamsOnSeveralThreadsMayShareContexts) {
   const Context server = test::server_context();
   const Context client = test::client_context();
   auto all = threads(3, [&](int thread) {
-    const auto runtime = Runtime::create().value();
+    auto runtime = Runtime::create().value();
     Address address = Address::parse("127.0.0.1:0").value();
     WaitGroup listening;
     listening.add();
-    ASSERT_TRUE(runtime->spawn("main", [&] {
+    ASSERT_TRUE(runtime.spawn("main", [&] {
       scope([&](Scope& servers) {
-        ASSERT_TRUE(servers.spawn("server", [&] { echo(*runtime, server, address, listening); }));
+        ASSERT_TRUE(servers.spawn("server", [&] { echo(runtime, server, address, listening); }));
         ASSERT_TRUE(listening.wait());
         scope([&](Scope& clients) {
           for (int i = 0; i < 8; ++i) {
             ASSERT_TRUE(clients.spawn(
-                "client", [&, i] { talk(*runtime, client, address, 100 * thread + i); }));
+                "client", [&, i] { talk(runtime, client, address, 100 * thread + i); }));
           }
         });
         servers.cancel();
       });
     }));
-    runtime->run();
+    runtime.run();
   });
   join(all);
 }
@@ -400,26 +400,26 @@ TEST(RuntimeThreadsTest, StreamsOnSeveralThreadsMayShareContexts) {
 TEST(RuntimeThreadsTest, ConnectionsMayCrossFromOneRuntimeToAnother) {
   const Context server = test::server_context();
   const Context client = test::client_context();
-  const auto serving = Runtime::create().value();
+  auto serving = Runtime::create().value();
   Address address = Address::parse("127.0.0.1:0").value();
   WaitGroup listening;
   listening.add();
   std::atomic<bool> ready = false;
-  ASSERT_TRUE(serving->spawn("server", [&] { echo(*serving, server, address, listening); }));
-  ASSERT_TRUE(serving->spawn("announcer", [&] {
+  ASSERT_TRUE(serving.spawn("server", [&] { echo(serving, server, address, listening); }));
+  ASSERT_TRUE(serving.spawn("announcer", [&] {
     EXPECT_TRUE(listening.wait());
     ready = true;
   }));
   std::thread other([&] {
     while (!ready) std::this_thread::yield();
-    const auto runtime = Runtime::create().value();
+    auto runtime = Runtime::create().value();
     for (int i = 0; i < 8; ++i) {
-      ASSERT_TRUE(runtime->spawn("client", [&, i] { talk(*runtime, client, address, i); }));
+      ASSERT_TRUE(runtime.spawn("client", [&, i] { talk(runtime, client, address, i); }));
     }
-    runtime->run();
-    serving->stop();
+    runtime.run();
+    serving.stop();
   });
-  serving->run();
+  serving.run();
   other.join();
 }
 
@@ -428,39 +428,39 @@ TEST(RuntimeThreadsTest, SignalThatInterruptsTheWaitDoesNoHarm) {
   struct sigaction ignore {};
   ignore.sa_handler = [](int) {};
   ASSERT_EQ(::sigaction(SIGUSR2, &ignore, &before), 0);
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   Semaphore told(0);
-  ASSERT_TRUE(runtime->spawn("waiter", [&] { EXPECT_TRUE(told.acquire()); }));
+  ASSERT_TRUE(runtime.spawn("waiter", [&] { EXPECT_TRUE(told.acquire()); }));
   const pthread_t home = ::pthread_self();
   std::thread other([&] {
     for (int i = 0; i < 1000; ++i) {
       EXPECT_EQ(::pthread_kill(home, SIGUSR2), 0);
       std::this_thread::yield();
     }
-    runtime->post([&] { told.release(); });
+    runtime.post([&] { told.release(); });
   });
-  runtime->run();
+  runtime.run();
   other.join();
   ASSERT_EQ(::sigaction(SIGUSR2, &before, nullptr), 0);
 }
 
 TEST(RuntimeThreadsTest, PostedWorkIsNotAnnouncedAgainAndAgain) {
-  const auto runtime = Runtime::create().value();
-  ASSERT_TRUE(runtime->spawn("sleeper", [&] {
-    runtime->post([] {});
+  auto runtime = Runtime::create().value();
+  ASSERT_TRUE(runtime.spawn("sleeper", [&] {
+    runtime.post([] {});
     EXPECT_TRUE(this_fiber::yield());
-    const std::uint64_t polls = runtime->stats().polls;
+    const std::uint64_t polls = runtime.stats().polls;
     EXPECT_TRUE(this_fiber::sleep_until(this_fiber::after(std::chrono::milliseconds(20))));
-    EXPECT_LE(runtime->stats().polls - polls, 5U);
+    EXPECT_LE(runtime.stats().polls - polls, 5U);
   }));
-  runtime->run();
+  runtime.run();
 }
 
 TEST(RuntimeThreadsTest, TimeIsAskedForBetweenRuns) {
-  const auto runtime = Runtime::create().value();
-  const TimePoint before = runtime->now();
-  while (runtime->now() == before) std::this_thread::yield();
-  EXPECT_GT(runtime->after(seconds(1)), Deadline::at(before + seconds(1)));
+  auto runtime = Runtime::create().value();
+  const TimePoint before = runtime.now();
+  while (runtime.now() == before) std::this_thread::yield();
+  EXPECT_GT(runtime.after(seconds(1)), Deadline::at(before + seconds(1)));
 }
 
 }  // namespace

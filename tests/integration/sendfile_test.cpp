@@ -251,7 +251,7 @@ TEST_P(SendfileTest, FullDuplexBesideWrites) {
       EXPECT_TRUE(stream.shutdown_write(patience()));
     };
     scope([&](Scope& fibers) {
-      for (Stream* stream : {made.client.get(), made.server.get()}) {
+      for (Stream* stream : {&*made.client, &*made.server}) {
         ASSERT_TRUE(fibers.spawn("sends", [&send, stream] { send(*stream); }));
         ASSERT_TRUE(fibers.spawn("receives", [this, &text, stream] {
           const Received got = receive(*stream);

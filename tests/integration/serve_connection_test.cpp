@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -55,9 +54,8 @@ class HttpServerTest : public testing::Test {
 
   // Runs `client` beside a server, stops the server, and waits for its end.
   void run(ServerOptions options, std::function<void()> client) {
-    std::unique_ptr<Listener> listener =
-        Listener::create(*runtime_, Address::parse("127.0.0.1:0").value()).value();
-    address_ = listener->address();
+    Listener listener = Listener::create(runtime_, Address::parse("127.0.0.1:0").value()).value();
+    address_ = listener.address();
     server_.emplace(std::move(listener), server_context_, *site_, std::move(options));
     const auto beside_server = [&](Scope& fibers) {
       auto served = fibers.spawn("server", [&] { return server_->run(); }).value();
@@ -65,20 +63,18 @@ class HttpServerTest : public testing::Test {
       server_->stop();
       EXPECT_TRUE(served.join());
     };
-    const auto test = runtime_->spawn("test", [&] { scope(beside_server); });
+    const auto test = runtime_.spawn("test", [&] { scope(beside_server); });
     ASSERT_TRUE(test);
-    runtime_->run();
+    runtime_.run();
     EXPECT_EQ(server_->open_connections(), 0U);
   }
 
-  std::unique_ptr<Socket> connect_tcp() {
-    return connect(*runtime_, *address_, Deadline::never()).value();
-  }
+  Socket connect_tcp() { return connect(runtime_, *address_, Deadline::never()).value(); }
 
-  std::unique_ptr<Stream> connect_tls() {
+  Stream connect_tls() {
     auto stream =
         Stream::create(client_context_, connect_tcp(), {.server_name = "localhost"}).value();
-    EXPECT_TRUE(stream->handshake(Deadline::never()));
+    EXPECT_TRUE(stream.handshake(Deadline::never()));
     return stream;
   }
 
@@ -88,7 +84,7 @@ class HttpServerTest : public testing::Test {
   }
 
   fs::path folder_;
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   std::optional<Site> site_;
   Identity identity_;
   Context server_context_ = Context::create(Role::kServer).value();
@@ -134,13 +130,13 @@ bool is_answered(Stream& stream) {
 
 TEST_F(HttpServerTest, AnswersUntilTheClientCloses) {
   run({}, [&] {
-    const auto client = connect_tls();
+    auto client = connect_tls();
     for (int i = 0; i < 3; ++i) {
-      ASSERT_TRUE(send(*client, kRequest));
+      ASSERT_TRUE(send(client, kRequest));
       std::string answer;
-      while (!answer.ends_with("0123456789")) answer += receive(*client, 1).bytes;
+      while (!answer.ends_with("0123456789")) answer += receive(client, 1).bytes;
     }
-    EXPECT_TRUE(client->close(Deadline::never()));
+    EXPECT_TRUE(client.close(Deadline::never()));
     wait_until([&] { return server_->open_connections() == 0; });
     EXPECT_EQ(server_->stats().requests, 3U);
     EXPECT_EQ(server_->stats().connections, 1U);
@@ -151,8 +147,8 @@ TEST_F(HttpServerTest, IdleConnectionIsClosedInOrder) {
   ServerOptions options;
   options.timeouts.idle = 30ms;
   run(options, [&] {
-    const auto client = connect_tls();
-    const Received received = receive(*client);
+    auto client = connect_tls();
+    const Received received = receive(client);
     EXPECT_EQ(received.failure, std::nullopt);
     EXPECT_EQ(received.bytes, "");
   });
@@ -162,17 +158,17 @@ TEST_F(HttpServerTest, HeadHasOneDeadlineHoweverItTrickles) {
   ServerOptions options;
   options.timeouts.head = 100ms;
   run(options, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, "GET / HTTP/1.1\r\nHost: "));
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, "GET / HTTP/1.1\r\nHost: "));
     bool answered = false;
     const auto trickle = [&] {
-      while (!answered && send(*client, "x")) {
+      while (!answered && send(client, "x")) {
         EXPECT_TRUE(this_fiber::sleep_until(this_fiber::after(5ms)));
       }
     };
     scope([&](Scope& fibers) {
       EXPECT_TRUE(fibers.spawn("trickle", trickle));
-      EXPECT_TRUE(receive(*client).bytes.starts_with("HTTP/1.1 408 "));
+      EXPECT_TRUE(receive(client).bytes.starts_with("HTTP/1.1 408 "));
       answered = true;
     });
   });
@@ -182,9 +178,9 @@ TEST_F(HttpServerTest, BodyHasADeadline) {
   ServerOptions options;
   options.timeouts.body = 30ms;
   run(options, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"));
-    EXPECT_TRUE(receive(*client).bytes.starts_with("HTTP/1.1 408 "));
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"));
+    EXPECT_TRUE(receive(client).bytes.starts_with("HTTP/1.1 408 "));
   });
 }
 
@@ -192,9 +188,9 @@ TEST_F(HttpServerTest, SilentPeerIsDroppedAndCounted) {
   ServerOptions options;
   options.timeouts.handshake = 30ms;
   run(options, [&] {
-    const auto client = connect_tcp();
+    auto client = connect_tcp();
     std::array<std::byte, 1> byte;
-    const Result<std::size_t> end = client->read(byte, Deadline::never());
+    const Result<std::size_t> end = client.read(byte, Deadline::never());
     EXPECT_TRUE(end && *end == 0);
     const auto failed = server_->stats().handshakes_failed;
     EXPECT_EQ(failed.at(static_cast<std::size_t>(Errc::kTimedOut)), 1U);
@@ -203,9 +199,9 @@ TEST_F(HttpServerTest, SilentPeerIsDroppedAndCounted) {
 
 TEST_F(HttpServerTest, JunkIsRefusedAndCounted) {
   run({}, [&] {
-    const auto client = connect_tcp();
-    ASSERT_TRUE(client->write(std::as_bytes(std::span(kRequest)), Deadline::never()));
-    EXPECT_TRUE(client->close(Deadline::never()));
+    auto client = connect_tcp();
+    ASSERT_TRUE(client.write(std::as_bytes(std::span(kRequest)), Deadline::never()));
+    EXPECT_TRUE(client.close(Deadline::never()));
     wait_until([&] { return server_->open_connections() == 0; });
     const auto failed = server_->stats().handshakes_failed;
     EXPECT_EQ(failed.at(static_cast<std::size_t>(Errc::kProtocol)), 1U);
@@ -216,10 +212,10 @@ TEST_F(HttpServerTest, ReaderThatIsStuckIsDropped) {
   ServerOptions options;
   options.timeouts.write = 50ms;
   run(options, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, kBigRequest));
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, kBigRequest));
     wait_until([&] { return server_->open_connections() == 0; });
-    const Received received = receive(*client);
+    const Received received = receive(client);
     EXPECT_LT(received.bytes.size(), kBigBytes);
     EXPECT_NE(received.failure, std::nullopt);
   });
@@ -228,11 +224,11 @@ TEST_F(HttpServerTest, ReaderThatIsStuckIsDropped) {
 // The length is promised by then: only an end without close_notify is honest.
 TEST_F(HttpServerTest, FileThatShrinksCutsTheConnection) {
   run({}, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, kBigRequest));
-    ASSERT_EQ(receive(*client, 1000).bytes.size(), 1000U);
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, kBigRequest));
+    ASSERT_EQ(receive(client, 1000).bytes.size(), 1000U);
     fs::resize_file(folder_ / "big", 1);
-    const Received received = receive(*client);
+    const Received received = receive(client);
     EXPECT_LT(received.bytes.size(), kBigBytes - 1000);
     EXPECT_NE(received.failure, std::nullopt);
   });
@@ -243,17 +239,17 @@ TEST_F(HttpServerTest, AtTheLimitTheLongestIdleConnectionGivesWay) {
   options.max_connections = 2;
   options.on_exhausted = [](const Error&) { ADD_FAILURE() << "there is one that can go"; };
   run(options, [&] {
-    const auto first = connect_tls();
-    const auto second = connect_tls();
+    auto first = connect_tls();
+    auto second = connect_tls();
     // Now the first is the one that has been idle for less long.
-    for (const auto* client : {&second, &first}) {
-      EXPECT_TRUE(is_answered(**client));
+    for (Stream* client : {&second, &first}) {
+      EXPECT_TRUE(is_answered(*client));
     }
-    const auto third = connect_tls();
-    receive(*second);
+    auto third = connect_tls();
+    receive(second);
     wait_until([&] { return server_->open_connections() == 2; });
-    EXPECT_TRUE(is_answered(*first));
-    EXPECT_TRUE(is_answered(*third));
+    EXPECT_TRUE(is_answered(first));
+    EXPECT_TRUE(is_answered(third));
   });
 }
 
@@ -261,12 +257,12 @@ TEST_F(HttpServerTest, AtTheLimitMutePeersGiveWay) {
   ServerOptions options;
   options.max_connections = 2;
   run(options, [&] {
-    const auto one = connect_tcp();
-    const auto two = connect_tcp();
+    auto one = connect_tcp();
+    auto two = connect_tcp();
     wait_until([&] { return server_->open_connections() == 2; });
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, kRequest));
-    EXPECT_FALSE(receive(*client, 100).bytes.empty());
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, kRequest));
+    EXPECT_FALSE(receive(client, 100).bytes.empty());
   });
 }
 
@@ -279,13 +275,13 @@ TEST_F(HttpServerTest, WhereAllAreAnsweredOthersWaitAndThatIsReportedOnce) {
     EXPECT_EQ(error.code, Errc::kExhausted);
   };
   run(options, [&] {
-    auto first = connect_tls();
-    const auto second = connect_tls();
-    for (Stream* client : {first.get(), second.get()}) {
+    std::optional<Stream> first = connect_tls();
+    auto second = connect_tls();
+    for (Stream* client : {&*first, &second}) {
       ASSERT_TRUE(send(*client, kBigRequest));
       ASSERT_EQ(receive(*client, 1000).bytes.size(), 1000U);
     }
-    const auto third = connect_tcp();
+    auto third = connect_tcp();
     wait_until([&] { return reports == 1; });
     EXPECT_EQ(server_->stats().connections, 2U);
     first.reset();
@@ -300,9 +296,9 @@ TEST_F(HttpServerTest, EmptyLinesBetweenRequestsAreNoRequest) {
   options.timeouts.head = 10ms;
   options.timeouts.idle = 100ms;
   run(options, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, std::string(kRequest) + "\r\n\r"));
-    const std::string all = receive(*client).bytes;
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, std::string(kRequest) + "\r\n\r"));
+    const std::string all = receive(client).bytes;
     EXPECT_TRUE(all.starts_with("HTTP/1.1 200"));
     EXPECT_TRUE(all.ends_with("0123456789")) << "no 408 behind it";
     EXPECT_EQ(server_->stats().requests, 1U);
@@ -312,13 +308,13 @@ TEST_F(HttpServerTest, EmptyLinesBetweenRequestsAreNoRequest) {
 // A last chunk in pieces, each in a record of its own.
 TEST_F(HttpServerTest, BodiesInAnyRecordsAreSkipped) {
   run({}, [&] {
-    const auto client = connect_tls();
+    auto client = connect_tls();
     for (const std::string_view piece :
          {"GET /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n", "\r",
           "\n"}) {
-      ASSERT_TRUE(send(*client, piece));
+      ASSERT_TRUE(send(client, piece));
     }
-    EXPECT_TRUE(receive(*client, 100).bytes.starts_with("HTTP/1.1 200"));
+    EXPECT_TRUE(receive(client, 100).bytes.starts_with("HTTP/1.1 200"));
   });
 }
 
@@ -330,12 +326,12 @@ TEST_F(HttpServerTest, PlainHttpIsAnsweredInPlainHttp) {
     EXPECT_TRUE(record.complete);
   };
   run(options, [&] {
-    const auto client = connect_tcp();
-    ASSERT_TRUE(client->write(std::as_bytes(std::span(kRequest)), Deadline::never()));
+    auto client = connect_tcp();
+    ASSERT_TRUE(client.write(std::as_bytes(std::span(kRequest)), Deadline::never()));
     std::string answer;
     std::array<char, 1000> some{};
     while (true) {
-      const auto got = client->read(std::as_writable_bytes(std::span(some)), Deadline::never());
+      const auto got = client.read(std::as_writable_bytes(std::span(some)), Deadline::never());
       if (!got || *got == 0) break;
       answer.append(some.data(), *got);
     }
@@ -353,8 +349,8 @@ TEST_F(HttpServerTest, FailedHandshakesAreReported) {
     failure = error;
   };
   run(options, [&] {
-    const auto client = connect_tcp();
-    ASSERT_TRUE(client->close(Deadline::never()));
+    auto client = connect_tcp();
+    ASSERT_TRUE(client.close(Deadline::never()));
     wait_until([&] { return failure.has_value(); });
     EXPECT_EQ(failure->code, Errc::kTruncated) << failure->message();
   });
@@ -362,24 +358,24 @@ TEST_F(HttpServerTest, FailedHandshakesAreReported) {
 
 TEST_F(HttpServerTest, StopClosesIdleConnectionsAndRefusesNewOnes) {
   run({}, [&] {
-    const auto idle = connect_tls();
+    auto idle = connect_tls();
     wait_until([&] { return server_->open_connections() == 1; });
-    const auto mute = connect_tcp();
+    auto mute = connect_tcp();
     wait_until([&] { return server_->open_connections() == 2; });
     server_->stop();
-    EXPECT_EQ(receive(*idle).failure, std::nullopt);
+    EXPECT_EQ(receive(idle).failure, std::nullopt);
     wait_until([&] { return server_->open_connections() == 0; });
-    EXPECT_FALSE(connect(*runtime_, *address_, Deadline::never()));
+    EXPECT_FALSE(connect(runtime_, *address_, Deadline::never()));
   });
 }
 
 TEST_F(HttpServerTest, StopLetsAnAnswerBeFinished) {
   run({}, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, kBigRequest));
-    const std::string start = receive(*client, 1000).bytes;
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, kBigRequest));
+    const std::string start = receive(client, 1000).bytes;
     server_->stop();
-    const Received rest = receive(*client);
+    const Received rest = receive(client);
     EXPECT_EQ(rest.failure, std::nullopt);
     const std::size_t head = start.find("\r\n\r\n") + 4;
     EXPECT_EQ(start.size() - head + rest.bytes.size(), kBigBytes);
@@ -390,12 +386,12 @@ TEST_F(HttpServerTest, GraceHasAnEnd) {
   ServerOptions options;
   options.grace = 30ms;
   run(options, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, kBigRequest));
-    ASSERT_EQ(receive(*client, 1000).bytes.size(), 1000U);
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, kBigRequest));
+    ASSERT_EQ(receive(client, 1000).bytes.size(), 1000U);
     server_->stop();
     wait_until([&] { return server_->open_connections() == 0; });
-    EXPECT_NE(receive(*client).failure, std::nullopt);
+    EXPECT_NE(receive(client).failure, std::nullopt);
   });
 }
 
@@ -408,10 +404,10 @@ TEST_F(HttpServerTest, RequestsAreReported) {
     EXPECT_TRUE(record.peer.starts_with("127.0.0.1:"));
   };
   run(options, [&] {
-    const auto client = connect_tls();
-    ASSERT_TRUE(send(*client, kRequest));
-    ASSERT_TRUE(send(*client, "HEAD /small HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n"));
-    receive(*client);
+    auto client = connect_tls();
+    ASSERT_TRUE(send(client, kRequest));
+    ASSERT_TRUE(send(client, "HEAD /small HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n"));
+    receive(client);
     EXPECT_EQ(log.substr(0, log.rfind(' ')), "GET /small 200 10\nHEAD /small 200 0\n  400");
   });
 }
@@ -427,9 +423,9 @@ TEST_F(HttpServerTest, RefusedRequestsAreReportedWithWhatTheyAskedFor) {
     for (const char* request :
          {"GET /a HTTP/2.0\r\n\r\n", "PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
           "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx"}) {
-      const auto client = connect_tls();
-      ASSERT_TRUE(send(*client, request));
-      receive(*client);
+      auto client = connect_tls();
+      ASSERT_TRUE(send(client, request));
+      receive(client);
     }
     EXPECT_EQ(log, "GET /a 505\nPUT /b 400\nPOST /c 400\n");
   });

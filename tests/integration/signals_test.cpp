@@ -3,7 +3,7 @@
 
 #include <csignal>
 #include <functional>
-#include <memory>
+#include <optional>
 
 #include <gtest/gtest.h>
 
@@ -29,17 +29,17 @@ class SignalsTest : public testing::Test {
  protected:
   // Runs `body` in a fiber.
   void run(std::function<void(Signals&)> body) {
-    ASSERT_TRUE(runtime_->spawn("test", [this, body = std::move(body)] {
-      const auto signals = Signals::create(*runtime_, {SIGUSR1, SIGUSR2});
+    ASSERT_TRUE(runtime_.spawn("test", [this, body = std::move(body)] {
+      auto signals = Signals::create(runtime_, {SIGUSR1, SIGUSR2});
       ASSERT_TRUE(signals) << signals.error().message();
-      body(**signals);
+      body(*signals);
     }));
-    runtime_->run();
+    runtime_.run();
   }
 
-  Deadline patience() const { return runtime_->after(kPatience); }
+  Deadline patience() const { return runtime_.after(kPatience); }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
 };
 
 TEST_F(SignalsTest, EachSignalIsAnEventWithItsNumber) {
@@ -63,7 +63,7 @@ TEST_F(SignalsTest, EachSignalIsAnEventWithItsNumber) {
 
 TEST_F(SignalsTest, WaitFailsAtTheDeadlineAndWhenCancelled) {
   run([this](Signals& signals) {
-    EXPECT_EQ(signals.wait(runtime_->after(milliseconds(1))).error().code, Errc::kTimedOut);
+    EXPECT_EQ(signals.wait(runtime_.after(milliseconds(1))).error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
       auto waiter = fibers.spawn("waiter", [&] { return signals.wait(patience()); });
       ASSERT_TRUE(waiter);
@@ -86,8 +86,8 @@ TEST_F(SignalsTest, MaskIsRestored) {
 TEST_F(SignalsTest, TwoThatNameOneSignalMayEndInAnyOrder) {
   const std::initializer_list<int> numbers = {SIGUSR1};
   for (const bool first_ends_first : {true, false}) {
-    auto first = Signals::create(*runtime_, numbers).value();
-    auto second = Signals::create(*runtime_, {SIGUSR1, SIGUSR2}).value();
+    std::optional<Signals> first = Signals::create(runtime_, numbers).value();
+    std::optional<Signals> second = Signals::create(runtime_, {SIGUSR1, SIGUSR2}).value();
     (first_ends_first ? first : second).reset();
     EXPECT_TRUE(blocked(SIGUSR1));
     EXPECT_EQ(blocked(SIGUSR2), first_ends_first);

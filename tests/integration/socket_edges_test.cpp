@@ -8,7 +8,6 @@
 #include <array>
 #include <cstring>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,26 +35,25 @@ class SocketEdgesTest : public testing::Test {
  protected:
   // Runs `body` in a fiber.
   void run(std::function<void()> body) {
-    ASSERT_TRUE(runtime_->spawn("test", std::move(body)));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", std::move(body)));
+    runtime_.run();
   }
 
-  Deadline patience() const { return runtime_->after(kPatience); }
+  Deadline patience() const { return runtime_.after(kPatience); }
 
   // A socket of ours, and the peer's end of it, on which tests do as they like.
-  std::unique_ptr<Socket> make_pair(int family, UniqueFd& peer) {
+  Socket make_pair(int family, UniqueFd& peer) {
     if (family == AF_UNIX) {
       std::array<int, 2> ends{};
       EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
       peer.reset(ends[1]);
-      return Socket::adopt(*runtime_, ends[0]).value();
+      return Socket::adopt(runtime_, ends[0]).value();
     }
-    const auto listener =
-        Listener::create(*runtime_, Address::parse("127.0.0.1:0").value()).value();
+    auto listener = Listener::create(runtime_, Address::parse("127.0.0.1:0").value()).value();
     peer.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const Address address = listener->address();
+    const Address address = listener.address();
     EXPECT_EQ(::connect(peer.get(), address.data(), address.size()), 0);
-    return listener->accept(patience()).value();
+    return listener.accept(patience()).value();
   }
 
   static void send(const UniqueFd& peer, std::string_view text, int flags = 0) {
@@ -77,21 +75,21 @@ class SocketEdgesTest : public testing::Test {
   }
 
   // Lets the runtime hear of what has come.
-  void look_for_events() { (void)this_fiber::sleep_until(Deadline::at(runtime_->now())); }
+  void look_for_events() { (void)this_fiber::sleep_until(Deadline::at(runtime_.now())); }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
 };
 
 TEST_F(SocketEdgesTest, UrgentDataDoesNotHideWhatFollows) {
   run([this] {
     UniqueFd peer;
-    const auto socket = make_pair(AF_INET, peer);
+    auto socket = make_pair(AF_INET, peer);
     for (int round = 0; round < 3; ++round) {
       send(peer, "abc");
       send(peer, "!", MSG_OOB);
       send(peer, "defghi");
       if (round > 0) look_for_events();
-      EXPECT_EQ(read(*socket, 9), "abcdefghi");
+      EXPECT_EQ(read(socket, 9), "abcdefghi");
     }
   });
 }
@@ -99,7 +97,7 @@ TEST_F(SocketEdgesTest, UrgentDataDoesNotHideWhatFollows) {
 TEST_F(SocketEdgesTest, PassedDescriptorDoesNotHideWhatFollows) {
   run([this] {
     UniqueFd peer;
-    const auto socket = make_pair(AF_UNIX, peer);
+    auto socket = make_pair(AF_UNIX, peer);
     const UniqueFd passed(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     const int number = passed.get();
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(number))> control{};
@@ -118,32 +116,32 @@ TEST_F(SocketEdgesTest, PassedDescriptorDoesNotHideWhatFollows) {
     ASSERT_EQ(::sendmsg(peer.get(), &message, 0), 3);
     send(peer, "defghi");
     look_for_events();
-    EXPECT_EQ(read(*socket, 9), "abcdefghi");
+    EXPECT_EQ(read(socket, 9), "abcdefghi");
   });
 }
 
 TEST_F(SocketEdgesTest, WhatAPeerDoesNotReadWaitsInTheProgramAndNotInTheKernel) {
   run([this] {
     UniqueFd peer;
-    const auto socket = make_pair(AF_INET, peer);
+    auto socket = make_pair(AF_INET, peer);
     const std::vector<std::byte> block(65536, std::byte{'x'});
-    while (socket->wait(Interest::kWrite, runtime_->after(std::chrono::milliseconds(20))) ==
+    while (socket.wait(Interest::kWrite, runtime_.after(std::chrono::milliseconds(20))) ==
            Wake::kReady) {
-      while (socket->try_write(block).kind == IoResult::Kind::kBytes) {
+      while (socket.try_write(block).kind == IoResult::Kind::kBytes) {
       }
     }
     int unsent = -1;
-    ASSERT_EQ(::ioctl(socket->native_handle(), SIOCOUTQNSD, &unsent), 0);
+    ASSERT_EQ(::ioctl(socket.native_handle(), SIOCOUTQNSD, &unsent), 0);
     EXPECT_LE(unsent, 256 * 1024);
     // And it goes on once the peer reads.
     scope([&](Scope& fibers) {
       ASSERT_TRUE(fibers.spawn("writer", [&] {
-        EXPECT_TRUE(socket->write(block, patience()));
-        socket->shutdown_write();
+        EXPECT_TRUE(socket.write(block, patience()));
+        socket.shutdown_write();
       }));
-      auto reader = Socket::adopt(*runtime_, ::dup(peer.get())).value();
+      auto reader = Socket::adopt(runtime_, ::dup(peer.get())).value();
       std::array<std::byte, 65536> buffer;
-      while (reader->read(buffer, patience()).value() > 0) {
+      while (reader.read(buffer, patience()).value() > 0) {
       }
     });
   });
@@ -158,12 +156,12 @@ TEST_F(SocketEdgesTest, DuplicateMayBeAdoptedAgainAndAgain) {
     const UniqueFd peer(ends[1]);
     int number = -1;
     for (int round = 0; round < 3; ++round) {
-      auto socket = Socket::adopt(*runtime_, ::dup(owned.get()));
+      auto socket = Socket::adopt(runtime_, ::dup(owned.get()));
       ASSERT_TRUE(socket) << socket.error().message();
-      EXPECT_TRUE(number < 0 || number == (*socket)->native_handle()) << "shows nothing";
-      number = (*socket)->native_handle();
+      EXPECT_TRUE(number < 0 || number == socket->native_handle()) << "shows nothing";
+      number = socket->native_handle();
       send(peer, "hello");
-      EXPECT_EQ(read(**socket, 5), "hello");
+      EXPECT_EQ(read(*socket, 5), "hello");
     }
   });
 }
@@ -171,7 +169,7 @@ TEST_F(SocketEdgesTest, DuplicateMayBeAdoptedAgainAndAgain) {
 TEST_F(SocketEdgesTest, CancelledReaderWhosePeerAlwaysHasDataEndsAndLetsOthersRun) {
   run([this] {
     UniqueFd peer;
-    const auto socket = make_pair(AF_UNIX, peer);
+    auto socket = make_pair(AF_UNIX, peer);
     send(peer, std::string(10'000, 'x'));
     std::size_t bytes = 0;
     bool other_ran = false;
@@ -179,7 +177,7 @@ TEST_F(SocketEdgesTest, CancelledReaderWhosePeerAlwaysHasDataEndsAndLetsOthersRu
       auto reader = fibers.spawn("reader", [&] {
         std::array<std::byte, 1> byte;
         for (;;) {
-          const auto got = socket->read(byte, Deadline::never());
+          const auto got = socket.read(byte, Deadline::never());
           if (!got) return got.error().code;
           bytes += *got;
         }
@@ -197,19 +195,19 @@ TEST_F(SocketEdgesTest, CancelledReaderWhosePeerAlwaysHasDataEndsAndLetsOthersRu
 TEST_F(SocketEdgesTest, RepeatingACallThatFailsForGoodLetsOthersRun) {
   run([this] {
     UniqueFd peer;
-    const auto socket = make_pair(AF_UNIX, peer);
+    auto socket = make_pair(AF_UNIX, peer);
     peer.reset();
     const auto nobody = [this] {
-      const auto gone = Listener::create(*runtime_, Address::parse("127.0.0.1:0").value()).value();
-      return gone->address();
+      auto gone = Listener::create(runtime_, Address::parse("127.0.0.1:0").value()).value();
+      return gone.address();
     }();
     std::array<std::byte, 1> byte{};
     const std::vector<std::function<void()>> calls = {
-        [&] { (void)socket->read(byte, patience()); },
-        [&] { (void)socket->write(byte, patience()); },
-        [&] { (void)socket->close(patience()); },
-        [&] { (void)connect(*runtime_, nobody, patience()); },
-        [&] { (void)connect(*runtime_, Address::from_unix_path("/none").value(), patience()); },
+        [&] { (void)socket.read(byte, patience()); },
+        [&] { (void)socket.write(byte, patience()); },
+        [&] { (void)socket.close(patience()); },
+        [&] { (void)connect(runtime_, nobody, patience()); },
+        [&] { (void)connect(runtime_, Address::from_unix_path("/none").value(), patience()); },
     };
     for (std::size_t i = 0; i < calls.size(); ++i) {
       bool other_ran = false;

@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,8 +37,8 @@ std::span<const std::byte> bytes(const std::string& text) {
 }
 
 struct Pair {
-  std::unique_ptr<Socket> client;
-  std::unique_ptr<Socket> server;
+  Socket client;
+  Socket server;
 };
 
 class SocketTest : public testing::Test {
@@ -52,26 +51,24 @@ class SocketTest : public testing::Test {
 
   // Runs `body` in a fiber.
   void run(std::function<void()> body) {
-    ASSERT_TRUE(runtime_->spawn("test", std::move(body)));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", std::move(body)));
+    runtime_.run();
   }
 
-  Deadline patience() const { return runtime_->after(kPatience); }
+  Deadline patience() const { return runtime_.after(kPatience); }
 
-  std::unique_ptr<Listener> listen(const std::string& on = "127.0.0.1:0") {
-    auto listener = Listener::create(*runtime_, Address::parse(on).value());
+  Listener listen(const std::string& on = "127.0.0.1:0") {
+    auto listener = Listener::create(runtime_, Address::parse(on).value());
     EXPECT_TRUE(listener) << listener.error().message();
     return *std::move(listener);
   }
 
   // A connection over `on`.
   Pair pair(const std::string& on = "127.0.0.1:0") {
-    const auto listener = listen(on);
-    Pair made;
+    auto listener = listen(on);
     // The kernel completes it in the backlog.
-    made.client = connect(*runtime_, listener->address(), patience()).value();
-    made.server = listener->accept(patience()).value();
-    return made;
+    auto client = connect(runtime_, listener.address(), patience()).value();
+    return {std::move(client), listener.accept(patience()).value()};
   }
 
   std::string read(Socket& socket, std::size_t count) {
@@ -109,7 +106,7 @@ class SocketTest : public testing::Test {
   }
 
   std::filesystem::path folder_;
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
 };
 
 // The parameter is where to listen; "unix:" in the test's folder.
@@ -118,7 +115,7 @@ class EachSocketTest : public SocketTest, public testing::WithParamInterface<con
   void SetUp() override {
     where_ = GetParam();
     if (where_ == "unix:") where_ += (folder_ / "socket").string();
-    const auto probe = Listener::create(*runtime_, Address::parse(where_).value());
+    auto probe = Listener::create(runtime_, Address::parse(where_).value());
     if (!probe) GTEST_SKIP() << probe.error().message();
   }
 
@@ -127,24 +124,24 @@ class EachSocketTest : public SocketTest, public testing::WithParamInterface<con
 
 TEST_P(EachSocketTest, BytesArriveInOrderBothWays) {
   run([this] {
-    const Pair ends = pair(where_);
+    Pair ends = pair(where_);
     std::string sent(3'000'000, '\0');
     for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<char>(i * 7 / 5);
     std::string echoed;
     scope([&](Scope& fibers) {
       ASSERT_TRUE(fibers.spawn("echo", [&] {
-        for (std::string part = read(*ends.server, 30'000); !part.empty();
-             part = read(*ends.server, 30'000)) {
-          ASSERT_TRUE(ends.server->write(bytes(part), patience()));
+        for (std::string part = read(ends.server, 30'000); !part.empty();
+             part = read(ends.server, 30'000)) {
+          ASSERT_TRUE(ends.server.write(bytes(part), patience()));
         }
-        ends.server->shutdown_write();
+        ends.server.shutdown_write();
       }));
       ASSERT_TRUE(fibers.spawn("writer", [&] {
-        ASSERT_TRUE(ends.client->write(bytes(sent), patience()));
-        ends.client->shutdown_write();
+        ASSERT_TRUE(ends.client.write(bytes(sent), patience()));
+        ends.client.shutdown_write();
       }));
-      for (std::string part = read(*ends.client, 10'000); !part.empty();
-           part = read(*ends.client, 10'000)) {
+      for (std::string part = read(ends.client, 10'000); !part.empty();
+           part = read(ends.client, 10'000)) {
         echoed += part;
       }
     });
@@ -155,21 +152,21 @@ TEST_P(EachSocketTest, BytesArriveInOrderBothWays) {
 
 TEST_P(EachSocketTest, ReaderAndWriterWaitAtOnceAndEachIsWokenForItsOwn) {
   run([this] {
-    const Pair ends = pair(where_);
-    (void)fill(*ends.client);
+    Pair ends = pair(where_);
+    (void)fill(ends.client);
     scope([&](Scope& fibers) {
-      auto reader = fibers.spawn("reader", [&] { return read(*ends.client, 100); });
+      auto reader = fibers.spawn("reader", [&] { return read(ends.client, 100); });
       auto writer = fibers.spawn("writer", [&] {
-        const auto written = ends.client->write(bytes("end"), patience());
-        ends.client->shutdown_write();
+        const auto written = ends.client.write(bytes("end"), patience());
+        ends.client.shutdown_write();
         return written;
       });
       ASSERT_TRUE(reader && writer);
       ASSERT_TRUE(this_fiber::yield());
-      ASSERT_TRUE(ends.server->write(bytes("for the reader"), patience()));
+      ASSERT_TRUE(ends.server.write(bytes("for the reader"), patience()));
       EXPECT_EQ(reader->join().value(), "for the reader");
       EXPECT_FALSE(writer->finished());
-      EXPECT_TRUE(drain(*ends.server));
+      EXPECT_TRUE(drain(ends.server));
       EXPECT_TRUE(writer->join());
     });
   });
@@ -177,14 +174,14 @@ TEST_P(EachSocketTest, ReaderAndWriterWaitAtOnceAndEachIsWokenForItsOwn) {
 
 TEST_P(EachSocketTest, HalfCloseEndsOneDirection) {
   run([this] {
-    const Pair ends = pair(where_);
-    ASSERT_TRUE(ends.client->write(bytes("question"), patience()));
-    ends.client->shutdown_write();
-    EXPECT_EQ(drain(*ends.server).value(), 8U);
-    EXPECT_EQ(drain(*ends.server).value(), 0U);  // And stays at its end.
-    ASSERT_TRUE(ends.server->write(bytes("answer"), patience()));
-    EXPECT_EQ(read(*ends.client, 100), "answer");
-    const auto refused = ends.client->write(bytes("more"), patience());
+    Pair ends = pair(where_);
+    ASSERT_TRUE(ends.client.write(bytes("question"), patience()));
+    ends.client.shutdown_write();
+    EXPECT_EQ(drain(ends.server).value(), 8U);
+    EXPECT_EQ(drain(ends.server).value(), 0U);  // And stays at its end.
+    ASSERT_TRUE(ends.server.write(bytes("answer"), patience()));
+    EXPECT_EQ(read(ends.client, 100), "answer");
+    const auto refused = ends.client.write(bytes("more"), patience());
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kDisconnected);
     EXPECT_EQ(refused.error().sys_errno, EPIPE);
@@ -195,53 +192,53 @@ TEST_P(EachSocketTest, HalfCloseEndsOneDirection) {
 TEST_P(EachSocketTest, EndThatCameWithTheDataIsNotMissed) {
   run([this] {
     Pair ends = pair(where_);
-    ASSERT_TRUE(ends.client->write(bytes("last words"), patience()));
-    ends.client.reset();
-    EXPECT_EQ(read(*ends.server, 100), "last words");
-    EXPECT_EQ(read(*ends.server, 100), "");
+    ASSERT_TRUE(ends.client.write(bytes("last words"), patience()));
+    { const Socket destroyed = std::move(ends.client); }
+    EXPECT_EQ(read(ends.server, 100), "last words");
+    EXPECT_EQ(read(ends.server, 100), "");
   });
 }
 
 TEST_P(EachSocketTest, AddressesOfTheTwoEndsMatch) {
   run([this] {
-    const auto listener = listen(where_);
-    const auto client = connect(*runtime_, listener->address(), patience()).value();
-    const auto server = listener->accept(patience()).value();
-    EXPECT_EQ(client->peer_address().value(), listener->address());
-    EXPECT_EQ(server->local_address().value(), listener->address());
-    EXPECT_EQ(client->local_address().value(), server->peer_address().value());
+    auto listener = listen(where_);
+    auto client = connect(runtime_, listener.address(), patience()).value();
+    auto server = listener.accept(patience()).value();
+    EXPECT_EQ(client.peer_address().value(), listener.address());
+    EXPECT_EQ(server.local_address().value(), listener.address());
+    EXPECT_EQ(client.local_address().value(), server.peer_address().value());
   });
 }
 
 TEST_P(EachSocketTest, InterruptedReadLosesNothing) {
   run([this] {
-    const Pair ends = pair(where_);
+    Pair ends = pair(where_);
     std::array<std::byte, 10> buffer;
-    const auto late = ends.client->read(buffer, runtime_->after(milliseconds(1)));
+    const auto late = ends.client.read(buffer, runtime_.after(milliseconds(1)));
     EXPECT_EQ(late.error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
       auto reader = fibers.spawn(
-          "reader", [&]() -> Result<std::size_t> { return ends.client->read(buffer, patience()); });
+          "reader", [&]() -> Result<std::size_t> { return ends.client.read(buffer, patience()); });
       ASSERT_TRUE(reader);
       ASSERT_TRUE(this_fiber::yield());
       reader->cancel();
       EXPECT_EQ(reader->join().error().code, Errc::kCancelled);
     });
-    ASSERT_TRUE(ends.server->write(bytes("here"), patience()));
-    EXPECT_EQ(read(*ends.client, 100), "here");
-    EXPECT_EQ(ends.client->read({}, patience()).value(), 0U);
+    ASSERT_TRUE(ends.server.write(bytes("here"), patience()));
+    EXPECT_EQ(read(ends.client, 100), "here");
+    EXPECT_EQ(ends.client.read({}, patience()).value(), 0U);
   });
 }
 
 TEST_P(EachSocketTest, WriteToAFullSocketFailsAtTheDeadlineAndWhenCancelled) {
   run([this] {
-    const Pair ends = pair(where_);
-    (void)fill(*ends.client);
-    const auto late = ends.client->write(bytes("x"), runtime_->after(milliseconds(1)));
+    Pair ends = pair(where_);
+    (void)fill(ends.client);
+    const auto late = ends.client.write(bytes("x"), runtime_.after(milliseconds(1)));
     EXPECT_EQ(late.error().code, Errc::kTimedOut);
     scope([&](Scope& fibers) {
       auto writer = fibers.spawn(
-          "writer", [&]() -> Result<void> { return ends.client->write(bytes("x"), patience()); });
+          "writer", [&]() -> Result<void> { return ends.client.write(bytes("x"), patience()); });
       ASSERT_TRUE(writer);
       ASSERT_TRUE(this_fiber::yield());
       writer->cancel();
@@ -253,17 +250,17 @@ TEST_P(EachSocketTest, WriteToAFullSocketFailsAtTheDeadlineAndWhenCancelled) {
 // The closing side never reads what the peer has sent.
 TEST_P(EachSocketTest, CloseLosesNothingThatIsInFlight) {
   run([this] {
-    const Pair ends = pair(where_);
-    ASSERT_TRUE(ends.client->write(bytes("nobody reads this"), patience()));
-    const std::size_t written = fill(*ends.server);
+    Pair ends = pair(where_);
+    ASSERT_TRUE(ends.client.write(bytes("nobody reads this"), patience()));
+    const std::size_t written = fill(ends.server);
     scope([&](Scope& fibers) {
-      auto closer = fibers.spawn("closer", [&] { return ends.server->close(patience()); });
+      auto closer = fibers.spawn("closer", [&] { return ends.server.close(patience()); });
       ASSERT_TRUE(closer);
       ASSERT_TRUE(this_fiber::yield());
-      const auto arrived = drain(*ends.client);
+      const auto arrived = drain(ends.client);
       ASSERT_TRUE(arrived) << arrived.error().message();
       EXPECT_EQ(*arrived, written);
-      ends.client->shutdown_write();
+      ends.client.shutdown_write();
       const auto closed = closer->join();
       EXPECT_TRUE(closed) << closed.error().message();
     });
@@ -272,11 +269,11 @@ TEST_P(EachSocketTest, CloseLosesNothingThatIsInFlight) {
 
 TEST_P(EachSocketTest, CloseGivesUpOnAPeerThatDoesNotEnd) {
   run([this] {
-    const Pair ends = pair(where_);
-    EXPECT_EQ(ends.server->close(runtime_->after(milliseconds(1))).error().code, Errc::kTimedOut);
-    EXPECT_EQ(read(*ends.client, 100), "");  // It has been told.
+    Pair ends = pair(where_);
+    EXPECT_EQ(ends.server.close(runtime_.after(milliseconds(1))).error().code, Errc::kTimedOut);
+    EXPECT_EQ(read(ends.client, 100), "");  // It has been told.
     scope([&](Scope& fibers) {
-      auto closer = fibers.spawn("closer", [&] { return ends.server->close(patience()); });
+      auto closer = fibers.spawn("closer", [&] { return ends.server.close(patience()); });
       ASSERT_TRUE(closer);
       ASSERT_TRUE(this_fiber::yield());
       closer->cancel();
@@ -287,14 +284,14 @@ TEST_P(EachSocketTest, CloseGivesUpOnAPeerThatDoesNotEnd) {
 
 TEST_P(EachSocketTest, CloseGivesUpOnAPeerThatSendsForEver) {
   run([this] {
-    const Pair ends = pair(where_);
+    Pair ends = pair(where_);
     scope([&](Scope& fibers) {
       ASSERT_TRUE(fibers.spawn("chatterbox", [&] {
         const std::string chatter(65536, 'x');
-        while (ends.client->write(bytes(chatter), patience())) {
+        while (ends.client.write(bytes(chatter), patience())) {
         }
       }));
-      EXPECT_EQ(ends.server->close(Deadline::never()).error().code, Errc::kDisconnected);
+      EXPECT_EQ(ends.server.close(Deadline::never()).error().code, Errc::kDisconnected);
       fibers.cancel();
     });
   });
@@ -312,10 +309,10 @@ INSTANTIATE_TEST_SUITE_P(Kinds, EachSocketTest, testing::Values("127.0.0.1:0", "
 TEST_F(SocketTest, DestructionWithUnreadDataLosesWhatIsInFlight) {
   run([this] {
     Pair ends = pair();
-    ASSERT_TRUE(ends.client->write(bytes("nobody reads this"), patience()));
-    (void)fill(*ends.server);
-    ends.server.reset();
-    const auto arrived = drain(*ends.client);
+    ASSERT_TRUE(ends.client.write(bytes("nobody reads this"), patience()));
+    (void)fill(ends.server);
+    { const Socket destroyed = std::move(ends.server); }
+    const auto arrived = drain(ends.client);
     ASSERT_FALSE(arrived);
     EXPECT_EQ(arrived.error().code, Errc::kDisconnected);
     EXPECT_EQ(arrived.error().sys_errno, ECONNRESET);
@@ -325,14 +322,15 @@ TEST_F(SocketTest, DestructionWithUnreadDataLosesWhatIsInFlight) {
 TEST_F(SocketTest, ResetWakesAReaderAndAWriter) {
   run([this] {
     Pair ends = pair();
-    (void)fill(*ends.client);
+    (void)fill(ends.client);
     scope([&](Scope& fibers) {
-      auto reader = fibers.spawn("reader", [&] { return drain(*ends.client); });
+      auto reader = fibers.spawn("reader", [&] { return drain(ends.client); });
       auto writer =
-          fibers.spawn("writer", [&] { return ends.client->write(bytes("x"), patience()); });
+          fibers.spawn("writer", [&] { return ends.client.write(bytes("x"), patience()); });
       ASSERT_TRUE(reader && writer);
       ASSERT_TRUE(this_fiber::yield());
-      ends.server.reset();  // What it has not read makes this a reset.
+      // What it has not read makes this a reset.
+      { const Socket destroyed = std::move(ends.server); }
       EXPECT_EQ(reader->join().error().code, Errc::kDisconnected);
       EXPECT_EQ(writer->join().error().code, Errc::kDisconnected);
     });
@@ -341,13 +339,13 @@ TEST_F(SocketTest, ResetWakesAReaderAndAWriter) {
 
 TEST_F(SocketTest, FiberWhosePeerNeverLetsItWaitLetsOthersRun) {
   run([this] {
-    const Pair ends = pair();
-    ASSERT_TRUE(ends.client->write(bytes(std::string(2000, 'x')), patience()));
+    Pair ends = pair();
+    ASSERT_TRUE(ends.client.write(bytes(std::string(2000, 'x')), patience()));
     bool other_ran = false;
     scope([&](Scope& fibers) {
-      (void)read(*ends.server, 1);
+      (void)read(ends.server, 1);
       ASSERT_TRUE(fibers.spawn("other", [&] { other_ran = true; }));
-      for (int i = 0; i < 1000; ++i) EXPECT_EQ(read(*ends.server, 1), "x");
+      for (int i = 0; i < 1000; ++i) EXPECT_EQ(read(ends.server, 1), "x");
       EXPECT_TRUE(other_ran);
     });
   });
@@ -355,8 +353,8 @@ TEST_F(SocketTest, FiberWhosePeerNeverLetsItWaitLetsOthersRun) {
 
 TEST_F(SocketTest, NagleIsOff) {
   run([this] {
-    const Pair ends = pair();
-    for (const Socket* const end : {ends.client.get(), ends.server.get()}) {
+    Pair ends = pair();
+    for (const Socket* const end : {&ends.client, &ends.server}) {
       int on = 0;
       socklen_t size = sizeof(on);
       ASSERT_EQ(::getsockopt(end->native_handle(), IPPROTO_TCP, /*TCP_NODELAY=*/1, &on, &size), 0);
@@ -370,34 +368,34 @@ TEST_F(SocketTest, AdoptedSocketBecomesNonBlocking) {
     std::array<int, 2> ends{};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
     const UniqueFd other(ends[1]);
-    const auto socket = Socket::adopt(*runtime_, ends[0]);
+    auto socket = Socket::adopt(runtime_, ends[0]);
     ASSERT_TRUE(socket) << socket.error().message();
     EXPECT_NE(::fcntl(ends[0], F_GETFL) & O_NONBLOCK, 0);
     ASSERT_EQ(::write(other.get(), "hello", 5), 5);
-    EXPECT_EQ(read(**socket, 100), "hello");
+    EXPECT_EQ(read(*socket, 100), "hello");
   });
 }
 
 TEST_F(SocketTest, DescriptorThatCannotBeWatchedIsRefusedAndHarmsNoOther) {
   run([this] {
-    EXPECT_EQ(Socket::adopt(*runtime_, -1).error().code, Errc::kInvalid);
+    EXPECT_EQ(Socket::adopt(runtime_, -1).error().code, Errc::kInvalid);
     const int no_socket = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     const int regular = ::open((folder_ / "file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     ASSERT_GE(regular, 0);
     for (const int descriptor : {regular, no_socket}) {
-      const auto refused = Socket::adopt(*runtime_, descriptor);
+      auto refused = Socket::adopt(runtime_, descriptor);
       ASSERT_FALSE(refused);
       EXPECT_EQ(refused.error().code, Errc::kInvalid) << refused.error().message();
       EXPECT_EQ(::fcntl(descriptor, F_GETFD), -1) << "left open";
     }
     // Both must hear of what arrives for them.
-    const Pair one = pair();
-    const Pair other = pair();
-    for (const Pair* const each : {&one, &other}) {
-      ASSERT_TRUE(each->client->write(bytes("question"), patience()));
-      EXPECT_EQ(read(*each->server, 100), "question");
-      ASSERT_TRUE(each->server->write(bytes("answer"), patience()));
-      EXPECT_EQ(read(*each->client, 100), "answer");
+    Pair one = pair();
+    Pair other = pair();
+    for (Pair* const each : {&one, &other}) {
+      ASSERT_TRUE(each->client.write(bytes("question"), patience()));
+      EXPECT_EQ(read(each->server, 100), "question");
+      ASSERT_TRUE(each->server.write(bytes("answer"), patience()));
+      EXPECT_EQ(read(each->client, 100), "answer");
     }
   });
 }
@@ -406,14 +404,14 @@ TEST_F(SocketTest, DescriptorThatCannotBeWatchedIsRefusedAndHarmsNoOther) {
 TEST_F(SocketTest, EventForASocketThatIsGoneWakesNobodyElse) {
   run([this] {
     Pair ends = pair();
-    const UniqueFd survivor(::dup(ends.client->native_handle()));
-    ends.client.reset();
+    const UniqueFd survivor(::dup(ends.client.native_handle()));
+    { const Socket destroyed = std::move(ends.client); }
     std::array<int, 2> raw{};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, raw.data()), 0);
     const UniqueFd silent(raw[1]);
-    const auto next = Socket::adopt(*runtime_, raw[0]).value();  // Has the place of the first.
-    ASSERT_TRUE(ends.server->write(bytes("for the dead"), patience()));
-    EXPECT_EQ(next->wait(Interest::kRead, runtime_->after(milliseconds(1))), Wake::kTimedOut);
+    auto next = Socket::adopt(runtime_, raw[0]).value();  // Has the place of the first.
+    ASSERT_TRUE(ends.server.write(bytes("for the dead"), patience()));
+    EXPECT_EQ(next.wait(Interest::kRead, runtime_.after(milliseconds(1))), Wake::kTimedOut);
   });
 }
 

@@ -1,6 +1,5 @@
 // An SSL_CTX of other code's, whose own server name callback goes on with one that no Context
 // knows.
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -76,10 +75,10 @@ TEST_P(AdoptedContextSim, OneThatNoContextKnowsDoesNoHarm) {
   sim::World world(1);
   world.run([&] {
     sim::Pipe pipe(world);
-    const auto client = test::client(client_, pipe.a());
-    const auto server = test::server(*server_, pipe.b());
-    test::together({[&] { client->write(test::bytes("hello"), kNever).value(); },
-                    [&] { EXPECT_EQ(test::read_text(*server, 5, kNever), "hello"); }});
+    auto client = test::client(client_, pipe.a());
+    auto server = test::server(*server_, pipe.b());
+    test::together({[&] { client.write(test::bytes("hello"), kNever).value(); },
+                    [&] { EXPECT_EQ(test::read_text(server, 5, kNever), "hello"); }});
   });
   if (std::get<0>(GetParam()) == Function::kSessionStore) {
     EXPECT_GT(called_, 0) << "sessions stay with the first context";

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -44,8 +44,8 @@ class CloseSim : public testing::TestWithParam<std::uint64_t> {
   sim::Pipe pipe_{world_, {.would_block = 3}};
   Context server_context_ = test::server_context();
   Context client_context_ = test::client_context();
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
 };
 
 TEST_P(CloseSim, ReaderIsCancelledAndThePeerHearsAnEnd) {
@@ -133,7 +133,7 @@ TEST(StreamDeathTest, DestructionUnderAReaderNamesTheFiber) {
         sim::Pipe pipe(world);
         const Context context = test::server_context();
         world.run([&] {
-          auto stream = test::server(context, pipe.b());
+          std::optional<Stream> stream = test::server(context, pipe.b());
           scope([&](Scope& fibers) {
             (void)fibers.spawn("the reader", [&] { (void)read_some(*stream); });
             (void)this_fiber::sleep_until(world.after(seconds(1)));

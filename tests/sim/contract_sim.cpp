@@ -40,12 +40,12 @@ class Peer final : public Transport {
   }
 
   SSL* ssl() const { return end_.tls->native_handle(); }
-  std::string read() const { return end_.read(); }
-  void say(std::string_view text) const { (void)end_.write(text).value(); }
+  std::string read() { return end_.read(); }
+  void say(std::string_view text) { (void)end_.write(text).value(); }
   // Writes what is pending, such as a KeyUpdate or a ticket.
-  void speak() const { (void)end_.tls->handshake().value(); }
-  void end() const { (void)end_.tls->shutdown().value(); }
-  Result<Progress> read_one() const { return end_.read_one(); }
+  void speak() { (void)end_.tls->handshake().value(); }
+  void end() { (void)end_.tls->shutdown().value(); }
+  Result<Progress> read_one() { return end_.read_one(); }
   std::size_t unread() const { return end_.outgoing.pending(); }
   // These come instead of what the peer says.
   void replace(std::string_view by) {
@@ -81,7 +81,7 @@ class Peer final : public Transport {
   }
 
  private:
-  void shake_hands() const {
+  void shake_hands() {
     if (SSL_is_init_finished(ssl()) == 0) (void)end_.tls->handshake();
   }
 

@@ -82,8 +82,8 @@ class EngineTurnsSim : public testing::TestWithParam<std::uint64_t> {
   OnSession on_session_;
   sim::World world_{GetParam()};
   sim::Pipe pipe_{world_};
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
   bool inside_ = false;
   bool gate_open_ = false;
   WaitQueue arrived_;
@@ -268,12 +268,12 @@ TEST_P(EngineTurnsSim, PiecesOfAWriteSurviveACallbackThatParksInItsHandshake) {
   sim::Pipe other(world_);
   world_.run([&] {
     handshake();
-    const auto client = test::client(parking, other.a());
-    const auto server = test::server(server_context_, other.b());
+    auto client = test::client(parking, other.a());
+    auto server = test::server(server_context_, other.b());
     const std::array mine{bytes("these are "), bytes("my pieces")};
     const std::array yours{bytes("and what is"), bytes(" not of it")};
-    together({[&] { EXPECT_TRUE(client->write(mine, kNever)); },
-              [&] { EXPECT_EQ(test::read_text(*server, 19, kNever), "these are my pieces"); },
+    together({[&] { EXPECT_TRUE(client.write(mine, kNever)); },
+              [&] { EXPECT_EQ(test::read_text(server, 19, kNever), "these are my pieces"); },
               [&] {
                 await_parked();
                 EXPECT_TRUE(client_->write(yours, kNever));

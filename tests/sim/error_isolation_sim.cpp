@@ -2,6 +2,7 @@
 // healthy connection is used while an entry that it did not cause lies, or comes to
 // lie, in the thread's OpenSSL error queue.
 #include <array>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -66,7 +67,7 @@ class ErrorIsolationSim : public testing::TestWithParam<std::tuple<Isolation, st
   sim::World world_{std::get<1>(GetParam()), isolation()};
   sim::Pipe pipe_{world_};
   std::unique_ptr<test::RawEngine> server_;
-  std::unique_ptr<Stream> client_;
+  std::optional<Stream> client_;
 };
 
 int read_one(SSL* ssl) {
@@ -260,8 +261,8 @@ TEST_P(JunkPeerSim, JunkPeerHarmsOnlyItsOwnConnection) {
         (void)hostile.a().try_write(test::bytes("GET / HTTP/1.1\r\n\r\n"));
       }));
       ASSERT_TRUE(fibers.spawn("junk receiver", [&] {
-        const auto victim = test::server(server_context_, hostile.b());
-        const auto shaken = victim->handshake(Deadline::never());
+        auto victim = test::server(server_context_, hostile.b());
+        const auto shaken = victim.handshake(Deadline::never());
         ASSERT_FALSE(shaken);
         EXPECT_EQ(shaken.error().code, Errc::kProtocol) << shaken.error().message();
       }));

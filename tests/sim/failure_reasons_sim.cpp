@@ -1,7 +1,6 @@
 // A failure says what is to blame, whichever entries OpenSSL leaves beside the one that explains
 // it.
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -50,22 +49,22 @@ class FailureReasonsSim : public testing::TestWithParam<TlsVersion> {
     sim::World world(1);
     world.run([&] {
       sim::Pipe pipe(world, faults_);
-      const auto client = test::client(client_context_, pipe.a());
-      const auto server = test::server(server_context_, pipe.b());
+      auto client = test::client(client_context_, pipe.a());
+      auto server = test::server(server_context_, pipe.b());
       test::together({[&] {
-                        Result<void> done = client->handshake(kNever);
+                        Result<void> done = client.handshake(kNever);
                         if (done) {
-                          if (const auto got = test::read_some(*client); !got) done = got.error();
+                          if (const auto got = test::read_some(client); !got) done = got.error();
                         }
                         if (!done) error = done.error();
-                        if (error) text_ = client->explain(*error);
-                        (void)client->close(world.after(Duration(1000)));
+                        if (error) text_ = client.explain(*error);
+                        (void)client.close(world.after(Duration(1000)));
                       },
                       [&] {
-                        if (server->handshake(kNever)) {
-                          (void)server->write(test::bytes("hello"), kNever);
+                        if (server.handshake(kNever)) {
+                          (void)server.write(test::bytes("hello"), kNever);
                         }
-                        (void)server->close(world.after(Duration(1000)));
+                        (void)server.close(world.after(Duration(1000)));
                       }});
     });
     if (!error) ADD_FAILURE() << "the client did not fail";
@@ -79,10 +78,10 @@ class FailureReasonsSim : public testing::TestWithParam<TlsVersion> {
       sim::Pipe pipe(world);
       (void)pipe.b().try_write(test::bytes(greeting));
       pipe.b().shutdown_write();
-      const auto stream = role == Role::kServer ? test::server(server_context_, pipe.a())
-                                                : test::client(client_context_, pipe.a());
-      text_ = stream->explain(stream->handshake(kNever).error());
-      (void)stream->close(world.after(Duration(1000)));
+      auto stream = role == Role::kServer ? test::server(server_context_, pipe.a())
+                                          : test::client(client_context_, pipe.a());
+      text_ = stream.explain(stream.handshake(kNever).error());
+      (void)stream.close(world.after(Duration(1000)));
     });
     return text_;
   }
@@ -122,17 +121,17 @@ TEST_P(FailureReasonsSim, RecordThatWasChangedOnItsWayIsABadRecord) {
   sim::World world(1);
   world.run([&] {
     sim::Pipe pipe(world);
-    const auto client = test::client(client_context_, pipe.a());
-    const auto server = test::server(server_context_, pipe.b());
+    auto client = test::client(client_context_, pipe.a());
+    auto server = test::server(server_context_, pipe.b());
     test::together(
-        {[&] { client->handshake(kNever).value(); }, [&] { server->handshake(kNever).value(); }});
+        {[&] { client.handshake(kNever).value(); }, [&] { server.handshake(kNever).value(); }});
     const Error of_another = {.code = Errc::kProtocol,
                               .openssl_code = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNSUPPORTED_PROTOCOL),
                               .operation = "another"};
-    EXPECT_EQ(client->explain(of_another), of_another.message());
+    EXPECT_EQ(client.explain(of_another), of_another.message());
     pipe.set_faults({.flip_at = pipe.sent_by_a() + 10});
-    client->write(test::bytes("hello"), kNever).value();
-    const Error error = test::read_some(*server).error();
+    client.write(test::bytes("hello"), kNever).value();
+    const Error error = test::read_some(server).error();
     EXPECT_EQ(error.code, Errc::kProtocol);
     EXPECT_NE(error.message().find("bad record mac"), std::string::npos) << error.message();
   });
@@ -178,12 +177,12 @@ TEST_P(FailureReasonsSim, PeerThatBeginsWithARecordIsNotQuoted) {
 TEST_P(FailureReasonsSim, QuotedBytesStayInTheMemoryBio) {
   MemoryBio incoming;
   MemoryBio outgoing;
-  const auto client =
+  auto client =
       SslObject::create(client_context_, incoming, outgoing, {.server_name = test::kServerName})
           .value();
   incoming.write(test::bytes("220 ready\r\n")).value();
-  const Error error = client->handshake().error();
-  EXPECT_TRUE(contains(client->explain(error), "it sent \"220 ready\"")) << client->explain(error);
+  const Error error = client.handshake().error();
+  EXPECT_TRUE(contains(client.explain(error), "it sent \"220 ready\"")) << client.explain(error);
   EXPECT_EQ(incoming.pending(), 6U);
 }
 

@@ -4,7 +4,6 @@
 #include <array>
 #include <chrono>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -195,8 +194,8 @@ class EndlessHandshakeSim : public testing::Test {
       hostile.endless = kClearHelloRequest;
       hostile.cost = microseconds(1);
       hostile_ = &hostile;
-      const auto stream = test::client(client_context_, hostile);
-      body(*stream);
+      auto stream = test::client(client_context_, hostile);
+      body(stream);
     });
   }
 

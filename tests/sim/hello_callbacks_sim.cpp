@@ -1,6 +1,7 @@
 // Servers that choose by the client's hello, in callbacks that park.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -250,7 +251,7 @@ TEST_P(HelloCallbacksSim, SessionOfOneNameIsNotResumedUnderAnother) {
     ASSERT_TRUE(session.is_resumable());
     for (const std::string name : {"two.test", "one.test"}) {
       // Heddle's client would refuse to offer it.
-      const auto talk = world_.open(server_, client_, {.server_name = name});
+      auto talk = world_.open(server_, client_, {.server_name = name});
       ASSERT_EQ(SSL_set_session(talk->client.stream->native_handle(), session.native_handle()), 1);
       world_.converse(*talk);
       talk->expect_well();
@@ -382,7 +383,7 @@ void rename(int sent, int /*version*/, int type, const void* bytes, std::size_t 
 
 TEST_P(RetriedHelloSim, AnotherNameInTheSecondHelloIsRefused) {
   world_.run([&] {
-    const auto talk = world_.open(server_, client_, {.server_name = "one.test"});
+    auto talk = world_.open(server_, client_, {.server_name = "one.test"});
     SSL_set_msg_callback(talk->client.stream->native_handle(), rename);
     world_.converse(*talk);
     EXPECT_EQ(alert_of(talk->client), SSL_AD_ILLEGAL_PARAMETER) << talk->client.message();
@@ -400,7 +401,7 @@ TEST(HelloCallbacksDeathTest, ParkingInAnAsyncJobNamesTheCallback) {
     return HelloAnswer::go_on();
   });
   const auto handshake_in_a_job = [&] {
-    const auto talk = world.open(server, client);
+    auto talk = world.open(server, client);
     SSL_set_mode(talk->server.stream->native_handle(), SSL_MODE_ASYNC);
     world.converse(*talk);
   };

@@ -1,6 +1,5 @@
 // CONNECT, with proxies that answer anything.
 #include <array>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,24 +43,24 @@ class HttpConnectSim : public testing::TestWithParam<std::uint64_t> {
       auto client = test::client(client_context_, pipe.a());
       auto proxy = test::server(server_context_, pipe.b());
       together({[&] {
-                  client->handshake(kNever).value();
-                  outcome.result = http_connect(*client, request, kNever);
-                  if (outcome.result) outcome.rest = test::read_text(*client, 1'000, kNever);
-                  (void)client->close(kNever);
+                  client.handshake(kNever).value();
+                  outcome.result = http_connect(client, request, kNever);
+                  if (outcome.result) outcome.rest = test::read_text(client, 1'000, kNever);
+                  (void)client.close(kNever);
                 },
                 [&] {
                   while (!outcome.request.ends_with("\r\n\r\n")) {
-                    const std::string next = test::read_text(*proxy, 1, kNever);
+                    const std::string next = test::read_text(proxy, 1, kNever);
                     if (next.empty()) break;
                     outcome.request += next;
                   }
                   std::string_view left = answer;
                   while (!left.empty()) {
                     const std::size_t count = 1 + world.below(left.size());
-                    if (!proxy->write(bytes(left.substr(0, count)), kNever)) break;
+                    if (!proxy.write(bytes(left.substr(0, count)), kNever)) break;
                     left.remove_prefix(count);
                   }
-                  (void)proxy->close(kNever);
+                  (void)proxy.close(kNever);
                 }});
     });
     return outcome;
@@ -157,10 +156,9 @@ TEST_P(HttpConnectSim, MuteProxyIsGivenUpAtTheDeadline) {
   world_.run([&] {
     auto client = test::client(client_context_, pipe.a());
     auto proxy = test::server(server_context_, pipe.b());
-    together(
-        {[&] { client->handshake(kNever).value(); }, [&] { proxy->handshake(kNever).value(); }});
+    together({[&] { client.handshake(kNever).value(); }, [&] { proxy.handshake(kNever).value(); }});
     const Deadline deadline = world_.after(seconds(3));
-    const auto result = http_connect(*client, {.host = "origin.test", .port = 443}, deadline);
+    const auto result = http_connect(client, {.host = "origin.test", .port = 443}, deadline);
     EXPECT_EQ(result.error().code, Errc::kTimedOut);
     EXPECT_EQ(world_.now(), deadline.time());
   });
@@ -201,29 +199,28 @@ TEST_P(HttpConnectSim, TlsToTheOriginGoesThroughTheTunnel) {
     auto proxy = test::server(server_context_, to_proxy.b());
     together({[&] {
                 auto outer = test::client(client_context_, to_proxy.a());
-                http_connect(*outer, {.host = "origin.test", .port = 443}, kNever).value();
-                auto stream = Stream::create(client_context_,
-                                             std::make_unique<StreamTransport>(std::move(outer)),
+                http_connect(outer, {.host = "origin.test", .port = 443}, kNever).value();
+                auto stream = Stream::create(client_context_, StreamTransport(std::move(outer)),
                                              {.server_name = test::kServerName})
                                   .value();
-                stream->write(bytes("through"), kNever).value();
-                EXPECT_EQ(test::read_text(*stream, 4, kNever), "back");
-                EXPECT_EQ(test::read_text(*stream, 1, kNever), "") << "the origin's close_notify";
-                EXPECT_TRUE(stream->close(kNever));
+                stream.write(bytes("through"), kNever).value();
+                EXPECT_EQ(test::read_text(stream, 4, kNever), "back");
+                EXPECT_EQ(test::read_text(stream, 1, kNever), "") << "the origin's close_notify";
+                EXPECT_TRUE(stream.close(kNever));
               },
               [&] {
                 std::string head;
-                while (!head.ends_with("\r\n\r\n")) head += test::read_text(*proxy, 1, kNever);
-                proxy->write(bytes("HTTP/1.1 200 OK\r\n\r\n"), kNever).value();
-                together({[&] { copy(to_origin.a(), *proxy); },
-                          [&] { copy_back(*proxy, to_origin.a()); }});
-                EXPECT_TRUE(proxy->close(kNever));
+                while (!head.ends_with("\r\n\r\n")) head += test::read_text(proxy, 1, kNever);
+                proxy.write(bytes("HTTP/1.1 200 OK\r\n\r\n"), kNever).value();
+                together({[&] { copy(to_origin.a(), proxy); },
+                          [&] { copy_back(proxy, to_origin.a()); }});
+                EXPECT_TRUE(proxy.close(kNever));
               },
               [&] {
                 auto origin = test::server(server_context_, to_origin.b());
-                EXPECT_EQ(test::read_text(*origin, 7, kNever), "through");
-                origin->write(bytes("back"), kNever).value();
-                EXPECT_TRUE(origin->close(kNever));
+                EXPECT_EQ(test::read_text(origin, 7, kNever), "through");
+                origin.write(bytes("back"), kNever).value();
+                EXPECT_TRUE(origin.close(kNever));
               }});
   });
 }

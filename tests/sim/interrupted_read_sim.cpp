@@ -2,7 +2,7 @@
 // the handshake it stood.
 #include <algorithm>
 #include <array>
-#include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -94,8 +94,8 @@ class InterruptedReadSim : public testing::TestWithParam<std::tuple<TlsVersion, 
   sim::World world_{std::get<1>(GetParam())};
   sim::Pipe pipe_{world_};
   Trickle trickle_{pipe_.a()};
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
 };
 
 TEST_P(InterruptedReadSim, NothingIsLostThoughEveryByteIsATimeout) {

@@ -2,7 +2,6 @@
 // write, and whoever else writes meanwhile.
 #include <array>
 #include <cstdlib>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -82,8 +81,8 @@ class OwnBytesSim : public testing::TestWithParam<Case> {
 
     char letter;
     sim::Pipe pipe;
-    std::unique_ptr<Stream> client;
-    std::unique_ptr<Stream> server;
+    std::optional<Stream> client;
+    std::optional<Stream> server;
   };
 
   OwnBytesSim() {

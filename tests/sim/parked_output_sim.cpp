@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -69,8 +70,8 @@ struct Pair {
   }
 
   sim::Pipe pipe;
-  std::unique_ptr<Stream> client;
-  std::unique_ptr<Stream> server;
+  std::optional<Stream> client;
+  std::optional<Stream> server;
 };
 
 TEST(ParkedOutputSim, FiveHundredParkedHandshakesCostOthersNoAllocation) {

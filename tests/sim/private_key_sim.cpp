@@ -319,8 +319,8 @@ TEST_P(PrivateKeySim, SignaturesComeOverAnotherTlsConnection) {
         sim::Pipe& pipe = *pipes.emplace_back(std::make_unique<sim::Pipe>(
             world_, sim::Faults{.short_io = 30, .would_block = 10, .spurious_wake = 10}));
         auto serving = fibers.spawn("signing service", [&, end = &pipe.b()] {
-          const auto stream = test::server(service, *end);
-          test::serve_signature(*stream, *key, kNever).value();
+          auto stream = test::server(service, *end);
+          test::serve_signature(stream, *key, kNever).value();
           ++served;
         });
         if (!serving) return serving.error();

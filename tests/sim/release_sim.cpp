@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -67,8 +68,8 @@ class ReleaseSim : public testing::TestWithParam<std::uint64_t> {
   sim::Pipe pipe_{world_, {.short_io = 3, .would_block = 3}};
   Context server_context_ = test::server_context();
   Context client_context_ = test::client_context();
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
 };
 
 TEST_P(ReleaseSim, PlainTextBehindTheEndIsGivenBack) {
@@ -157,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(Seeds, ReleaseSim, test::seeds(1, 21), test::kSeedName)
 
 TEST(NullTest, NullTransportIsAnError) {
   const Context context = test::client_context();
-  const auto made = Stream::create(context, nullptr, {.server_name = test::kServerName});
+  auto made = Stream::create(context, nullptr, {.server_name = test::kServerName});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, Errc::kInvalid);
 }

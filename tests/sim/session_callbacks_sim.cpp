@@ -2,6 +2,7 @@
 // entries in the error queue.
 #include <chrono>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -153,7 +154,7 @@ TEST_P(SessionCallbacksSim, SessionOfABrokenConnectionIsRemovedOutsideOfOpenSsl)
     const Deadline deadline = world_.world().after(seconds(60));
     sim::Pipe nobody(world_.world());
     nobody.vanish_a();
-    EXPECT_FALSE(test::server(server, nobody.b())->handshake(deadline));
+    EXPECT_FALSE(test::server(server, nobody.b()).handshake(deadline));
     EXPECT_EQ(removed_, 1U);
     EXPECT_EQ(stored_.size(), before - 1);
     EXPECT_EQ(removal_deadline_, deadline);
@@ -254,8 +255,8 @@ TEST_P(SessionCallbacksSim, SessionOfAnotherHostIsRefused) {
     talk(server)->expect_well();
     SSL_SESSION_set1_hostname(got_.back().native_handle(), "other.test");
     sim::Pipe pipe(world_.world());
-    const auto refused = Stream::create(client_, pipe.a(),
-                                        {.server_name = test::kServerName, .session = got_.back()});
+    auto refused = Stream::create(client_, pipe.a(),
+                                  {.server_name = test::kServerName, .session = got_.back()});
     ASSERT_FALSE(refused);
     EXPECT_STREQ(refused.error().operation, "set session: it is another host's");
   });
@@ -269,7 +270,7 @@ TEST_P(SessionCallbacksSim, SessionOfAnUnverifiedPeerIsRefusedByWhoVerifies) {
     const auto first = world_.talk(server, careless);
     first->expect_well();
     sim::Pipe pipe(world_.world());
-    const auto refused = Stream::create(
+    auto refused = Stream::create(
         client_, pipe.a(),
         {.server_name = test::kServerName, .session = first->client.stream->session()});
     ASSERT_FALSE(refused);

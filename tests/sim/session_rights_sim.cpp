@@ -1,6 +1,7 @@
 // Sessions resume only where a full handshake would have been accepted.
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -314,7 +315,7 @@ TEST_P(SessionRightsSim, SessionOfAnExpiredCertificateIsNotResumed) {
     session = Session::parse(session.serialise()).value();
     let_expire(peer_of(session));
     sim::Pipe pipe(world_.world());
-    const auto refused =
+    auto refused =
         Stream::create(client_, pipe.a(), {.server_name = test::kServerName, .session = session});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kInvalid);

@@ -1,7 +1,6 @@
 // What a stream says of calls that fail, are interrupted, or come after such a call.
 #include <array>
 #include <chrono>
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -89,8 +88,8 @@ class StreamFailuresSim : public testing::Test {
   sim::World world_{1};
   sim::Pipe pipe_{world_};
   Valve valve_{pipe_.a()};
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
 };
 
 TEST_F(StreamFailuresSim, LoopOverAFailedConnectionLetsOthersRun) {

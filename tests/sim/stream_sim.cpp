@@ -1,6 +1,7 @@
 // What a Stream promises, under schedules and faults.
 #include <array>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -53,8 +54,8 @@ class StreamSim : public testing::TestWithParam<std::uint64_t> {
   Context client_context_ = test::client_context();
   sim::World world_{GetParam()};
   sim::Pipe pipe_{world_};
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
 };
 
 TEST_P(StreamSim, FullDuplexSurvivesFragmentsRefusalsAndSpuriousWakes) {
@@ -109,7 +110,7 @@ TEST_P(StreamSim, ReaderAndWriterMayBothBeginWithTheHandshake) {
   world_.run([&] {
     open(server_context_, client_context_);
     scope([&](Scope& fibers) {
-      for (Stream* stream : {client_.get(), server_.get()}) {
+      for (Stream* stream : {&*client_, &*server_}) {
         ASSERT_TRUE(fibers.spawn(
             "reader", [stream] { EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello"); }));
         ASSERT_TRUE(fibers.spawn("writer",
@@ -255,16 +256,16 @@ TEST_P(StreamSim, WrongNameAndUnknownIssuerAreUntrustedWithTheReason) {
       auto server = test::server(server_context_, pipe.b());
       together(
           [&] {
-            const auto shaken = client->handshake(kNever);
+            const auto shaken = client.handshake(kNever);
             ASSERT_FALSE(shaken);
             EXPECT_EQ(shaken.error().code, Errc::kUntrusted) << shaken.error().message();
             EXPECT_EQ(shaken.error().verify_code, each.verify_code);
-            EXPECT_EQ(client->peer_certificates().size(), 1u) << "for whoever wants to look";
+            EXPECT_EQ(client.peer_certificates().size(), 1u) << "for whoever wants to look";
           },
           [&] {
             // The alert that says why has been sent.
-            const auto shaken = server->handshake(kNever);
-            const auto got = shaken ? read_some(*server) : shaken.error();
+            const auto shaken = server.handshake(kNever);
+            const auto got = shaken ? read_some(server) : shaken.error();
             EXPECT_EQ(got.error().code, Errc::kProtocol) << got.error().message();
           });
     });

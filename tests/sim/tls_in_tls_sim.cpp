@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -35,21 +36,23 @@ class Tower {
   Tower(const Context& context, Transport& bottom, std::size_t levels) {
     const bool is_client = context.role() == Role::kClient;
     top_ = is_client ? test::client(context, bottom) : test::server(context, bottom);
-    streams_.push_back(top_.get());
-    while (streams_.size() < levels) {
-      top_ = Stream::create(context, std::make_unique<StreamTransport>(std::move(top_)),
+    while (below_.size() + 1 < levels) {
+      auto carrier = std::make_unique<StreamTransport>(*std::move(top_));
+      below_.push_back(carrier.get());
+      top_ = Stream::create(context, std::move(carrier),
                             {.server_name = is_client ? test::kServerName : ""})
                  .value();
-      streams_.push_back(top_.get());
     }
   }
 
   Stream& top() { return *top_; }
-  Stream& level(std::size_t index) { return *streams_.at(index); }
+  Stream& level(std::size_t index) {
+    return index < below_.size() ? below_.at(index)->inner() : top();
+  }
 
  private:
-  std::unique_ptr<Stream> top_;  // Owns those below.
-  std::vector<Stream*> streams_;
+  std::optional<Stream> top_;  // Owns those below.
+  std::vector<StreamTransport*> below_;
 };
 
 class TlsInTlsSim : public testing::TestWithParam<std::uint64_t> {
@@ -237,11 +240,11 @@ TEST_P(TlsInTlsSim, InnerPeerThatIsNotTrustedFailsTheOuterCallWithTheReason) {
   const Context stranger = Context::create(Role::kClient, Trust::kNothing).value();
   world_.run([&] {
     auto inner = test::client(stranger, pipe_.a());
-    StreamTransport between(*inner);
+    StreamTransport between(inner);
     auto outer = test::client(client_context_, between);
     server_.emplace(server_context_, pipe_.b(), 2);
     test::together({[&] {
-                      const auto shaken = outer->handshake(kNever);
+                      const auto shaken = outer.handshake(kNever);
                       ASSERT_FALSE(shaken);
                       EXPECT_EQ(shaken.error().code, Errc::kUntrusted) << shaken.error().message();
                       EXPECT_EQ(shaken.error().verify_code, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT);

@@ -174,8 +174,8 @@ class TransportsSim : public testing::TestWithParam<std::uint64_t> {
   Context client_context_ = test::client_context();
   sim::World world_{GetParam()};
   sim::Pipe pipe_{world_};
-  std::unique_ptr<Stream> client_;
-  std::unique_ptr<Stream> server_;
+  std::optional<Stream> client_;
+  std::optional<Stream> server_;
 };
 
 TEST_P(TransportsSim, RateLimitedTransportTakesTheTimeThatItMust) {
@@ -207,25 +207,25 @@ TEST_P(TransportsSim, CorruptionIsDetectedAndNoWrongByteDelivered) {
     Lossy lossy(pipe.b(), harm, world_.below(8'200));
     const Context client_context = test::client_context();
     world_.run([&] {
-      const auto client = test::client(client_context, pipe.a());
-      const auto server = test::server(server_context_, lossy);
+      auto client = test::client(client_context, pipe.a());
+      auto server = test::server(server_context_, lossy);
       const Deadline deadline = world_.after(seconds(60));
       std::string got;
       std::optional<Error> failure;
       together({[&] {
-                  if (client->write(bytes(text), deadline)) (void)client->shutdown_write(deadline);
-                  (void)client->close(deadline);
+                  if (client.write(bytes(text), deadline)) (void)client.shutdown_write(deadline);
+                  (void)client.close(deadline);
                 },
                 [&] {
                   std::array<char, 700> buffer{};
                   for (;;) {
                     const auto count =
-                        server->read(std::as_writable_bytes(std::span(buffer)), deadline);
+                        server.read(std::as_writable_bytes(std::span(buffer)), deadline);
                     if (!count) failure = count.error();
                     if (!count || *count == 0) break;
                     got.append(buffer.data(), *count);
                   }
-                  (void)server->close(deadline);
+                  (void)server.close(deadline);
                 }});
       ASSERT_TRUE(lossy.done());
       EXPECT_EQ(got, text.substr(0, got.size()));
@@ -251,24 +251,24 @@ TEST_P(TransportsSim, WhatATransportThrowsComesOutAsItIs) {
       const auto toss = [owned] { throw OfTheUser("cable eaten"); };
       const auto toss_io = [toss]() -> std::optional<IoResult> { return toss(), std::nullopt; };
       world_.run([&] {
-        const auto client = test::client(client_context_, hooked);
-        const auto server = test::server(server_context_, pipe.b());
+        auto client = test::client(client_context_, hooked);
+        auto server = test::server(server_context_, pipe.b());
         if (!in_handshake) {
-          together({[&] { client->handshake(kNever).value(); },
-                    [&] { server->handshake(kNever).value(); }});
+          together({[&] { client.handshake(kNever).value(); },
+                    [&] { server.handshake(kNever).value(); }});
           // The tickets.
-          EXPECT_EQ(read_some(*client, world_.after(seconds(1))).error().code, Errc::kTimedOut);
+          EXPECT_EQ(read_some(client, world_.after(seconds(1))).error().code, Errc::kTimedOut);
         }
         if (where == Where::kRead) hooked.before_read = toss_io;
         if (where == Where::kWrite) hooked.before_write = toss_io;
         if (where == Where::kWait) hooked.before_wait = toss;
         try {
           if (in_handshake) {
-            (void)client->handshake(kNever);
+            (void)client.handshake(kNever);
           } else if (where == Where::kWrite) {
-            (void)client->write(bytes("x"), kNever);
+            (void)client.write(bytes("x"), kNever);
           } else {
-            (void)read_some(*client);
+            (void)read_some(client);
           }
           ADD_FAILURE() << "nothing was thrown";
         } catch (const OfTheUser& thrown) {
@@ -276,9 +276,9 @@ TEST_P(TransportsSim, WhatATransportThrowsComesOutAsItIs) {
         }
         hooked.before_read = hooked.before_write = nullptr;
         hooked.before_wait = nullptr;
-        EXPECT_EQ(read_some(*client).error().code, Errc::kDisconnected) << "the connection is over";
-        EXPECT_EQ(client->write(bytes("x"), kNever).error().code, Errc::kDisconnected);
-        EXPECT_EQ(client->handshake(kNever).error().code, Errc::kDisconnected);
+        EXPECT_EQ(read_some(client).error().code, Errc::kDisconnected) << "the connection is over";
+        EXPECT_EQ(client.write(bytes("x"), kNever).error().code, Errc::kDisconnected);
+        EXPECT_EQ(client.handshake(kNever).error().code, Errc::kDisconnected);
       });
       hooked.before_read = hooked.before_write = nullptr;
       EXPECT_EQ(owned.use_count(), 3) << "the exception is gone";
@@ -300,14 +300,14 @@ TEST_P(TransportsSim, FailureOfATransportComesOutWhole) {
       sim::Pipe pipe(world_);
       Hooked hooked(pipe.a());
       world_.run([&] {
-        const auto client = test::client(client_context_, hooked);
-        const auto server = test::server(server_context_, pipe.b());
-        together({[&] { client->handshake(kNever).value(); },
-                  [&] { server->handshake(kNever).value(); }});
+        auto client = test::client(client_context_, hooked);
+        auto server = test::server(server_context_, pipe.b());
+        together(
+            {[&] { client.handshake(kNever).value(); }, [&] { server.handshake(kNever).value(); }});
         (reading ? hooked.before_read : hooked.before_write) = fails;
         if (known) hooked.known_failure = told;
         const Error failed =
-            reading ? read_some(*client).error() : client->write(bytes("x"), kNever).error();
+            reading ? read_some(client).error() : client.write(bytes("x"), kNever).error();
         EXPECT_EQ(failed.sys_errno, ENOBUFS);
         EXPECT_EQ(failed.code, known ? Errc::kExhausted : Errc::kDisconnected);
         EXPECT_STREQ(failed.operation, known     ? "carrier pigeon"
@@ -315,7 +315,7 @@ TEST_P(TransportsSim, FailureOfATransportComesOutWhole) {
                                                  : "SSL_write");
         EXPECT_EQ(failed.verify_code, known ? 9 : 0);
         EXPECT_EQ(failed.openssl_code, known ? 77u : 0u);
-        EXPECT_EQ(client->write(bytes("x"), kNever).error().code, failed.code) << "and stays";
+        EXPECT_EQ(client.write(bytes("x"), kNever).error().code, failed.code) << "and stays";
       });
     }
   }
@@ -374,7 +374,7 @@ TEST_P(ParkingTransportDeathTest, StopsTheProcessAndNamesTheCall) {
     Hooked hooked(pipe.a());
     (reading ? hooked.before_read : hooked.before_write) = park;
     const Context context = test::client_context();
-    world.run([&] { (void)test::client(context, hooked)->handshake(Deadline::never()); });
+    world.run([&] { (void)test::client(context, hooked).handshake(Deadline::never()); });
   };
   EXPECT_DEATH(talk(), reading ? "try_read\\(\\)[^\n]*\n$" : "try_write\\(\\)[^\n]*\n$");
 }

@@ -1,7 +1,6 @@
 // A certificate that does not verify: which one it was, and that nothing else about verification is
 // changed by looking. Clients and servers, both versions.
 #include <functional>
-#include <memory>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -80,7 +79,7 @@ class VerifyFailuresSim : public testing::TestWithParam<std::tuple<TlsVersion, R
   }
 
   // Makes the two streams and has them talk. `make` makes that of the side that verifies.
-  using Make = std::function<std::unique_ptr<Stream>(Transport&)>;
+  using Make = std::function<Stream(Transport&)>;
   Outcome talk(const Make& make = {}) {
     Outcome outcome;
     sim::World world(1);
@@ -91,20 +90,20 @@ class VerifyFailuresSim : public testing::TestWithParam<std::tuple<TlsVersion, R
         return is_server ? test::server(server_context_, transport)
                          : test::client(client_context_, transport);
       };
-      const auto judging = make ? make(pipe.a()) : usual(pipe.a(), judge_is_server);
-      const auto other = usual(pipe.b(), !judge_is_server);
+      auto judging = make ? make(pipe.a()) : usual(pipe.a(), judge_is_server);
+      auto other = usual(pipe.b(), !judge_is_server);
       test::together({[&] {
-                        outcome.result = judging->handshake(kNever);
-                        (void)judging->close(world.after(Duration(1000)));
+                        outcome.result = judging.handshake(kNever);
+                        (void)judging.close(world.after(Duration(1000)));
                       },
                       [&] {
-                        if (other->handshake(kNever)) (void)test::read_some(*other);
-                        (void)other->close(world.after(Duration(1000)));
+                        if (other.handshake(kNever)) (void)test::read_some(other);
+                        (void)other.close(world.after(Duration(1000)));
                       }});
-      if (!outcome.result) outcome.text = judging->explain(outcome.result.error());
-      outcome.text_of_inter = judging->explain(kInterHasExpired);
-      outcome.shown = judging->peer_certificates();
-      EXPECT_EQ(judging->explain(kOfAnother), kOfAnother.message());
+      if (!outcome.result) outcome.text = judging.explain(outcome.result.error());
+      outcome.text_of_inter = judging.explain(kInterHasExpired);
+      outcome.shown = judging.peer_certificates();
+      EXPECT_EQ(judging.explain(kOfAnother), kOfAnother.message());
     });
     return outcome;
   }
@@ -299,15 +298,15 @@ TEST_P(VerifyFailuresSim, TlsWithoutIoNamesTheCertificate) {
   present(kRoot, expired(kInter), kLeaf);
   MemoryBio to_client;
   MemoryBio to_server;
-  const auto client =
+  auto client =
       SslObject::create(client_context_, to_client, to_server, {.server_name = test::kServerName})
           .value();
-  const auto server = SslObject::create(server_context_, to_server, to_client).value();
-  SslObject& judging = judge() == Role::kServer ? *server : *client;
+  auto server = SslObject::create(server_context_, to_server, to_client).value();
+  SslObject& judging = judge() == Role::kServer ? server : client;
   Result<Progress> judged = Progress{};
   for (int turn = 0; turn < 10 && judged; ++turn) {
-    const auto one = client->handshake();
-    const auto other = server->handshake();
+    const auto one = client.handshake();
+    const auto other = server.handshake();
     judged = judge() == Role::kServer ? other : one;
   }
   ASSERT_FALSE(judged);
@@ -325,24 +324,22 @@ TEST_P(VerifyFailuresSim, TlsInTlsNamesTheCertificateOfTheConnectionThatFailed) 
   world.run([&] {
     sim::Pipe pipe(world);
     const Context above = test::client_context();
-    const auto server = test::server(server_context_, pipe.b());
-    const auto client =
-        Stream::create(above,
-                       std::make_unique<StreamTransport>(test::client(client_context_, pipe.a())),
-                       {.server_name = test::kServerName})
-            .value();
+    auto server = test::server(server_context_, pipe.b());
+    auto client = Stream::create(above, StreamTransport(test::client(client_context_, pipe.a())),
+                                 {.server_name = test::kServerName})
+                      .value();
     Result<void> done;
     test::together({[&] {
-                      done = client->handshake(kNever);
-                      (void)client->close(world.after(Duration(1000)));
+                      done = client.handshake(kNever);
+                      (void)client.close(world.after(Duration(1000)));
                     },
                     [&] {
-                      if (server->handshake(kNever)) (void)test::read_some(*server);
-                      (void)server->close(world.after(Duration(1000)));
+                      if (server.handshake(kNever)) (void)test::read_some(server);
+                      (void)server.close(world.after(Duration(1000)));
                     }});
     ASSERT_FALSE(done);
     EXPECT_EQ(done.error().verify_depth, 1);
-    const std::string text = client->explain(done.error());
+    const std::string text = client.explain(done.error());
     EXPECT_TRUE(contains(text, "certificate 1, CN=Inter, has expired")) << text;
   });
 }

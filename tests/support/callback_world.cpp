@@ -52,13 +52,13 @@ void CallbackWorld::stand_by() {
   const Context server_context = test::server_context();
   const Context client_context = test::client_context();
   sim::Pipe pipe(world_);
-  const auto ours = client(client_context, pipe.a());
-  const auto theirs = server(server_context, pipe.b());
+  auto ours = client(client_context, pipe.a());
+  auto theirs = server(server_context, pipe.b());
   scope([&](Scope& fibers) {
     ASSERT_TRUE(fibers.spawn("bystander's peer", [&] {
-      while (hear(*theirs, "tick")) {
+      while (hear(theirs, "tick")) {
         leave_entry(Leak::kSystem);
-        if (!say(*theirs, "tock")) break;
+        if (!say(theirs, "tock")) break;
       }
     }));
     while (!over_) {
@@ -66,9 +66,9 @@ void CallbackWorld::stand_by() {
         ASSERT_EQ(asked_.wait(kNever), Wake::kReady);
         continue;
       }
-      ASSERT_TRUE(say(*ours, "tick"));
+      ASSERT_TRUE(say(ours, "tick"));
       leave_entry(Leak::kOther);
-      ASSERT_TRUE(hear(*ours, "tock"));
+      ASSERT_TRUE(hear(ours, "tock"));
       leave_entry(Leak::kSystem);
       wanted_ = false;
       answered_.wake_all();

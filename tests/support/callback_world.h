@@ -21,7 +21,7 @@ namespace heddle::test {
 // One connection, from handshake to close, and how each end found it.
 struct Conversation {
   struct End {
-    std::unique_ptr<Stream> stream;
+    std::optional<Stream> stream;
     std::optional<Error> error;  // Of the first call that failed.
     std::string thrown;          // what() of what a call threw.
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -51,8 +50,8 @@ class Driven {
   Transport& below_;
   MemoryBio incoming_;
   MemoryBio outgoing_;
-  std::unique_ptr<SslObject> object_;
-  std::unique_ptr<Stream> stream_;
+  std::optional<SslObject> object_;
+  std::optional<Stream> stream_;
   std::optional<StreamTransport> above_;
 };
 

@@ -59,19 +59,19 @@ Result<std::vector<std::byte>> RemoteSigner::sign(SignatureScheme scheme,
                                                   Deadline deadline) {
   auto transport = connect_(deadline);
   if (!transport) return transport.error();
-  const auto stream = Stream::create(context_, *std::move(transport), {.server_name = kServerName});
+  auto stream = Stream::create(context_, *std::move(transport), {.server_name = kServerName});
   if (!stream) return stream.error();
   std::string head;
   append(head, static_cast<std::uint32_t>(scheme), 2);
   append(head, static_cast<std::uint32_t>(message.size()), 4);
   const std::array<std::span<const std::byte>, 2> pieces = {bytes(head), message};
-  if (const auto asked = (*stream)->write(pieces, deadline); !asked) return asked.error();
-  const auto signed_it = read_number(**stream, 1, deadline);
+  if (const auto asked = stream->write(pieces, deadline); !asked) return asked.error();
+  const auto signed_it = read_number(*stream, 1, deadline);
   if (!signed_it) return signed_it.error();
-  auto signature = read_sized(**stream, deadline);
+  auto signature = read_sized(*stream, deadline);
   if (!signature) return signature.error();
   if (*signed_it != 1) return Error{.code = Errc::kInvalid, .operation = "sign remotely: refused"};
-  (void)(*stream)->close(deadline);  // The answer is here, whatever becomes of the rest.
+  (void)stream->close(deadline);  // The answer is here, whatever becomes of the rest.
   return signature;
 }
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -32,15 +32,15 @@ struct End {
     tls = SslObject::create(context, incoming, outgoing, {.server_name = server_name}).value();
   }
 
-  Result<Progress> write(std::string_view text) const { return tls->write(bytes(text)); }
+  Result<Progress> write(std::string_view text) { return tls->write(bytes(text)); }
 
-  Result<Progress> read_one() const {
+  Result<Progress> read_one() {
     std::array<std::byte, 1> one{};
     return tls->read(one);
   }
 
   // Everything that can be read now.
-  std::string read() const {
+  std::string read() {
     std::string all;
     std::array<std::byte, 1000> some{};
     for (;;) {
@@ -52,7 +52,7 @@ struct End {
 
   MemoryBio incoming;
   MemoryBio outgoing;
-  std::unique_ptr<SslObject> tls;
+  std::optional<SslObject> tls;
 };
 
 inline void move(MemoryBio& from, MemoryBio& to, std::size_t most = SIZE_MAX) {

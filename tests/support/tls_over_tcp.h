@@ -7,7 +7,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,8 +28,8 @@
 namespace heddle::test {
 
 struct Connection {
-  std::unique_ptr<Stream> client;
-  std::unique_ptr<Stream> server;
+  std::optional<Stream> client;
+  std::optional<Stream> server;
 };
 
 // Text in which no two pieces of some length are the same.
@@ -73,12 +73,12 @@ class TlsOverTcp : public testing::Test {
   static constexpr Deadline kNever = Deadline::never();
 
   // Long enough that only a bug reaches it.
-  Deadline patience() const { return runtime_->after(std::chrono::seconds(60)); }
+  Deadline patience() const { return runtime_.after(std::chrono::seconds(60)); }
 
   // Runs `body` in a fiber.
   void run(std::function<void()> body) {
-    ASSERT_TRUE(runtime_->spawn("test", std::move(body)));
-    runtime_->run();
+    ASSERT_TRUE(runtime_.spawn("test", std::move(body)));
+    runtime_.run();
   }
 
   // Runs both beside each other.
@@ -89,13 +89,12 @@ class TlsOverTcp : public testing::Test {
     });
   }
 
-  std::pair<std::unique_ptr<Socket>, std::unique_ptr<Socket>> sockets(
-      const std::string& on = "127.0.0.1:0") {
-    auto listener = Listener::create(*runtime_, Address::parse(on).value()).value();
-    auto client = connect(*runtime_, listener->address(), patience()).value();
-    auto server = listener->accept(patience()).value();
+  std::pair<Socket, Socket> sockets(const std::string& on = "127.0.0.1:0") {
+    auto listener = Listener::create(runtime_, Address::parse(on).value()).value();
+    auto client = connect(runtime_, listener.address(), patience()).value();
+    auto server = listener.accept(patience()).value();
     // Small, so that whoever sends much has to wait.
-    for (const int fd : {client->native_handle(), server->native_handle()}) {
+    for (const int fd : {client.native_handle(), server.native_handle()}) {
       constexpr int kBytes = 64 * 1024;
       EXPECT_EQ(::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kBytes, sizeof(kBytes)), 0);
       EXPECT_EQ(::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kBytes, sizeof(kBytes)), 0);
@@ -143,7 +142,7 @@ class TlsOverTcp : public testing::Test {
     return stream.read(buffer, patience());
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   Context server_context_ = server_context();
   Context client_context_ = client_context();
 };

@@ -29,11 +29,11 @@ Context client_context(KeyType trusted) {
   return context;
 }
 
-std::unique_ptr<Stream> client(const Context& context, Transport& transport) {
+Stream client(const Context& context, Transport& transport) {
   return Stream::create(context, transport, {.server_name = kServerName}).value();
 }
 
-std::unique_ptr<Stream> server(const Context& context, Transport& transport) {
+Stream server(const Context& context, Transport& transport) {
   return Stream::create(context, transport).value();
 }
 

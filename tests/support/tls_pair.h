@@ -20,8 +20,8 @@ Context server_context(KeyType type = KeyType::kEd25519);
 Context client_context(KeyType trusted = KeyType::kEd25519);
 
 // A client of server_context().
-std::unique_ptr<Stream> client(const Context& context, Transport& transport);
-std::unique_ptr<Stream> server(const Context& context, Transport& transport);
+Stream client(const Context& context, Transport& transport);
+Stream server(const Context& context, Transport& transport);
 
 std::span<const std::byte> bytes(std::string_view text);
 

@@ -62,7 +62,7 @@ void TortureConnection::make_sockets(bool tcp) {
     if (rng_.one_in(2)) ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
   }
   for (std::size_t side = 0; side < 2; ++side) {
-    transports_[side] = Socket::adopt(world_.runtime, pair[side]).value();
+    transports_[side] = std::make_unique<Socket>(Socket::adopt(world_.runtime, pair[side]).value());
   }
   kill_ = [fd = pair[rng_.below(2)]] { ::shutdown(fd, SHUT_RDWR); };
 }
@@ -101,8 +101,7 @@ void TortureConnection::choose_kinds() {
   }
 }
 
-std::unique_ptr<Stream> TortureConnection::make_stream(std::size_t side,
-                                                       std::unique_ptr<Transport> transport) {
+Stream TortureConnection::make_stream(std::size_t side, std::unique_ptr<Transport> transport) {
   StreamOptions options;
   if (side == 0) {
     options.server_name = "server.test";

@@ -44,7 +44,7 @@ class TortureConnection final : public RandomConnection {
   void make_transports();
   void make_sockets(bool tcp);
   void wrap_in_tls(int depth);
-  std::unique_ptr<Stream> make_stream(std::size_t side, std::unique_ptr<Transport> transport);
+  Stream make_stream(std::size_t side, std::unique_ptr<Transport> transport);
   void choose_kinds();
   void choose_targets();
 
@@ -71,7 +71,7 @@ class TortureConnection final : public RandomConnection {
   std::unique_ptr<Pipe> pipe_;
   std::array<std::unique_ptr<Transport>, 2> transports_;
   const Kind* kinds_[2] = {nullptr, nullptr};  // Those of the connection that is made next.
-  std::unique_ptr<Stream> streams_[2];
+  std::optional<Stream> streams_[2];
   std::function<void()> kill_;
   Way ways_[2];  // By the side that writes.
   Ending ending_ = Ending::kDestroy;

@@ -44,7 +44,7 @@ std::optional<Options> parse_options(std::span<char*> arguments) {
 
 int torture(const Options& options) {
   Report report(options.seed);
-  const std::shared_ptr<OffloadPool> pool = OffloadPool::create({.threads = 2}).value();
+  const auto pool = std::make_shared<OffloadPool>(OffloadPool::create({.threads = 2}).value());
   Shared shared(report, pool);
   Run run(options, shared);
   if (options.threads) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <deque>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "torture/contexts.h"
@@ -20,7 +20,7 @@ class ObjectConnection final : public RandomConnection {
   struct Side {
     MemoryBio incoming;
     MemoryBio outgoing;
-    std::unique_ptr<SslObject> tls;
+    std::optional<SslObject> tls;
     std::deque<std::byte> wire;  // Has left this side.
     WaitQueue waiters;
     const Kind* kind = nullptr;

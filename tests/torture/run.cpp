@@ -57,15 +57,15 @@ void Run::several_threads() {
 }
 
 void Run::live(std::uint64_t seed) {
-  const auto runtime = Runtime::create({.stack_bytes = std::size_t{512} * 1024}).value();
-  World world(shared_, *runtime, seed);
+  auto runtime = Runtime::create({.stack_bytes = std::size_t{512} * 1024}).value();
+  World world(shared_, runtime, seed);
   World::enter(&world);
   {
     const std::lock_guard lock(mutex_);
     worlds_.push_back(&world);
   }
   bool ended = false;
-  (void)runtime->spawn("heartbeat", [&] {
+  (void)runtime.spawn("heartbeat", [&] {
     while (!ended) {
       (void)this_fiber::sleep_until(this_fiber::after(kBeat));
       if (this_fiber::cancelled()) return;
@@ -73,7 +73,7 @@ void Run::live(std::uint64_t seed) {
       check(world);
     }
   });
-  (void)runtime->spawn("main", [&] {
+  (void)runtime.spawn("main", [&] {
     scope([&](Scope& s) {
       for (int i = 0; i < options_.connections; ++i) {
         (void)s.spawn("lane", [&] { lane(world, seed); });
@@ -82,7 +82,7 @@ void Run::live(std::uint64_t seed) {
     });
     ended = true;
   });
-  runtime->run();
+  runtime.run();
   shared_.report.count("runtimes");
   const std::lock_guard lock(mutex_);
   std::erase(worlds_, &world);

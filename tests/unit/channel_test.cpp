@@ -275,9 +275,9 @@ TEST(ChannelDeathTest, PushAndPopOutsideFibersNameTheCallAndWhatToDo) {
                R"(Channel::push\(\) outside any fiber, on a thread on which no runtime runs: call )"
                R"(try_push\(\), which never waits)");
   const auto pop_in_posted_work = [&] {
-    const auto runtime = Runtime::create().value();
-    runtime->post([&] { (void)channel.pop(); });
-    runtime->run();
+    auto runtime = Runtime::create().value();
+    runtime.post([&] { (void)channel.pop(); });
+    runtime.run();
   };
   EXPECT_DEATH(pop_in_posted_work(),
                R"(Channel::pop\(\) outside any fiber, in work that was posted to a runtime: call )"
@@ -285,19 +285,19 @@ TEST(ChannelDeathTest, PushAndPopOutsideFibersNameTheCallAndWhatToDo) {
 }
 
 TEST(ChannelPostTest, PostedWorkPushesAndTakesWithoutWaiting) {
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   Channel<int> channel(1);
   std::optional<int> got;
-  ASSERT_TRUE(runtime->spawn("consumer", [&] {
+  ASSERT_TRUE(runtime.spawn("consumer", [&] {
     got = channel.pop().value();
-    runtime->post([&] { EXPECT_TRUE(channel.try_push(3)); });
+    runtime.post([&] { EXPECT_TRUE(channel.try_push(3)); });
     EXPECT_EQ(channel.pop().value(), 3);
   }));
-  runtime->post([&] {
+  runtime.post([&] {
     EXPECT_TRUE(channel.try_push(1));
     EXPECT_EQ(channel.try_push(2).error().code, Errc::kExhausted);
   });
-  runtime->run();
+  runtime.run();
   EXPECT_EQ(got, 1);
 }
 

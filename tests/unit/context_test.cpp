@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -101,18 +102,18 @@ Agreed connect(const Context& server_context, const Context& client_context) {
   sim::Pipe pipe(world);
   Agreed agreed;
   world.spawn("server", [&] {
-    const auto stream = test::server(server_context, pipe.b());
-    (void)stream->handshake(world.after(std::chrono::seconds(10)));
-    (void)stream->close(world.after(std::chrono::seconds(1)));
+    auto stream = test::server(server_context, pipe.b());
+    (void)stream.handshake(world.after(std::chrono::seconds(10)));
+    (void)stream.close(world.after(std::chrono::seconds(1)));
   });
   world.spawn("client", [&] {
-    const auto stream = test::client(client_context, pipe.a());
-    agreed.outcome = stream->handshake(world.after(std::chrono::seconds(10)));
-    agreed.alpn = stream->alpn();
-    agreed.version = stream->version();
-    const auto chain = stream->peer_certificates();
+    auto stream = test::client(client_context, pipe.a());
+    agreed.outcome = stream.handshake(world.after(std::chrono::seconds(10)));
+    agreed.alpn = stream.alpn();
+    agreed.version = stream.version();
+    const auto chain = stream.peer_certificates();
     if (!chain.empty()) agreed.certificate = chain.front().sha256;
-    (void)stream->close(world.after(std::chrono::seconds(1)));
+    (void)stream.close(world.after(std::chrono::seconds(1)));
   });
   world.run();
   return agreed;
@@ -457,11 +458,11 @@ TEST_F(ContextTest, ServerWithoutACertificateSaysSo) {
     sim::World world(1);
     sim::Pipe pipe(world);
     world.spawn("client", [&] {
-      (void)test::client(client, pipe.a())->handshake(world.after(std::chrono::seconds(10)));
+      (void)test::client(client, pipe.a()).handshake(world.after(std::chrono::seconds(10)));
     });
     world.run([&] {
-      const auto stream = test::server(server_, pipe.b());
-      const auto failed = stream->handshake(world.after(std::chrono::seconds(10)));
+      auto stream = test::server(server_, pipe.b());
+      const auto failed = stream.handshake(world.after(std::chrono::seconds(10)));
       ASSERT_FALSE(failed);
       EXPECT_EQ(failed.error().code, Errc::kInvalid) << failed.error().message();
       EXPECT_STREQ(failed.error().operation, "server handshake: the context has no certificate");

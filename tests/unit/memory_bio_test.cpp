@@ -279,14 +279,13 @@ TEST(MemoryBio, LackOfMemoryForWhatTlsWritesFailsTheConnection) {
   MemoryBio incoming;
   MemoryBio outgoing;
   const Context context = test::client_context();
-  const auto tls =
-      SslObject::create(context, incoming, outgoing, {.server_name = "a.test"}).value();
+  auto tls = SslObject::create(context, incoming, outgoing, {.server_name = "a.test"}).value();
   out_of_memory = true;
-  const Result<Progress> failed = tls->handshake();
+  const Result<Progress> failed = tls.handshake();
   out_of_memory = false;
   ASSERT_FALSE(failed);
   EXPECT_EQ(failed.error().code, Errc::kExhausted);
-  EXPECT_EQ(tls->handshake().error().code, Errc::kExhausted);
+  EXPECT_EQ(tls.handshake().error().code, Errc::kExhausted);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -184,11 +185,11 @@ TEST_P(NativeTest, CodeThatKnowsOpenSslOnlyTalksToAStream) {
           ASSERT_EQ(send_all(network, &wire_), 1);
         },
         [&] {
-          const auto stream = is_client ? test::server(server_context_, pipe_.b())
-                                        : test::client(client_context_, pipe_.b());
-          EXPECT_TRUE(test::read_text(*stream, large.size(), kNever) == large);
-          stream->write(bytes("thank"), kNever).value();
-          EXPECT_EQ(test::read_text(*stream, 1, kNever), "") << "close_notify";
+          auto stream = is_client ? test::server(server_context_, pipe_.b())
+                                  : test::client(client_context_, pipe_.b());
+          EXPECT_TRUE(test::read_text(stream, large.size(), kNever) == large);
+          stream.write(bytes("thank"), kNever).value();
+          EXPECT_EQ(test::read_text(stream, 1, kNever), "") << "close_notify";
         });
   }
 }
@@ -226,9 +227,9 @@ TEST_P(NativeTest, ContextGoesFirstAndItsCallbacksStay) {
   }();
   together([&] { EXPECT_EQ(shake_hands(naked.ssl.get(), naked.network.get(), &wire_), 1); },
            [&] {
-             const auto stream = test::client(client_context_, pipe_.b());
-             EXPECT_TRUE(stream->handshake(kNever));
-             EXPECT_EQ(stream->alpn(), "h2");
+             auto stream = test::client(client_context_, pipe_.b());
+             EXPECT_TRUE(stream.handshake(kNever));
+             EXPECT_EQ(stream.alpn(), "h2");
            });
 }
 
@@ -252,20 +253,20 @@ TEST_P(NativeTest, StreamGoesOnWithWhatOtherCodeBegan) {
         }
         ASSERT_EQ(SSL_write(ssl, "unsent, ", 8), 8);
 
-        const auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
-        EXPECT_EQ(stream->version(), GetParam() == TlsVersion::kTls12 ? "TLSv1.2" : "TLSv1.3");
-        EXPECT_EQ(first + test::read_text(*stream, 99, kNever),
+        auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
+        EXPECT_EQ(stream.version(), GetParam() == TlsVersion::kTls12 ? "TLSv1.2" : "TLSv1.3");
+        EXPECT_EQ(first + test::read_text(stream, 99, kNever),
                   std::string(50, 'a') + std::string(50, 'b'));
-        stream->write(bytes("and on"), kNever).value();
-        EXPECT_TRUE(stream->close(kNever));
+        stream.write(bytes("and on"), kNever).value();
+        EXPECT_TRUE(stream.close(kNever));
       },
       [&] {
-        const auto stream = test::server(server_context_, pipe_.b());
-        stream->write(bytes(std::string(50, 'a')), kNever).value();
-        stream->write(bytes(std::string(50, 'b')), kNever).value();
-        EXPECT_EQ(test::read_text(*stream, 14, kNever), "unsent, and on");
-        EXPECT_EQ(test::read_text(*stream, 1, kNever), "");
-        EXPECT_TRUE(stream->close(kNever));
+        auto stream = test::server(server_context_, pipe_.b());
+        stream.write(bytes(std::string(50, 'a')), kNever).value();
+        stream.write(bytes(std::string(50, 'b')), kNever).value();
+        EXPECT_EQ(test::read_text(stream, 14, kNever), "unsent, and on");
+        EXPECT_EQ(test::read_text(stream, 1, kNever), "");
+        EXPECT_TRUE(stream.close(kNever));
       });
 }
 
@@ -277,12 +278,12 @@ TEST_P(NativeTest, StreamCompletesTheHandshakeThatOtherCodeBegan) {
     together(
         [&] {
           ASSERT_TRUE(!begun || SSL_do_handshake(naked.ssl.get()) == -1);
-          const auto stream = Stream::adopt(std::move(naked), pipe.a()).value();
-          stream->write(bytes("hello"), kNever).value();
+          auto stream = Stream::adopt(std::move(naked), pipe.a()).value();
+          stream.write(bytes("hello"), kNever).value();
         },
         [&] {
-          const auto stream = test::server(server_context_, pipe.b());
-          EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello");
+          auto stream = test::server(server_context_, pipe.b());
+          EXPECT_EQ(test::read_text(stream, 5, kNever), "hello");
         });
   }
 }
@@ -300,18 +301,17 @@ TEST_P(NativeTest, SslOfOtherMakeIsAdoptedWhateverItsModes) {
   const std::string large(200'000, 'x');
   together(
       [&] {
-        const auto stream =
-            Stream::adopt({.ssl = std::move(ssl), .network = nullptr}, pipe_.a()).value();
+        auto stream = Stream::adopt({.ssl = std::move(ssl), .network = nullptr}, pipe_.a()).value();
         constexpr std::size_t kHalf = 100'000;
         const std::array<std::span<const std::byte>, 2> pieces = {bytes(large).first(kHalf),
                                                                   bytes(large).last(kHalf)};
-        stream->write(pieces, kNever).value();
-        EXPECT_TRUE(test::read_text(*stream, large.size(), kNever) == large);
+        stream.write(pieces, kNever).value();
+        EXPECT_TRUE(test::read_text(stream, large.size(), kNever) == large);
       },
       [&] {
-        const auto stream = test::server(server_context_, pipe_.b());
-        EXPECT_TRUE(test::read_text(*stream, large.size(), kNever) == large);
-        stream->write(bytes(large), kNever).value();
+        auto stream = test::server(server_context_, pipe_.b());
+        EXPECT_TRUE(test::read_text(stream, large.size(), kNever) == large);
+        stream.write(bytes(large), kNever).value();
       });
 }
 
@@ -335,13 +335,13 @@ TEST_P(NativeTest, TruncationIsOneAlsoWhereTheOwnerIgnoresIt) {
   SSL_set_options(naked.ssl.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);
   together(
       [&] {
-        const auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
-        EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello");
-        EXPECT_EQ(test::read_some(*stream).error().code, Errc::kTruncated);
+        auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
+        EXPECT_EQ(test::read_text(stream, 5, kNever), "hello");
+        EXPECT_EQ(test::read_some(stream).error().code, Errc::kTruncated);
       },
       [&] {
-        const auto stream = test::server(server_context_, pipe_.b());
-        stream->write(bytes("hello"), kNever).value();
+        auto stream = test::server(server_context_, pipe_.b());
+        stream.write(bytes("hello"), kNever).value();
         pipe_.b().shutdown_write();
       });
 }
@@ -353,21 +353,21 @@ TEST_P(NativeTest, NothingIsWrittenAfterACloseNotifyOfOtherCode) {
         SSL* const ssl = naked.ssl.get();
         ASSERT_EQ(shake_hands(ssl, naked.network.get(), &wire_), 1);
         ASSERT_EQ(SSL_shutdown(ssl), 0);
-        const auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
-        EXPECT_EQ(stream->write(bytes("more"), kNever).error().code, Errc::kDisconnected);
+        auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
+        EXPECT_EQ(stream.write(bytes("more"), kNever).error().code, Errc::kDisconnected);
         // It only sends what lies in the pair, and does not wait for the peer.
-        EXPECT_TRUE(stream->shutdown_write(kNever));
+        EXPECT_TRUE(stream.shutdown_write(kNever));
         const std::size_t sent = pipe_.sent_by_a();
-        EXPECT_EQ(test::read_text(*stream, 5, kNever), "hello");  // And a KeyUpdate before it.
+        EXPECT_EQ(test::read_text(stream, 5, kNever), "hello");  // And a KeyUpdate before it.
         EXPECT_EQ(pipe_.sent_by_a(), sent);
       },
       [&] {
-        const auto stream = test::server(server_context_, pipe_.b());
-        EXPECT_EQ(test::read_text(*stream, 1, kNever), "") << "the end";
+        auto stream = test::server(server_context_, pipe_.b());
+        EXPECT_EQ(test::read_text(stream, 1, kNever), "") << "the end";
         if (GetParam() == TlsVersion::kTls13) {
-          ASSERT_EQ(SSL_key_update(stream->native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
+          ASSERT_EQ(SSL_key_update(stream.native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
         }
-        stream->write(bytes("hello"), kNever).value();
+        stream.write(bytes("hello"), kNever).value();
       });
 }
 
@@ -383,7 +383,7 @@ TEST_P(NativeTest, ConnectionOfTheKernelsIsRefused) {
     BIO* const bio = BIO_new(method.get());
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl.get(), bio, bio);
-    const auto refused = Stream::adopt({.ssl = std::move(ssl), .network = nullptr}, pipe_.a());
+    auto refused = Stream::adopt({.ssl = std::move(ssl), .network = nullptr}, pipe_.a());
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kInvalid);
   }
@@ -391,7 +391,8 @@ TEST_P(NativeTest, ConnectionOfTheKernelsIsRefused) {
 
 TEST_P(NativeTest, StreamOwnsWhatItAdopts) {
   bool gone = false;
-  auto stream = Stream::adopt(naked_client(), std::make_unique<Owned>(gone)).value();
+  std::optional<Stream> stream =
+      Stream::adopt(naked_client(), std::make_unique<Owned>(gone)).value();
   EXPECT_EQ(stream->handshake(kNever).error().code, Errc::kTruncated);
   EXPECT_FALSE(gone);
   stream.reset();
@@ -402,7 +403,7 @@ TEST_P(NativeTest, DatagramsAreRefusedAndFreed) {
   const openssl::SslCtxPtr ctx(SSL_CTX_new(DTLS_method()));
   UniqueSsl ssl(SSL_new(ctx.get()));
   SSL_set_connect_state(ssl.get());
-  const auto refused = Stream::adopt({.ssl = std::move(ssl), .network = nullptr}, pipe_.a());
+  auto refused = Stream::adopt({.ssl = std::move(ssl), .network = nullptr}, pipe_.a());
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::kInvalid);
   EXPECT_EQ(Context::adopt(Role::kClient, ctx.get()).error().code, Errc::kInvalid);
@@ -432,14 +433,14 @@ TEST_P(NativeTest, AdoptedContextSharesTheSslCtxWithItsOtherUsers) {
   ctx.reset();
   together(
       [&] {
-        const auto stream = Stream::adopt(std::move(theirs), pipe_.a()).value();
-        EXPECT_TRUE(stream->handshake(kNever));
-        EXPECT_EQ(stream->alpn(), "h2");
+        auto stream = Stream::adopt(std::move(theirs), pipe_.a()).value();
+        EXPECT_TRUE(stream.handshake(kNever));
+        EXPECT_EQ(stream.alpn(), "h2");
       },
-      [&] { EXPECT_TRUE(test::client(client_context_, pipe_.b())->handshake(kNever)); });
+      [&] { EXPECT_TRUE(test::client(client_context_, pipe_.b()).handshake(kNever)); });
   sim::Pipe second(world_);
-  together([&] { EXPECT_TRUE(test::server(context, second.a())->handshake(kNever)); },
-           [&] { EXPECT_TRUE(test::client(client_context_, second.b())->handshake(kNever)); });
+  together([&] { EXPECT_TRUE(test::server(context, second.a()).handshake(kNever)); },
+           [&] { EXPECT_TRUE(test::client(client_context_, second.b()).handshake(kNever)); });
 }
 
 TEST_P(NativeTest, OneSslCtxServesBothRoles) {
@@ -456,8 +457,8 @@ TEST_P(NativeTest, OneSslCtxServesBothRoles) {
   client.set_check_hostname(false);
   EXPECT_TRUE(Stream::create(client, pipe_.a()));
   client.set_check_hostname(true);
-  together([&] { EXPECT_TRUE(test::client(client, pipe_.a())->handshake(kNever)); },
-           [&] { EXPECT_TRUE(test::server(server, pipe_.b())->handshake(kNever)); });
+  together([&] { EXPECT_TRUE(test::client(client, pipe_.a()).handshake(kNever)); },
+           [&] { EXPECT_TRUE(test::server(server, pipe_.b()).handshake(kNever)); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Versions, NativeTest,

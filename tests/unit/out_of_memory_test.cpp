@@ -83,7 +83,7 @@ void fail_each(const std::function<void(bool has_failed)>& check,
   ADD_FAILURE() << "there is no end of allocations";
 }
 
-std::array<std::unique_ptr<Socket>, 2> sockets(Runtime& runtime) {
+std::array<Socket, 2> sockets(Runtime& runtime) {
   std::array<int, 2> fds{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds.data()) != 0) {
     std::abort();
@@ -104,23 +104,23 @@ class OutOfMemoryTest : public testing::TestWithParam<TlsVersion> {
     }
   }
 
-  Result<void> serve(std::unique_ptr<Socket> socket) {
+  Result<void> serve(Socket socket) {
     auto stream = Stream::create(server_context_, std::move(socket));
     if (!stream) return stream.error();
-    if (const auto ready = (*stream)->handshake(Deadline::never()); !ready) return ready;
-    if (const auto read = test::read_some(**stream); !read) return read.error();
-    const auto written = (*stream)->write(test::bytes("answer"), Deadline::never());
-    return written ? (*stream)->close(Deadline::never()) : written;
+    if (const auto ready = stream->handshake(Deadline::never()); !ready) return ready;
+    if (const auto read = test::read_some(*stream); !read) return read.error();
+    const auto written = stream->write(test::bytes("answer"), Deadline::never());
+    return written ? stream->close(Deadline::never()) : written;
   }
 
-  Result<void> ask(std::unique_ptr<Socket> socket) {
+  Result<void> ask(Socket socket) {
     auto stream =
         Stream::create(client_context_, std::move(socket), {.server_name = test::kServerName});
     if (!stream) return stream.error();
-    const auto written = (*stream)->write(test::bytes("question"), Deadline::never());
+    const auto written = stream->write(test::bytes("question"), Deadline::never());
     if (!written) return written;
-    if (const auto read = test::read_some(**stream); !read) return read.error();
-    return (*stream)->close(Deadline::never());
+    if (const auto read = test::read_some(*stream); !read) return read.error();
+    return stream->close(Deadline::never());
   }
 
   // The error queue is empty whatever has happened.
@@ -130,7 +130,7 @@ class OutOfMemoryTest : public testing::TestWithParam<TlsVersion> {
     return done;
   }
 
-  std::unique_ptr<Runtime> runtime_ = Runtime::create().value();
+  Runtime runtime_ = Runtime::create().value();
   Context server_context_ = test::server_context();
   Context client_context_ = test::client_context();
 };
@@ -141,7 +141,7 @@ TEST_P(OutOfMemoryTest, ConnectionEndsWithAnErrorOrAnException) {
   Result<void> asked;
   const auto converse = [&] {
     scope([&](Scope& fibers) {
-      auto [server, client] = sockets(*runtime_);
+      auto [server, client] = sockets(runtime_);
       const auto side = [&](Result<void>& into, std::function<Result<void>()> run) {
         into = outcome([&] {
           const auto task = fibers.spawn("side", [&into, run] { into = outcome_of_side(run); });
@@ -149,10 +149,10 @@ TEST_P(OutOfMemoryTest, ConnectionEndsWithAnErrorOrAnException) {
         });
       };
       // Shared: a fiber that does not come about closes its end all the same.
-      side(served, [this, end = std::make_shared<std::unique_ptr<Socket>>(std::move(server))] {
+      side(served, [this, end = std::make_shared<Socket>(std::move(server))] {
         return serve(std::move(*end));
       });
-      side(asked, [this, end = std::make_shared<std::unique_ptr<Socket>>(std::move(client))] {
+      side(asked, [this, end = std::make_shared<Socket>(std::move(client))] {
         return ask(std::move(*end));
       });
     });
@@ -167,8 +167,8 @@ TEST_P(OutOfMemoryTest, ConnectionEndsWithAnErrorOrAnException) {
     converse();  // What is made once, is made now.
     fail_each(check, [&] { (void)outcome([&] { return converse(), Result<void>(); }); });
   };
-  ASSERT_TRUE(runtime_->spawn("test", in_fiber));
-  runtime_->run();
+  ASSERT_TRUE(runtime_.spawn("test", in_fiber));
+  runtime_.run();
 }
 
 TEST_P(OutOfMemoryTest, ObjectEndsWithAnErrorOrAnException) {
@@ -176,10 +176,10 @@ TEST_P(OutOfMemoryTest, ObjectEndsWithAnErrorOrAnException) {
   const auto begin = [&]() -> Result<void> {
     MemoryBio incoming;
     MemoryBio outgoing;
-    const auto client =
+    auto client =
         SslObject::create(client_context_, incoming, outgoing, {.server_name = test::kServerName});
     if (!client) return client.error();
-    const auto progress = (*client)->handshake();
+    const auto progress = client->handshake();
     return progress ? Result<void>() : progress.error();
   };
   ASSERT_TRUE(begin());
@@ -245,12 +245,12 @@ TEST(OutOfMemory, FailureOfAConnectionIsAnError) {
   for (std::uint64_t n = 1; !testing::Test::HasFailure(); ++n) {
     MemoryBio incoming;
     MemoryBio outgoing;
-    const auto server = SslObject::create(context, incoming, outgoing).value();
+    auto server = SslObject::create(context, incoming, outgoing).value();
     incoming.write(test::bytes("GET / HTTP/1.0\r\n\r\n")).value();
     ShortMemory::fail_nth(n);
-    EXPECT_NO_THROW(EXPECT_FALSE(server->handshake()));
+    EXPECT_NO_THROW(EXPECT_FALSE(server.handshake()));
     ShortMemory::stop();
-    EXPECT_FALSE(server->handshake());
+    EXPECT_FALSE(server.handshake());
     if (!ShortMemory::has_failed()) return;
   }
 }
@@ -258,9 +258,9 @@ TEST(OutOfMemory, FailureOfAConnectionIsAnError) {
 TEST(OutOfMemory, ReactorTakesSocketsAfterOneThatItCouldNotTake) {
   Result<void> done;
   const auto attempt = [&]() -> Result<void> {
-    const auto runtime = Runtime::create();
+    auto runtime = Runtime::create();
     if (!runtime) return runtime.error();
-    const auto make = [&] { return (void)sockets(**runtime), Result<void>(); };
+    const auto make = [&] { return (void)sockets(*runtime), Result<void>(); };
     const auto first = outcome(make);
     ShortMemory::stop();
     EXPECT_TRUE(outcome(make));
@@ -273,7 +273,7 @@ TEST(OutOfMemory, ReactorTakesSocketsAfterOneThatItCouldNotTake) {
 // Fibers wait with a deadline, end and give their stacks back while there is no memory at all.
 TEST(OutOfMemory, FibersParkAndEndWithoutMemory) {
   constexpr int kFibers = 100;
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   int woken = 0;
   const auto sleep = [&woken] {
     if (this_fiber::sleep_until(this_fiber::after(std::chrono::milliseconds(1)))) ++woken;
@@ -286,14 +286,14 @@ TEST(OutOfMemory, FibersParkAndEndWithoutMemory) {
       ShortMemory::stop();
     });
   };
-  ASSERT_TRUE(runtime->spawn("test", in_fiber));
-  runtime->run();
+  ASSERT_TRUE(runtime.spawn("test", in_fiber));
+  runtime.run();
   EXPECT_EQ(woken, kFibers);
 }
 
 // Each of another size, so that the pool has no place for its stack yet.
 TEST(OutOfMemory, FiberIsNotSpawnedWithAnErrorOrAnException) {
-  const auto runtime = Runtime::create().value();
+  auto runtime = Runtime::create().value();
   std::size_t stack_bytes = std::size_t{256} * 1024;
   int spawned = 0;
   const auto in_fiber = [&] {
@@ -311,27 +311,27 @@ TEST(OutOfMemory, FiberIsNotSpawnedWithAnErrorOrAnException) {
     fail_each([&](bool has_failed) { EXPECT_TRUE(has_failed || done); },
               [&] { done = outcome(spawn); });
   };
-  ASSERT_TRUE(runtime->spawn("test", in_fiber));
-  runtime->run();
+  ASSERT_TRUE(runtime.spawn("test", in_fiber));
+  runtime.run();
   EXPECT_GE(spawned, 1);
 }
 
 // The fiber is woken, whatever fails on the thread of the pool.
 TEST(OutOfMemory, OffloadedFunctionComesBack) {
-  const auto runtime = Runtime::create().value();
-  const auto pool = OffloadPool::create({.threads = 1}).value();
+  auto runtime = Runtime::create().value();
+  auto pool = OffloadPool::create({.threads = 1}).value();
   int sum = 0;
   const auto in_fiber = [&] {
     const auto add = [&]() -> Result<void> {
-      const auto done = pool->run([&sum] { ++sum; }, Deadline::never());
+      const auto done = pool.run([&sum] { ++sum; }, Deadline::never());
       return done ? Result<void>() : done.error();
     };
     Result<void> done = add();
     fail_each([&](bool has_failed) { EXPECT_TRUE(has_failed || done); },
               [&] { done = outcome(add); });
   };
-  ASSERT_TRUE(runtime->spawn("test", in_fiber));
-  runtime->run();
+  ASSERT_TRUE(runtime.spawn("test", in_fiber));
+  runtime.run();
   EXPECT_GE(sum, 2);
 }
 

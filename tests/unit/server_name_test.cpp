@@ -135,7 +135,7 @@ TEST_F(ServerNameTest, NamesThatNobodyHasAreRefusedAtOnce) {
   for (const Context* const context : {&client_, &careless}) {
     for (const char* const name : {".", "a..", "host:443", "a b", "[::1]", "m\xc3\xbcnchen.test",
                                    "*.example.test", "127.1"}) {
-      const auto refused = SslObject::create(*context, in, out, {.server_name = name});
+      auto refused = SslObject::create(*context, in, out, {.server_name = name});
       ASSERT_FALSE(refused) << name;
       EXPECT_EQ(refused.error().code, Errc::kInvalid);
     }

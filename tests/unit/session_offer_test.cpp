@@ -64,8 +64,8 @@ class SessionOffer : public testing::TestWithParam<TlsVersion> {
     return talk(context, {.server_name = name}).session;
   }
 
-  static Result<std::unique_ptr<SslObject>> offer(const Context& context, const std::string& name,
-                                                  const Session& session) {
+  static Result<SslObject> offer(const Context& context, const std::string& name,
+                                 const Session& session) {
     MemoryBio incoming;
     MemoryBio outgoing;
     return SslObject::create(context, incoming, outgoing,
@@ -74,7 +74,7 @@ class SessionOffer : public testing::TestWithParam<TlsVersion> {
   static void expect_refused(const Context& context, const std::string& name,
                              const Session& session) {
     for (const Session& each : {session, Session::parse(session.serialise()).value()}) {
-      const auto refused = offer(context, name, each);
+      auto refused = offer(context, name, each);
       ASSERT_FALSE(refused) << name;
       EXPECT_EQ(refused.error().code, Errc::kInvalid);
     }
@@ -155,7 +155,7 @@ TEST_P(SessionOffer, AdoptedContextTakesSessionsThatItVerifies) {
 }
 
 TEST_P(SessionOffer, ServerOffersNone) {
-  const auto refused = offer(server_, "", session_of(client()));
+  auto refused = offer(server_, "", session_of(client()));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::kInvalid);
 }

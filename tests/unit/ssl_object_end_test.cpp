@@ -33,7 +33,7 @@ TEST_P(SslObjectEndTest, ShutdownWaitsForTheOtherSidesCloseNotify) {
   EXPECT_EQ(server_.outgoing.pending(), alert) << "close_notify was sent again";
   exchange();
   EXPECT_EQ(client_.tls->shutdown()->kind, Kind::kDone);
-  for (const End* end : {&client_, &server_}) {
+  for (End* end : {&client_, &server_}) {
     EXPECT_EQ(end->read_one()->kind, Kind::kEnd);
     EXPECT_EQ(end->write("too late").error().code, Errc::kDisconnected);
   }

@@ -29,7 +29,7 @@ class SslObjectTest : public test::SslObjectPair {};
 
 // CPython: SimpleBackgroundTests.test_bio_handshake.
 TEST_P(SslObjectTest, HandshakeTellsBeforeAndAfterWhatIsNegotiated) {
-  for (const SslObject* tls : {client_.tls.get(), server_.tls.get()}) {
+  for (const SslObject* tls : {&*client_.tls, &*server_.tls}) {
     EXPECT_EQ(tls->version(), "");
     EXPECT_EQ(tls->cipher(), "");
     EXPECT_EQ(tls->group(), "");
@@ -42,7 +42,7 @@ TEST_P(SslObjectTest, HandshakeTellsBeforeAndAfterWhatIsNegotiated) {
   client_.open(client_context_, test::kServerName);
   handshake();
   const bool is_13 = GetParam() == TlsVersion::kTls13;
-  for (const SslObject* tls : {client_.tls.get(), server_.tls.get()}) {
+  for (const SslObject* tls : {&*client_.tls, &*server_.tls}) {
     EXPECT_EQ(tls->version(), is_13 ? "TLSv1.3" : "TLSv1.2");
     EXPECT_EQ(tls->cipher(), is_13 ? "TLS_AES_256_GCM_SHA384" : "ECDHE-ECDSA-AES256-GCM-SHA384");
     EXPECT_NE(tls->group(), "");

@@ -3,6 +3,7 @@
 #include "fiber/user_code.h"
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -113,39 +114,39 @@ class UserCodeTest : public testing::Test {
 
 TEST_F(UserCodeTest, PostedWorkFindsAnEmptyQueueAndLeavesNothing) {
   const test::OwnEntries own;
-  const auto runtime = Runtime::create().value();
-  ASSERT_TRUE(runtime->spawn("sleeper", [&] {
+  auto runtime = Runtime::create().value();
+  ASSERT_TRUE(runtime.spawn("sleeper", [&] {
     (void)this_fiber::sleep_until(this_fiber::after(seconds(0)));
     EXPECT_EQ(ERR_peek_error(), 0U);
   }));
-  runtime->post([&] { careless_(); });
+  runtime.post([&] { careless_(); });
   Careless captured;  // Ends with the function.
-  runtime->post([held = std::shared_ptr<Careless>(&captured, [](Careless* it) { (*it)(); })] {});
-  runtime->post([&] { careless_(); });
-  runtime->run();
+  runtime.post([held = std::shared_ptr<Careless>(&captured, [](Careless* it) { (*it)(); })] {});
+  runtime.post([&] { careless_(); });
+  runtime.run();
   careless_.expect(2);
   captured.expect(1);
 }
 
 TEST_F(UserCodeTest, PostedWorkThatThrowsLeavesNothingEither) {
   const test::OwnEntries own;
-  const auto runtime = Runtime::create().value();
-  runtime->post([&] {
+  auto runtime = Runtime::create().value();
+  runtime.post([&] {
     careless_();
     throw std::runtime_error("the work failed");
   });
-  EXPECT_THROW(runtime->run(), std::runtime_error);
+  EXPECT_THROW(runtime.run(), std::runtime_error);
   careless_.expect(1);
 }
 
 // In these policies the bug is to be seen.
 TEST_F(UserCodeTest, WithoutIsolationPostedWorkFindsWhatOthersLeft) {
   for (const Isolation isolation : {Isolation::kShared, Isolation::kClear}) {
-    const auto runtime = Runtime::create({.isolation = isolation}).value();
+    auto runtime = Runtime::create({.isolation = isolation}).value();
     Careless careless;
-    runtime->post([&] { careless(); });
-    runtime->post([&] { careless(); });
-    runtime->run();
+    runtime.post([&] { careless(); });
+    runtime.post([&] { careless(); });
+    runtime.run();
     EXPECT_EQ(careless.poisoned(), 1);
     EXPECT_NE(ERR_peek_error(), 0U);
     ERR_clear_error();
@@ -153,23 +154,23 @@ TEST_F(UserCodeTest, WithoutIsolationPostedWorkFindsWhatOthersLeft) {
 }
 
 TEST_F(UserCodeTest, OffloadedFunctionsOfOneThreadDoNotMeet) {
-  const auto runtime = Runtime::create().value();
-  const auto pool = OffloadPool::create({.threads = 1}).value();
-  ASSERT_TRUE(runtime->spawn("caller", [&] {
+  auto runtime = Runtime::create().value();
+  auto pool = OffloadPool::create({.threads = 1}).value();
+  ASSERT_TRUE(runtime.spawn("caller", [&] {
     const test::OwnEntries own;
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(pool->run([&] { careless_(); }, Deadline::never()));
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(pool.run([&] { careless_(); }, Deadline::never()));
   }));
-  runtime->run();
+  runtime.run();
   careless_.expect(3);
 }
 
 // It ends the queue to which the scope has pointers.
 TEST_F(UserCodeTest, OffloadedFunctionMayEndItsThreadsOpenSsl) {
-  const auto runtime = Runtime::create().value();
-  const auto pool = OffloadPool::create({.threads = 1}).value();
-  ASSERT_TRUE(runtime->spawn("caller", [&] {
+  auto runtime = Runtime::create().value();
+  auto pool = OffloadPool::create({.threads = 1}).value();
+  ASSERT_TRUE(runtime.spawn("caller", [&] {
     for (int i = 0; i < 3; ++i) {
-      EXPECT_TRUE(pool->run(
+      EXPECT_TRUE(pool.run(
           [&] {
             careless_();
             OPENSSL_thread_stop();
@@ -177,7 +178,7 @@ TEST_F(UserCodeTest, OffloadedFunctionMayEndItsThreadsOpenSsl) {
           Deadline::never()));
     }
   }));
-  runtime->run();
+  runtime.run();
   careless_.expect(3);
 }
 
@@ -246,18 +247,18 @@ TEST_F(UserCodeTest, StreamOverACarelessTransportIsHealthy) {
     const Context client_context = test::client_context();
     CarelessTransport a(pipe.a());
     CarelessTransport b(pipe.b());
-    const auto client = test::client(client_context, a);
-    const auto server = test::server(server_context, b);
+    auto client = test::client(client_context, a);
+    auto server = test::server(server_context, b);
     scope([&](Scope& fibers) {
       ASSERT_TRUE(fibers.spawn("server", [&] {
-        EXPECT_TRUE(server->handshake(Deadline::never()));
-        EXPECT_EQ(test::read_text(*server, 4, Deadline::never()), "ping");
-        EXPECT_TRUE(server->write(test::bytes("pong"), Deadline::never()));
-        EXPECT_TRUE(server->close(Deadline::never()));
+        EXPECT_TRUE(server.handshake(Deadline::never()));
+        EXPECT_EQ(test::read_text(server, 4, Deadline::never()), "ping");
+        EXPECT_TRUE(server.write(test::bytes("pong"), Deadline::never()));
+        EXPECT_TRUE(server.close(Deadline::never()));
       }));
-      EXPECT_TRUE(client->write(test::bytes("ping"), Deadline::never()));
-      EXPECT_EQ(test::read_text(*client, 4, Deadline::never()), "pong");
-      EXPECT_TRUE(client->close(Deadline::never()));
+      EXPECT_TRUE(client.write(test::bytes("ping"), Deadline::never()));
+      EXPECT_EQ(test::read_text(client, 4, Deadline::never()), "pong");
+      EXPECT_TRUE(client.close(Deadline::never()));
     });
     EXPECT_EQ(a.careless.poisoned(), 0);
     EXPECT_EQ(b.careless.poisoned(), 0);
@@ -332,12 +333,12 @@ TEST_F(UserCodeTest, HelloCallbacksDoNotMeet) {
   });
   sim::Pipe pipe(world_);
   run([&] {
-    const auto client = test::client(test::client_context(), pipe.a());
-    const auto server = test::server(context, pipe.b());
+    auto client = test::client(test::client_context(), pipe.a());
+    auto server = test::server(context, pipe.b());
     scope([&](Scope& fibers) {
       ASSERT_TRUE(
-          fibers.spawn("client", [&] { EXPECT_TRUE(client->handshake(Deadline::never())); }));
-      EXPECT_TRUE(server->handshake(Deadline::never()));
+          fibers.spawn("client", [&] { EXPECT_TRUE(client.handshake(Deadline::never())); }));
+      EXPECT_TRUE(server.handshake(Deadline::never()));
     });
   });
   careless_.expect(2);
@@ -356,17 +357,18 @@ TEST_F(UserCodeTest, SignerBehindAPool) {
    private:
     Careless& careless_;
   };
-  const auto signer = make_offload_signer(OffloadPool::create({.threads = 1}).value(),
-                                          std::make_shared<CarelessSigner>(careless_));
+  const auto signer = make_offload_signer(
+      std::make_shared<OffloadPool>(OffloadPool::create({.threads = 1}).value()),
+      std::make_shared<CarelessSigner>(careless_));
   const auto sign = [&] {
     const test::OwnEntries own;
     EXPECT_TRUE(signer->sign(SignatureScheme::kEd25519, {}, Deadline::never()));
     EXPECT_TRUE(signer->sign(SignatureScheme::kEd25519, {}, Deadline::never()));
   };
   sign();
-  const auto runtime = Runtime::create().value();
-  ASSERT_TRUE(runtime->spawn("caller", sign));
-  runtime->run();
+  auto runtime = Runtime::create().value();
+  ASSERT_TRUE(runtime.spawn("caller", sign));
+  runtime.run();
   careless_.expect(4);
 }
 

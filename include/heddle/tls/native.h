@@ -9,12 +9,15 @@
 // done or not.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <memory>
+#include <utility>
 
 #include "heddle/result.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/stream.h"
+#include "heddle/transport.h"
 
 using BIO = struct bio_st;
 
@@ -49,5 +52,13 @@ struct NakedConnection {
   static Result<NakedConnection> create(const Context& context, const StreamOptions& options = {},
                                         std::size_t pair_bytes = kPairBytes);
 };
+
+// Here and not in stream.h, as it moves what is complete here only.
+template <std::derived_from<Transport> T>
+requires std::move_constructible<T> Result<Stream> Stream::adopt(NakedConnection connection,
+                                                                 T&& transport) {
+  return adopt(std::move(connection),
+               std::unique_ptr<Transport>(new T(std::forward<T>(transport))));
+}
 
 }  // namespace heddle

@@ -40,9 +40,11 @@ struct Progress {
 // Nothing here parks, waits or needs a runtime or a fiber; it works inside fibers as well.
 //
 // Calls:    a call that wanted something has taken and returned nothing: repeat it, or make
-// another. Threads:  any, one at a time, MemoryBios included. Fibers:   likewise: a callback that
-// uses its own SslObject, or parks in it while another fiber
+//   another.
+// Threads:  any, one at a time, MemoryBios included.
+// Fibers:   likewise: a callback that uses its own SslObject, or parks in it while another fiber
 //   does, gets kInvalid there. That has no effect on the connection.
+// Moving:   as Runtime.
 // Lifetime: the MemoryBios must outlive it. The Context may go first. No call may be going on when
 //   it is destroyed: not from a callback of its own.
 // Errors:   kTruncated when `incoming` ends without close_notify (RFC 8446, 6.1), kUntrusted,
@@ -57,12 +59,11 @@ class SslObject {
   static constexpr std::size_t kOutgoingBytesMax = std::size_t{256} * 1024;
 
   // Makes a connection and begins nothing. Fails as Stream::create() does.
-  static Result<std::unique_ptr<SslObject>> create(const Context& context, MemoryBio& incoming,
-                                                   MemoryBio& outgoing,
-                                                   const StreamOptions& options = {});
+  static Result<SslObject> create(const Context& context, MemoryBio& incoming, MemoryBio& outgoing,
+                                  const StreamOptions& options = {});
 
-  SslObject(const SslObject&) = delete;
-  SslObject& operator=(const SslObject&) = delete;
+  SslObject(SslObject&& other) noexcept;
+  SslObject& operator=(SslObject&& other) noexcept;
   ~SslObject();
 
   // Completes the handshake. read() and write() do it implicitly.
@@ -108,6 +109,7 @@ class SslObject {
  private:
   class Impl;
   explicit SslObject(std::unique_ptr<Impl> impl);
+  Impl& impl(const char* call = __builtin_FUNCTION()) const noexcept;
 
   std::unique_ptr<Impl> impl_;
 };

@@ -1,6 +1,7 @@
 // Stream: a TLS connection that reads like blocking code and parks the fiber.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "heddle/deadline.h"
@@ -32,13 +34,13 @@ struct StreamOptions {
   // has no brackets; its zone ("fe80::1%eth0") is not the peer's business. The
   // certificate must have the name as a DNS or IP address SAN (RFC 9525): common names
   // are never accepted. An asterisk also stands for a label with underscores.
-  std::string server_name;
+  std::string server_name{};
 
   // Clients: a session of the same server that is to be resumed; if it will not have it, the
   // handshake is a full one. The certificate is not shown and not verified again, so the session
   // must come from a connection to the same `server_name` with the same trust, verification and
   // identity as this context's (heddle/tls/session.h), and its certificate must not have expired.
-  std::optional<Session> session;
+  std::optional<Session> session{};
 };
 
 // Stream is one TLS connection over a Transport.
@@ -47,6 +49,7 @@ struct StreamOptions {
 //   different fibers and may wait at the same time. handshake() counts as both. Every
 //   function that takes a Deadline may park its caller.
 // Threads:  belongs to the thread of the runtime that uses it.
+// Moving:   as Runtime. The transport that it owns stays where it is.
 // Lifetime: no fiber may be inside a call when the stream is destroyed; close() sees to that.
 //   Destruction sends nothing: call close() for an orderly end.
 // Errors:   a failure of the connection is final: later calls return it again. A
@@ -63,13 +66,19 @@ class Stream {
   // Makes a stream and starts no I/O. Fails with kInvalid (no usable
   // `server_name` though the context checks host names; a name or session for a server; a session
   // made for another name or address, with other trust, or of an unverified peer; a transport that
-  // cannot have the KernelTls::kOn that the context insists on) or kExhausted. The first form owns
-  // the transport; in the second it must outlive the stream.
-  static Result<std::unique_ptr<Stream>> create(const Context& context,
-                                                std::unique_ptr<Transport> transport,
-                                                const StreamOptions& options = {});
-  static Result<std::unique_ptr<Stream>> create(const Context& context, Transport& transport,
-                                                const StreamOptions& options = {});
+  // cannot have the KernelTls::kOn that the context insists on) or kExhausted. The first form takes
+  // the transport, Socket or any other, and owns it; so does the second. In the third, the
+  // transport must outlive the stream, and stay where it is.
+  template <std::derived_from<Transport> T>
+  requires std::move_constructible<T>
+  static Result<Stream> create(const Context& context, T&& transport,
+                               const StreamOptions& options = {}) {
+    return create(context, std::unique_ptr<Transport>(new T(std::forward<T>(transport))), options);
+  }
+  static Result<Stream> create(const Context& context, std::unique_ptr<Transport> transport,
+                               const StreamOptions& options = {});
+  static Result<Stream> create(const Context& context, Transport& transport,
+                               const StreamOptions& options = {});
 
   // Goes on with a connection that other code began: `connection.ssl`, at any point of its life
   // between two calls, and `connection.network` if it is half of a BIO pair, else null. Takes both,
@@ -81,12 +90,14 @@ class Stream {
   // what a stream promises are off from then on (SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ASYNC,
   // SSL_OP_IGNORE_UNEXPECTED_EOF). Fails with kInvalid for DTLS or QUIC, and if the kernel has the
   // keys of its socket (SSL_OP_ENABLE_KTLS): they cannot be taken back.
-  static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection,
-                                               std::unique_ptr<Transport> transport);
-  static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection, Transport& transport);
+  template <std::derived_from<Transport> T>
+  requires std::move_constructible<T>
+  static Result<Stream> adopt(NakedConnection connection, T&& transport);
+  static Result<Stream> adopt(NakedConnection connection, std::unique_ptr<Transport> transport);
+  static Result<Stream> adopt(NakedConnection connection, Transport& transport);
 
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
+  Stream(Stream&& other) noexcept;
+  Stream& operator=(Stream&& other) noexcept;
   ~Stream();
 
   // Completes the handshake. Fails with kUntrusted if the peer's certificate does
@@ -192,6 +203,7 @@ class Stream {
   friend class StreamTransport;
   class Impl;
   explicit Stream(std::unique_ptr<Impl> impl);
+  Impl& impl(const char* call = __builtin_FUNCTION()) const noexcept;
 
   std::unique_ptr<Impl> impl_;
 };

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "heddle/error.h"
 #include "heddle/tls/stream.h"
@@ -19,19 +19,17 @@ namespace heddle {
 //   its callbacks may park as everywhere. If the inner stream's handshake is not done yet, it is
 //   done in wait().
 // Threads:  the inner stream's.
+// Moving:   until a stream uses it, as every Transport.
 // Lifetime: nobody else may read or write the inner stream meanwhile, nor use its transport.
 // Errors:   what the inner stream fails with (kUntrusted, kTruncated, ...) is what the call of the
 //   outer stream fails with, whole. Its peer's close_notify is the end of this transport, and so
 //   kTruncated to the outer stream, unless that has ended before.
 class StreamTransport final : public Transport {
  public:
-  // The first form owns the inner stream; in the second it must outlive the transport.
-  explicit StreamTransport(std::unique_ptr<Stream> inner);
-  explicit StreamTransport(Stream& inner);
-
-  StreamTransport(const StreamTransport&) = delete;
-  StreamTransport& operator=(const StreamTransport&) = delete;
-  ~StreamTransport() override;
+  // The first form owns the inner stream; in the second it must outlive the transport, and stay
+  // where it is.
+  explicit StreamTransport(Stream&& inner) : owned_(std::move(inner)) {}
+  explicit StreamTransport(Stream& inner) : borrowed_(&inner) {}
 
   IoResult try_read(std::span<std::byte> into) override;
   IoResult try_write(std::span<const std::byte> from) override;
@@ -42,14 +40,14 @@ class StreamTransport final : public Transport {
   // has to wait, in wait(). From then on the end is kEnd only when it has come from below as well.
   void shutdown_write() noexcept override;
 
-  Stream& inner() noexcept { return inner_; }
+  Stream& inner() noexcept { return owned_ ? *owned_ : *borrowed_; }
 
  private:
   IoResult fail(const Error& error);
   IoResult drain(std::span<std::byte> scratch);
 
-  std::unique_ptr<Stream> owned_;
-  Stream& inner_;
+  std::optional<Stream> owned_;
+  Stream* borrowed_ = nullptr;         // Unless owned_.
   std::optional<Error> failure_;       // The last one that was told.
   std::optional<Error> wait_failure_;  // Of wait(), and the inner stream does not keep it.
   std::size_t encrypted_ = 0;  // Of the bytes last given to try_write(): in records not all sent.

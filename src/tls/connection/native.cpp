@@ -67,21 +67,19 @@ Result<NakedConnection> NakedConnection::create(const Context& context,
   return NakedConnection{.ssl = UniqueSsl(ssl->release()), .network = UniqueBio(network)};
 }
 
-Result<std::unique_ptr<Stream>> Stream::adopt(NakedConnection connection,
-                                              std::unique_ptr<Transport> transport) {
+Result<Stream> Stream::adopt(NakedConnection connection, std::unique_ptr<Transport> transport) {
   if (!transport)
     return Error{.code = Errc::kInvalid, .operation = "adopt an SSL over a null transport"};
   Transport& below = *transport;
   return Impl::adopt(std::move(connection), below, std::move(transport));
 }
 
-Result<std::unique_ptr<Stream>> Stream::adopt(NakedConnection connection, Transport& transport) {
+Result<Stream> Stream::adopt(NakedConnection connection, Transport& transport) {
   return Impl::adopt(std::move(connection), transport, nullptr);
 }
 
-Result<std::unique_ptr<Stream>> Stream::Impl::adopt(NakedConnection connection,
-                                                    Transport& transport,
-                                                    std::unique_ptr<Transport> owned) {
+Result<Stream> Stream::Impl::adopt(NakedConnection connection, Transport& transport,
+                                   std::unique_ptr<Transport> owned) {
   if (!connection.ssl) return Error{.code = Errc::kInvalid, .operation = "adopt a null SSL"};
   const ErrorQueueScope scope(Leftovers::kDrop);
   SSL* const ssl = connection.ssl.get();
@@ -103,7 +101,7 @@ Result<std::unique_ptr<Stream>> Stream::Impl::adopt(NakedConnection connection,
   auto impl = std::make_unique<Impl>(openssl::SslPtr(connection.ssl.release()), *std::move(state),
                                      transport, std::move(owned));
   impl->link_.carry_over(std::move(unread), std::move(unsent));
-  return std::unique_ptr<Stream>(new Stream(std::move(impl)));
+  return Stream(std::move(impl));
 }
 
 }  // namespace heddle

@@ -8,6 +8,7 @@
 
 #include "heddle/error_queue.h"
 
+#include "base/handle.h"
 #include "tls/connection/connection_info.h"
 #include "tls/context/new_ssl.h"
 #include "tls/machine/machine.h"
@@ -128,41 +129,45 @@ Result<Progress> SslObject::Impl::shutdown() {
   return progress;
 }
 
-Result<std::unique_ptr<SslObject>> SslObject::create(const Context& context, MemoryBio& incoming,
-                                                     MemoryBio& outgoing,
-                                                     const StreamOptions& options) {
+Result<SslObject> SslObject::create(const Context& context, MemoryBio& incoming,
+                                    MemoryBio& outgoing, const StreamOptions& options) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   auto ssl = tls::new_ssl(*context.state_, options);
   if (!ssl) return ssl.error();
-  return std::unique_ptr<SslObject>(
-      new SslObject(std::make_unique<Impl>(*std::move(ssl), context.state_, incoming, outgoing)));
+  return SslObject(std::make_unique<Impl>(*std::move(ssl), context.state_, incoming, outgoing));
 }
 
 SslObject::SslObject(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SslObject::SslObject(SslObject&& other) noexcept = default;
+SslObject& SslObject::operator=(SslObject&& other) noexcept = default;
 SslObject::~SslObject() = default;
 
+SslObject::Impl& SslObject::impl(const char* call) const noexcept {
+  return behind(impl_, "SslObject", call);
+}
+
 Result<Progress> SslObject::handshake() {
-  return impl_->handshake();
+  return impl().handshake();
 }
 
 Result<Progress> SslObject::read(std::span<std::byte> into) {
-  return impl_->read(&tls::Machine::read, into);
+  return impl().read(&tls::Machine::read, into);
 }
 
 Result<Progress> SslObject::peek(std::span<std::byte> into) {
-  return impl_->read(&tls::Machine::peek, into);
+  return impl().read(&tls::Machine::peek, into);
 }
 
 Result<Progress> SslObject::write(std::span<const std::byte> from) {
-  return impl_->write(from);
+  return impl().write(from);
 }
 
 Result<Progress> SslObject::shutdown() {
-  return impl_->shutdown();
+  return impl().shutdown();
 }
 
 std::size_t SslObject::pending() const noexcept {
-  return tls::pending(native_handle());
+  return tls::pending(impl().ssl());
 }
 
 std::string_view SslObject::version() const {
@@ -190,7 +195,7 @@ std::string_view SslObject::server_name() const {
 }
 
 std::string SslObject::explain(const Error& error) const {
-  return tls::explain(impl_->machine().engine(), error);
+  return tls::explain(impl().machine().engine(), error);
 }
 
 std::vector<Certificate> SslObject::peer_certificates() const {
@@ -198,7 +203,7 @@ std::vector<Certificate> SslObject::peer_certificates() const {
 }
 
 SSL* SslObject::native_handle() const noexcept {
-  return impl_->ssl();
+  return impl().ssl();
 }
 
 }  // namespace heddle

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/die.h"
+#include "base/handle.h"
 #include "base/interruption.h"
 #include "fiber/breathe.h"
 #include "fiber/user_code.h"
@@ -220,14 +221,6 @@ Result<void> Stream::Impl::decide(Deadline deadline, OnWriteFailure on_write_fai
   return settle_kernel();
 }
 
-Result<std::size_t> Stream::Impl::read(std::span<std::byte> into, Deadline deadline) {
-  return read_with(&Machine::read, Machine::kRead, into, deadline);
-}
-
-Result<std::size_t> Stream::Impl::peek(std::span<std::byte> into, Deadline deadline) {
-  return read_with(&Machine::peek, Machine::kPeek, into, deadline);
-}
-
 Result<std::size_t> Stream::Impl::read_with(ReadStep step, const char* name,
                                             std::span<std::byte> into, Deadline deadline) {
   const Call call(*this);
@@ -378,73 +371,78 @@ Result<Stream::Released> Stream::Impl::release() {
   return Released{.transport = std::move(owned_transport_), .unread = link_.take_unread()};
 }
 
-Result<std::unique_ptr<Stream>> Stream::create(const Context& context,
-                                               std::unique_ptr<Transport> transport,
-                                               const StreamOptions& options) {
+Result<Stream> Stream::create(const Context& context, std::unique_ptr<Transport> transport,
+                              const StreamOptions& options) {
   if (!transport)
     return Error{.code = Errc::kInvalid, .operation = "make a stream over a null transport"};
   Transport& below = *transport;
   return Impl::create(context.state_, below, std::move(transport), options);
 }
 
-Result<std::unique_ptr<Stream>> Stream::create(const Context& context, Transport& transport,
-                                               const StreamOptions& options) {
+Result<Stream> Stream::create(const Context& context, Transport& transport,
+                              const StreamOptions& options) {
   return Impl::create(context.state_, transport, nullptr, options);
 }
 
-Result<std::unique_ptr<Stream>> Stream::Impl::create(
-    std::shared_ptr<const tls::ContextState> context, Transport& transport,
-    std::unique_ptr<Transport> owned, const StreamOptions& options) {
+Result<Stream> Stream::Impl::create(std::shared_ptr<const tls::ContextState> context,
+                                    Transport& transport, std::unique_ptr<Transport> owned,
+                                    const StreamOptions& options) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   auto ssl = tls::new_ssl(*context, options);
   if (!ssl) return ssl.error();
   auto made =
       std::make_unique<Impl>(*std::move(ssl), std::move(context), transport, std::move(owned));
   if (const auto offered = made->offer_kernel(); !offered) return offered.error();
-  return std::unique_ptr<Stream>(new Stream(std::move(made)));
+  return Stream(std::move(made));
 }
 
 Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Stream::Stream(Stream&& other) noexcept = default;
+Stream& Stream::operator=(Stream&& other) noexcept = default;
 Stream::~Stream() = default;
 
+Stream::Impl& Stream::impl(const char* call) const noexcept {
+  return behind(impl_, "Stream", call);
+}
+
 Result<void> Stream::handshake(Deadline deadline) {
-  return impl_->handshake(deadline);
+  return impl().handshake(deadline);
 }
 
 Result<std::size_t> Stream::read(std::span<std::byte> into, Deadline deadline) {
-  return impl_->read(into, deadline);
+  return impl().read_with(&Machine::read, Machine::kRead, into, deadline);
 }
 
 Result<std::size_t> Stream::peek(std::span<std::byte> into, Deadline deadline) {
-  return impl_->peek(into, deadline);
+  return impl().read_with(&Machine::peek, Machine::kPeek, into, deadline);
 }
 
 Result<void> Stream::write(std::span<const std::byte> from, Deadline deadline) {
-  return impl_->write(std::span(&from, 1), deadline);
+  return impl().write(std::span(&from, 1), deadline);
 }
 
 Result<void> Stream::write(std::span<const std::span<const std::byte>> pieces, Deadline deadline) {
-  return impl_->write(pieces, deadline);
+  return impl().write(pieces, deadline);
 }
 
 Result<void> Stream::shutdown_write(Deadline deadline) {
-  return impl_->end(deadline);
+  return impl().end(deadline);
 }
 
 Result<void> Stream::close(Deadline deadline) {
-  return impl_->close(deadline);
+  return impl().close(deadline);
 }
 
 Result<Stream::Released> Stream::release() {
-  return impl_->release();
+  return impl().release();
 }
 
 Transport& Stream::transport() noexcept {
-  return impl_->transport();
+  return impl().transport();
 }
 
 SSL* Stream::native_handle() const noexcept {
-  return impl_->machine().ssl();
+  return impl().machine().ssl();
 }
 
 }  // namespace heddle

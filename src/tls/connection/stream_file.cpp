@@ -86,15 +86,15 @@ Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::
 
 Result<std::size_t> Stream::sendfile(int file, std::uint64_t offset, std::size_t count,
                                      Deadline deadline) {
-  return impl_->sendfile(file, offset, count, deadline);
+  return impl().sendfile(file, offset, count, deadline);
 }
 
 KernelTlsState Stream::ktls_send() const noexcept {
-  return impl_->kernel_states().send;
+  return impl().kernel_states().send;
 }
 
 KernelTlsState Stream::ktls_recv() const noexcept {
-  return impl_->kernel_states().receive;
+  return impl().kernel_states().receive;
 }
 
 }  // namespace heddle

@@ -22,13 +22,12 @@ namespace heddle {
 
 class Stream::Impl {
  public:
-  static Result<std::unique_ptr<Stream>> create(std::shared_ptr<const tls::ContextState> context,
-                                                Transport& transport,
-                                                std::unique_ptr<Transport> owned,
-                                                const StreamOptions& options);
+  static Result<Stream> create(std::shared_ptr<const tls::ContextState> context,
+                               Transport& transport, std::unique_ptr<Transport> owned,
+                               const StreamOptions& options);
 
-  static Result<std::unique_ptr<Stream>> adopt(NakedConnection connection, Transport& transport,
-                                               std::unique_ptr<Transport> owned);
+  static Result<Stream> adopt(NakedConnection connection, Transport& transport,
+                              std::unique_ptr<Transport> owned);
 
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -38,8 +37,9 @@ class Stream::Impl {
        std::unique_ptr<Transport> owned);
 
   Result<void> handshake(Deadline deadline);
-  Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
-  Result<std::size_t> peek(std::span<std::byte> into, Deadline deadline);
+  using ReadStep = tls::Step (tls::Machine::*)(std::span<std::byte> into, std::size_t& count);
+  Result<std::size_t> read_with(ReadStep step, const char* name, std::span<std::byte> into,
+                                Deadline deadline);
   Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
   Result<std::size_t> sendfile(int file, std::uint64_t offset, std::size_t count,
                                Deadline deadline);
@@ -80,10 +80,6 @@ class Stream::Impl {
   template <typename TakeStep>
   Result<bool> drive(const char* name, Deadline deadline, OnWriteFailure on_write_failure,
                      TakeStep take_step, Until until = Until::kDone);
-
-  using ReadStep = tls::Step (tls::Machine::*)(std::span<std::byte> into, std::size_t& count);
-  Result<std::size_t> read_with(ReadStep step, const char* name, std::span<std::byte> into,
-                                Deadline deadline);
 
   Result<bool> drive_handshake(Deadline deadline, OnWriteFailure on_write_failure);
   Result<void> shake_hands(Deadline deadline);

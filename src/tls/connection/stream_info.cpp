@@ -7,7 +7,7 @@
 namespace heddle {
 
 std::size_t Stream::pending() const noexcept {
-  return tls::pending(native_handle());
+  return tls::pending(impl().machine().ssl());
 }
 
 std::string_view Stream::version() const {
@@ -40,8 +40,9 @@ std::string_view Stream::server_name() const {
 }
 
 std::string Stream::explain(const Error& error) const {
-  std::string text = tls::explain(impl_->machine().engine(), error);
-  if (auto* const below = dynamic_cast<StreamTransport*>(&impl_->transport())) {
+  const Impl& impl = this->impl();
+  std::string text = tls::explain(impl.machine().engine(), error);
+  if (auto* const below = dynamic_cast<StreamTransport*>(&impl.transport())) {
     if (text == error.message()) return below->inner().explain(error);
   }
   return text;

@@ -67,21 +67,15 @@ bool Stream::Impl::try_end() {
   return true;
 }
 
-StreamTransport::StreamTransport(std::unique_ptr<Stream> inner)
-    : owned_(std::move(inner)), inner_(*owned_) {}
-
-StreamTransport::StreamTransport(Stream& inner) : inner_(inner) {}
-
-StreamTransport::~StreamTransport() = default;
-
 IoResult StreamTransport::fail(const Error& error) {
   failure_ = error;
   return {IoResult::Kind::kFailed, 0, error.sys_errno};
 }
 
 IoResult StreamTransport::try_read(std::span<std::byte> into) {
-  const IoResult io = inner_.impl_->take(into);
-  if (io.kind == IoResult::Kind::kFailed) return fail(*inner_.impl_->machine().failure());
+  Stream::Impl& below = inner().impl();
+  const IoResult io = below.take(into);
+  if (io.kind == IoResult::Kind::kFailed) return fail(*below.machine().failure());
   if (io.kind == IoResult::Kind::kWouldBlock && wait_failure_) return fail(*wait_failure_);
   if (io.kind != IoResult::Kind::kWouldBlock || !at_end_) return io;
   return ending_ ? drain(into) : IoResult{IoResult::Kind::kEnd};
@@ -92,7 +86,7 @@ IoResult StreamTransport::try_read(std::span<std::byte> into) {
 IoResult StreamTransport::drain(std::span<std::byte> scratch) {
   constexpr std::size_t kBytesMax = std::size_t{1} << 20;
   if (end_wanted_) return {IoResult::Kind::kWouldBlock};
-  const IoResult io = fiber::call_user(&Transport::try_read, inner_.transport(), scratch);
+  const IoResult io = fiber::call_user(&Transport::try_read, inner().transport(), scratch);
   switch (io.kind) {
     case IoResult::Kind::kBytes:
       dropped_ += io.bytes;
@@ -107,37 +101,37 @@ IoResult StreamTransport::drain(std::span<std::byte> scratch) {
 }
 
 IoResult StreamTransport::try_write(std::span<const std::byte> from) {
-  Stream::Impl& inner = *inner_.impl_;
+  Stream::Impl& below = inner().impl();
   IoResult io{IoResult::Kind::kBytes, encrypted_};
   if (encrypted_ == 0) {
     if (wait_failure_) return fail(*wait_failure_);
-    io = inner.encrypt(from);
+    io = below.encrypt(from);
     if (io.kind == IoResult::Kind::kBytes) encrypted_ = io.bytes;
   }
-  if (io.kind == IoResult::Kind::kBytes) io = inner.flush();
+  if (io.kind == IoResult::Kind::kBytes) io = below.flush();
   if (io.kind == IoResult::Kind::kBytes) io.bytes = std::exchange(encrypted_, 0);
   if (io.kind == IoResult::Kind::kFailed) {
-    return fail(*inner.machine().refuse_write());
+    return fail(*below.machine().refuse_write());
   }
   return io;
 }
 
 Wake StreamTransport::wait(Interest interest, Deadline deadline) {
-  Stream::Impl& inner = *inner_.impl_;
+  Stream::Impl& below = inner().impl();
   if (at_end_ && ending_ && !end_wanted_) {
-    return fiber::call_user(&Transport::wait, inner_.transport(), interest, deadline);
+    return fiber::call_user(&Transport::wait, below.transport(), interest, deadline);
   }
   if (end_wanted_) interest = at_end_ ? Interest::kWrite : Interest::kReadOrWrite;
-  const Result<bool> open = inner.await(interest, deadline);
-  if (end_wanted_ && inner.try_end()) end_wanted_ = false;
+  const Result<bool> open = below.await(interest, deadline);
+  if (end_wanted_ && below.try_end()) end_wanted_ = false;
   if (open) {
     at_end_ = at_end_ || !*open;
     return Wake::kReady;
   }
   // A failure that stays may have the code of an interruption, but it is none of this wait.
   const Error& error = open.error();
-  if (inner.machine().failure() ||
-      (interest == Interest::kWrite && inner.machine().write_failure())) {
+  if (below.machine().failure() ||
+      (interest == Interest::kWrite && below.machine().write_failure())) {
     return Wake::kReady;  // The next try says so.
   }
   if (error.code == Errc::kTimedOut) return Wake::kTimedOut;
@@ -149,7 +143,7 @@ Wake StreamTransport::wait(Interest interest, Deadline deadline) {
 void StreamTransport::shutdown_write() noexcept {
   const fiber::NoParkScope no_park("the end of a TLS stream below another one");
   ending_ = true;
-  end_wanted_ = !inner_.impl_->try_end();
+  end_wanted_ = !inner().impl().try_end();
 }
 
 }  // namespace heddle

@@ -53,10 +53,10 @@ Result<std::unique_ptr<AmqpConnection>> AmqpConnection::connect(Runtime& runtime
                                                                 Deadline deadline) {
   auto socket = heddle::connect(runtime, broker.address, deadline);
   if (!socket) return socket.error();
-  const int descriptor = (*socket)->native_handle();
+  const int descriptor = socket->native_handle();
   auto stream = Stream::create(broker.context, *std::move(socket), {.server_name = "127.0.0.1"});
   if (!stream) return stream.error();
-  if (const auto shaken = (*stream)->handshake(deadline); !shaken) return shaken.error();
+  if (const auto shaken = stream->handshake(deadline); !shaken) return shaken.error();
   State state(amqp_new_connection());
   if (!state) throw std::bad_alloc();
   return std::unique_ptr<AmqpConnection>(

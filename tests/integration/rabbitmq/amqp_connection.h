@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -84,7 +85,7 @@ class AmqpConnection {
   };
   using State = std::unique_ptr<amqp_connection_state_t_, DestroyState>;
 
-  AmqpConnection(std::unique_ptr<Stream> stream, int descriptor, State state)
+  AmqpConnection(Stream stream, int descriptor, State state)
       : stream_(std::move(stream)), descriptor_(descriptor), state_(std::move(state)) {}
 
   void put_frame(std::uint8_t type, amqp_channel_t channel, std::string_view payload);
@@ -97,7 +98,7 @@ class AmqpConnection {
   Result<void*> call(amqp_method_number_t id, void* method, amqp_method_number_t answer,
                      Deadline deadline);
 
-  std::unique_ptr<Stream> stream_;
+  std::optional<Stream> stream_;
   const int descriptor_;  // The stream's socket.
   State state_;
   std::vector<std::byte> input_;

@@ -56,9 +56,9 @@ void Consumers::run(std::size_t consumer) {
       changed_.wake_all();
       return;
     }
-    const Result<Life> life = live(**connection, consumer);
+    const Result<Life> life = live(*connection, consumer);
     if (life && *life == Life::kStopped) break;
-    if (!life && life.error().code != Errc::kCancelled) note_failure(life.error(), **connection);
+    if (!life && life.error().code != Errc::kCancelled) note_failure(life.error(), *connection);
   }
   ++stopped_;
   changed_.wake_all();

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <chrono>
-#include <memory>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -23,18 +22,18 @@ constexpr auto kPatience = std::chrono::seconds(60);  // Only a failing test wai
 Result<void> run_in_own_runtime(const std::function<Result<void>(Runtime&)>& work) {
   auto runtime = Runtime::create();
   if (!runtime) return runtime.error();
-  auto task = (*runtime)->spawn("outside", [&] { return work(**runtime); });
+  auto task = runtime->spawn("outside", [&] { return work(*runtime); });
   if (!task) return task.error();
   Result<void> result;
-  const auto joining = (*runtime)->spawn("join", [&] { result = task->join(); });
+  const auto joining = runtime->spawn("join", [&] { result = task->join(); });
   if (!joining) return joining.error();
-  (*runtime)->run();
+  runtime->run();
   return result;
 }
 
 // Connects, asks, and reads until some of the answer has come that ends with `end`.
-Result<std::unique_ptr<Stream>> ask(Runtime& runtime, const WebClients& clients,
-                                    std::string_view path, std::string_view end) {
+Result<Stream> ask(Runtime& runtime, const WebClients& clients, std::string_view path,
+                   std::string_view end) {
   const Deadline deadline = this_fiber::after(kPatience);
   auto socket = connect(runtime, clients.server, deadline);
   if (!socket) return socket.error();
@@ -42,12 +41,12 @@ Result<std::unique_ptr<Stream>> ask(Runtime& runtime, const WebClients& clients,
   if (!stream) return stream.error();
   const std::string request =
       "GET /" + std::string(path) + " HTTP/1.1\r\nHost: " + kWebHost + "\r\n\r\n";
-  const auto asked = (*stream)->write(std::as_bytes(std::span(request)), deadline);
+  const auto asked = stream->write(std::as_bytes(std::span(request)), deadline);
   if (!asked) return asked.error();
   std::string answer;
   while (answer.empty() || !answer.ends_with(end)) {
     std::array<char, 4096> part{};
-    const auto count = (*stream)->read(std::as_writable_bytes(std::span(part)), deadline);
+    const auto count = stream->read(std::as_writable_bytes(std::span(part)), deadline);
     if (!count) return count.error();
     if (*count == 0) return Error{.code = Errc::kDisconnected, .operation = "HTTP read"};
     answer.append(part.data(), *count);
@@ -79,7 +78,7 @@ Result<void> ask_and_leave(Runtime& runtime, const WebClients& clients) {
   const std::string_view path = much ? kDownload : kPage;
   // Once all of the page has come, no unread data makes a reset of the FIN.
   const std::string_view end = much ? "" : kPageText;
-  std::vector<std::unique_ptr<Stream>> streams;
+  std::vector<Stream> streams;
   for (std::size_t client = 0; client < clients.count; ++client) {
     auto stream = ask(runtime, clients, path, end);
     if (!stream) return stream.error();
@@ -92,7 +91,7 @@ Result<void> publish(Runtime& runtime, const Broker& broker, const std::vector<M
   const Deadline deadline = this_fiber::after(kPatience);
   const auto connected = AmqpConnection::connect(runtime, broker, deadline);
   if (!connected) return connected.error();
-  AmqpConnection& connection = **connected;
+  AmqpConnection& connection = *connected;
   if (const auto ready = connection.log_in(deadline); !ready) return ready;
   if (const auto ready = connection.expect_confirms(deadline); !ready) return ready;
   for (const Message& message : messages) {

@@ -11,7 +11,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -233,10 +232,10 @@ Result<nlohmann::json> run_setting(const Setting& setting) {
   auto runtime = Runtime::create({.isolation = setting.policy});
   if (!runtime) return runtime.error();
   Result<nlohmann::json> report = Error{.code = Errc::kCancelled, .operation = "scenario"};
-  const auto started = (*runtime)->spawn(
-      "scenario", [&] { report = Scenario(**runtime, setting, broker, *client, *server).run(); });
+  const auto started = runtime->spawn(
+      "scenario", [&] { report = Scenario(*runtime, setting, broker, *client, *server).run(); });
   if (!started) return started.error();
-  (*runtime)->run();
+  runtime->run();
   return report;
 }
 

@@ -59,7 +59,7 @@ Result<std::unique_ptr<WebServer>> WebServer::create(Runtime& runtime, Handler h
 
 Result<void> WebServer::start(Scope& fibers) {
   const auto accepting = fibers.spawn("accept", [this] {
-    serve(*listener_, [this](std::unique_ptr<Socket> socket) {
+    serve(*listener_, [this](Socket socket) {
       handler_(std::move(socket));
       ++ended_;
       changed_.wake_all();
@@ -79,26 +79,26 @@ Result<void> WebServer::await_ended(std::uint64_t count, Deadline deadline) {
 }
 
 WebServer::Handler careful_handler(const Context& context, http::ConnectionShared& shared) {
-  return [&](std::unique_ptr<Socket> socket) {
-    const auto stream = Stream::create(context, std::move(socket));
+  return [&](Socket socket) {
+    auto stream = Stream::create(context, std::move(socket));
     if (!stream) return;
     http::Activity activity;
-    (void)http::serve_connection(**stream, shared, activity, "");
+    (void)http::serve_connection(*stream, shared, activity, "");
   };
 }
 
 WebServer::Handler careless_handler(const Context& context, std::uint64_t& cut) {
-  return [&](std::unique_ptr<Socket> socket) {
+  return [&](Socket socket) {
     const openssl::SslPtr owned(SSL_new(context.native_handle()));
     SSL* const ssl = owned.get();
     if (ssl == nullptr) return;
-    BIO* const owned_by_ssl = make_direct_bio(*socket, WhenBlocked::kRefuse).release();
+    BIO* const owned_by_ssl = make_direct_bio(socket, WhenBlocked::kRefuse).release();
     SSL_set_bio(ssl, owned_by_ssl, owned_by_ssl);
-    if (repeat(ssl, *socket, [&] { return SSL_accept(ssl); }) <= 0) return;
+    if (repeat(ssl, socket, [&] { return SSL_accept(ssl); }) <= 0) return;
     std::array<char, 4096> request{};
     const auto read = [&] { return SSL_read(ssl, request.data(), request.size()); };
-    if (repeat(ssl, *socket, read) <= 0) return;
-    if (!answer_much(ssl, *socket)) ++cut;
+    if (repeat(ssl, socket, read) <= 0) return;
+    if (!answer_much(ssl, socket)) ++cut;
   };
 }
 

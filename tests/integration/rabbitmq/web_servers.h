@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "heddle/address.h"
@@ -37,7 +38,7 @@ inline constexpr std::string_view kPageText = "All is well.";
 class WebServer {
  public:
   // Serves one connection to its end.
-  using Handler = std::function<void(std::unique_ptr<Socket>)>;
+  using Handler = std::function<void(Socket)>;
 
   // Listens on a port that the kernel chooses.
   static Result<std::unique_ptr<WebServer>> create(Runtime& runtime, Handler handler);
@@ -53,10 +54,10 @@ class WebServer {
   Result<void> await_ended(std::uint64_t count, Deadline deadline);
 
  private:
-  WebServer(std::unique_ptr<Listener> listener, Handler handler)
+  WebServer(Listener listener, Handler handler)
       : listener_(std::move(listener)), handler_(std::move(handler)) {}
 
-  std::unique_ptr<Listener> listener_;
+  std::optional<Listener> listener_;
   const Handler handler_;
   std::uint64_t ended_ = 0;
   WaitQueue changed_;

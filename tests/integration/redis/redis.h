@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -39,10 +40,10 @@ class RedisConnection {
     void operator()(redisReader* reader) const noexcept { redisReaderFree(reader); }
   };
 
-  explicit RedisConnection(std::unique_ptr<Socket> socket)
+  explicit RedisConnection(Socket socket)
       : socket_(std::move(socket)), reader_(redisReaderCreate()) {}
 
-  std::unique_ptr<Socket> socket_;
+  std::optional<Socket> socket_;
   std::unique_ptr<redisReader, FreeReader> reader_;
 };
 

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -55,19 +54,19 @@ std::string answer(std::string_view text) {
          std::to_string(text.size()) + "\r\n\r\n" + std::string(text);
 }
 
-void talk(const Context& tls, std::unique_ptr<Socket> socket, Handshakes& handshakes) {
+void talk(const Context& tls, Socket socket, Handshakes& handshakes) {
   const Deadline deadline = this_fiber::after(std::chrono::seconds(60));
-  const auto stream = Stream::create(tls, std::move(socket)).value();
-  if (!stream->handshake(deadline)) {
+  auto stream = Stream::create(tls, std::move(socket)).value();
+  if (!stream.handshake(deadline)) {
     ++handshakes.failed;
     return;
   }
-  ++(stream->session_reused() ? handshakes.resumed : handshakes.full);
-  if (read_request(*stream, deadline)) {
-    const std::string text = answer(stream->session_reused() ? "resumed\n" : "full\n");
-    (void)stream->write(std::as_bytes(std::span(text)), deadline);
+  ++(stream.session_reused() ? handshakes.resumed : handshakes.full);
+  if (read_request(stream, deadline)) {
+    const std::string text = answer(stream.session_reused() ? "resumed\n" : "full\n");
+    (void)stream.write(std::as_bytes(std::span(text)), deadline);
   }
-  (void)stream->close(deadline);
+  (void)stream.close(deadline);
 }
 
 void tell(Socket& socket, const std::string& metrics) {
@@ -86,8 +85,8 @@ Duration milliseconds(std::string_view text) {
 }
 
 void run(std::span<char*> arguments) {
-  const auto runtime = Runtime::create().value();
-  Redis redis(*runtime, Address::parse(arguments[2]).value(),
+  auto runtime = Runtime::create().value();
+  Redis redis(runtime, Address::parse(arguments[2]).value(),
               {.patience = milliseconds(arguments[5]), .retry_after = milliseconds(arguments[6])});
   SessionCache cache(redis);
   auto tls = Context::create(Role::kServer).value();
@@ -96,20 +95,17 @@ void run(std::span<char*> arguments) {
   tls.set_num_tickets(1);
 
   Handshakes handshakes;
-  const auto listener = Listener::create(*runtime, Address::parse(arguments[3]).value()).value();
-  const auto metrics = Listener::create(*runtime, Address::parse(arguments[4]).value()).value();
-  (void)runtime->spawn("accept", [&] {
-    serve(*listener,
-          [&](std::unique_ptr<Socket> socket) { talk(tls, std::move(socket), handshakes); });
+  auto listener = Listener::create(runtime, Address::parse(arguments[3]).value()).value();
+  auto metrics = Listener::create(runtime, Address::parse(arguments[4]).value()).value();
+  (void)runtime.spawn("accept", [&] {
+    serve(listener, [&](Socket socket) { talk(tls, std::move(socket), handshakes); });
   });
-  (void)runtime->spawn("metrics", [&] {
-    serve(*metrics, [&](const std::unique_ptr<Socket>& socket) {
-      tell(*socket, handshakes.metrics() + cache.metrics());
-    });
+  (void)runtime.spawn("metrics", [&] {
+    serve(metrics, [&](Socket socket) { tell(socket, handshakes.metrics() + cache.metrics()); });
   });
   std::puts("listening");
   (void)std::fflush(stdout);
-  runtime->run();
+  runtime.run();
 }
 
 }  // namespace
