@@ -20,7 +20,7 @@
 
 #include "heddle/wait_queue.h"
 
-#include "base/assert.h"
+#include "base/die.h"
 #include "base/handle.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
@@ -114,13 +114,22 @@ class OffloadPool::State {
 OffloadPool::State::~State() {
   {
     const std::lock_guard lock(mutex_);
-    HEDDLE_ASSERT(queue_.empty());
+    if (!queue_.empty()) {
+      die("an OffloadPool is destroyed while %zu functions wait in it: join the fibers that call "
+          "run() "
+          "first",
+          queue_.size());
+    }
     stopping_ = true;
   }
   changed_.notify_all();
   for (std::thread& thread : threads_) {
     // The last owner was a function on the pool: it cannot wait for itself.
-    HEDDLE_ASSERT(thread.get_id() != std::this_thread::get_id());
+    if (thread.get_id() == std::this_thread::get_id()) {
+      die("an OffloadPool is destroyed by a function that runs on it, and would wait for itself: "
+          "keep it "
+          "longer");
+    }
     thread.join();
   }
 }
@@ -219,7 +228,9 @@ void OffloadPool::State::finish(const std::shared_ptr<Job>& job) {
 }
 
 Result<OffloadPool> OffloadPool::create(OffloadOptions options) {
-  HEDDLE_ASSERT(options.nice >= 0 && options.nice <= 19);
+  if (options.nice < 0 || options.nice > 19) {
+    die("OffloadPool::create() with nice %d: 0 to 19, as of nice(1), without rights", options.nice);
+  }
   std::size_t threads = options.threads;
   if (threads == 0) threads = std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
   auto state = std::make_unique<State>(options);

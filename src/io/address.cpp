@@ -13,7 +13,7 @@
 
 #include <net/if.h>
 
-#include "base/assert.h"
+#include "base/die.h"
 
 namespace heddle {
 namespace {
@@ -108,11 +108,15 @@ Result<Address> Address::from_unix_path(std::string_view path) {
 
 Address Address::from_sockaddr(const sockaddr* from, std::size_t size) {
   Address address;
-  HEDDLE_ASSERT(size >= sizeof(sa_family_t) && size <= address.storage_.size());
+  if (size < sizeof(sa_family_t) || size > address.storage_.size()) {
+    die("Address::from_sockaddr() of %zu bytes: no address has that many", size);
+  }
   std::memcpy(address.storage_.data(), from, size);
   address.size_ = static_cast<unsigned>(size);
   const int family = address.family();
-  HEDDLE_ASSERT(family == AF_INET || family == AF_INET6 || family == AF_UNIX);
+  if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) {
+    die("Address::from_sockaddr() of family %d: it takes AF_INET, AF_INET6 and AF_UNIX", family);
+  }
   return address;
 }
 

@@ -188,7 +188,12 @@ Result<std::unique_ptr<Pollable>> Pollable::create(Reactor& reactor, UniqueFd fd
 }
 
 Pollable::~Pollable() {
-  HEDDLE_ASSERT(reader_ == nullptr && writer_ == nullptr);
+  if (const fiber::Fiber* const waiter = reader_ != nullptr ? reader_ : writer_) {
+    die("a socket, listener or the like is destroyed while fiber '%s' waits for it: cancel and "
+        "join "
+        "the fiber before",
+        waiter->name.c_str());
+  }
   if (token_.index != 0) reactor_.remove(token_);
   if (!close_sends) return;
   const SigpipeHeld held;
@@ -213,6 +218,10 @@ namespace {
       first.name.c_str(), second.name.c_str(), what);
 }
 
+[[noreturn]] void refuse_other_runtime(const char* purpose) noexcept {
+  die("a wait %s a descriptor of another runtime: use it on the one that it was made for", purpose);
+}
+
 }  // namespace
 
 Wake Pollable::wait(Interest interest, Deadline deadline) {
@@ -222,15 +231,17 @@ Wake Pollable::wait(Interest interest, Deadline deadline) {
   const bool for_write =
       interest == Interest::kWrite || (interest == Interest::kReadOrWrite && writer_ == nullptr);
   if ((for_read && readable) || (for_write && writable)) return Wake::kReady;
-  fiber::Scheduler& scheduler = fiber::Scheduler::current();
+  const char* const purpose = !for_read   ? "to write to"
+                              : for_write ? "to read from or write to"
+                                          : "to read from";
+  fiber::Scheduler& scheduler = fiber::Scheduler::to_wait(purpose);
+  if (&scheduler.source() != &reactor_) [[unlikely]]
+    refuse_other_runtime(purpose);
   fiber::Fiber& fiber = scheduler.running_fiber();
   if (for_read && reader_ != nullptr) refuse_second("read from", *reader_, fiber);
   if (for_write && writer_ != nullptr) refuse_second("write to", *writer_, fiber);
   if (for_read) reader_ = &fiber;
   if (for_write) writer_ = &fiber;
-  const char* const purpose = !for_read   ? "to write to"
-                              : for_write ? "to read from or write to"
-                                          : "to read from";
   const Wake wake = scheduler.park(deadline, {purpose, fd()});
   if (for_read) reader_ = nullptr;
   if (for_write) writer_ = nullptr;

@@ -35,10 +35,18 @@ Wake interruption_of(const Error& error) {
   return error.code == Errc::kTimedOut ? Wake::kTimedOut : Wake::kCancelled;
 }
 
+[[noreturn]] void refuse_count(const char* function, std::size_t count, std::size_t most) {
+  die("a CallbackTransport's %s function returned %zu where it was given %zu bytes: it says how "
+      "many "
+      "of those it has used",
+      function, count, most);
+}
+
 }  // namespace
 
 CallbackTransport::CallbackTransport(Functions functions) : functions_(std::move(functions)) {
-  HEDDLE_ASSERT(functions_.read && functions_.write);
+  if (functions_.read && functions_.write) return;
+  die("CallbackTransport() without a read or a write function: it needs both");
 }
 
 CallbackTransport::CallbackTransport(CallbackTransport&& other) noexcept = default;
@@ -89,7 +97,7 @@ Wake CallbackTransport::read_more(Deadline deadline) {
   try {
     const Result<std::size_t> got = fiber::call_user(functions_.read, input_, deadline);
     if (got) {
-      HEDDLE_ASSERT(*got <= input_.size());
+      if (*got > input_.size()) refuse_count("read", *got, input_.size());
       unread_ = std::span(input_).first(*got);
       at_end_ = *got == 0;
       return Wake::kReady;
@@ -124,7 +132,7 @@ Wake CallbackTransport::write_some(Deadline deadline) {
   const auto rest = std::span<const std::byte>(output_).subspan(written_);
   const Result<std::size_t> took = fiber::call_user(functions_.write, rest, deadline);
   if (took && *took > 0) {
-    HEDDLE_ASSERT(*took <= rest.size());
+    if (*took > rest.size()) refuse_count("write", *took, rest.size());
     written_ += *took;
     return Wake::kReady;
   }

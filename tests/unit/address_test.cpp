@@ -152,7 +152,7 @@ TEST(AddressTest, DiffersInAddressPortOrFamily) {
 TEST(AddressDeathTest, OtherFamiliesAbort) {
   sockaddr other{};
   other.sa_family = AF_PACKET;
-  EXPECT_DEATH((void)Address::from_sockaddr(&other, sizeof(other)), "AF_UNIX");
+  EXPECT_DEATH((void)Address::from_sockaddr(&other, sizeof(other)), "it takes AF_INET");
 }
 
 }  // namespace
