@@ -30,7 +30,7 @@ import sys
 GROUP_MAX = 24
 NODES_MAX = 20000
 # A name that is declared at the left margin, where clang-format puts all that is in a namespace.
-DECLARED = re.compile(r'^(?:(?:class|struct|enum class|enum) (\w+)[^;]*\{$|'
+DECLARED = re.compile(r'^(?:(?:class|struct|enum class|enum) (?:HEDDLE_\w+ )?(\w+)[^;]*\{$|'
                       r'(?!namespace|class|struct|enum)(?:[\w:<>,&*\[\]]+ )+[*&]*(\w+)\s*[({=;])', re.M)
 MACRO = re.compile(r'^\s*#\s*define\s+(\w+)', re.M)
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)

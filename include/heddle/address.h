@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "heddle/export.h"
 #include "heddle/result.h"
 
 struct sockaddr;  // NOLINT(readability-identifier-naming): POSIX's.
@@ -14,7 +15,7 @@ struct sockaddr;  // NOLINT(readability-identifier-naming): POSIX's.
 namespace heddle {
 
 // Address is a value: copyable, comparable, no name resolution.
-class Address {
+class HEDDLE_API Address {
  public:
   // Parses "127.0.0.1:443", "[::1]:443" or "unix:/path". Fails with kInvalid. A link-local address
   // has a zone, the name or number of an interface (RFC 4007): "[fe80::1%eth0]:443".

@@ -11,6 +11,7 @@
 #include "heddle/byte_stream.h"
 #include "heddle/deadline.h"
 #include "heddle/error.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 
 namespace heddle {
@@ -30,7 +31,7 @@ namespace heddle {
 //   may be repeated. kTruncated: the stream has ended in the middle of what was asked for.
 //   kProtocol: the peer has sent more than `max` bytes without a delimiter. Anything else comes
 //   from the source.
-class BufferedReader {
+class HEDDLE_API BufferedReader {
  public:
   static constexpr std::size_t kChunk = 4096;
 
@@ -103,7 +104,7 @@ class BufferedReader {
 //   could not say that it failed.
 // Errors:   those of the sink. After one nobody knows how much the peer has got, so every later
 //   call fails with the same Error.
-class BufferedWriter {
+class HEDDLE_API BufferedWriter {
  public:
   static constexpr std::size_t kCapacity = std::size_t{16} * 1024;  // One TLS record.
 

@@ -9,6 +9,7 @@
 
 #include "heddle/deadline.h"
 #include "heddle/error.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/transport.h"
 
@@ -29,7 +30,7 @@ namespace heddle {
 //   thrown; an Error that it returns is that call's Error, whole. Either ends the connection, or,
 //   an Error from `write`, the writing. kTimedOut once the deadline has passed, and kCancelled to
 //   a cancelled fiber, only end the wait: `read` and `write` are called again later.
-class CallbackTransport final : public Transport {
+class HEDDLE_API CallbackTransport final : public Transport {
  public:
   struct Functions {
     // Reads at least one byte and at most `into.size()`; returns 0 at the end of the stream. If it

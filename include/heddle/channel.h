@@ -12,6 +12,7 @@
 
 #include "heddle/deadline.h"
 #include "heddle/error.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 
 namespace heddle {
@@ -31,7 +32,7 @@ struct ChannelWaiter {
 };
 
 // Those who wait for one side of a channel, in the order in which they came.
-class ChannelQueue {
+class HEDDLE_API ChannelQueue {
  public:
   ChannelWaiter* first() const noexcept { return head_; }
   void append(ChannelWaiter& waiter) noexcept;
@@ -43,7 +44,7 @@ class ChannelQueue {
 };
 
 // ChannelCore is what a channel does that need not know the type of its values.
-class ChannelCore {
+class HEDDLE_API ChannelCore {
  public:
   enum class Side : bool { kPush, kPop };
   enum class Outcome : std::uint8_t { kDone, kClosed, kBlocked };
@@ -218,8 +219,8 @@ class Channel final : detail::ChannelCore {
 // with kTimedOut or kCancelled, and then nothing has been moved; with kDisconnected if a channel of
 // a pushing() case is closed. Like push() and pop() it takes its turn behind fibers that came
 // before, and ends the process outside a fiber. Parks.
-Result<std::size_t> select(std::span<const SelectCase> cases,
-                           Deadline deadline = Deadline::never());
+HEDDLE_API Result<std::size_t> select(std::span<const SelectCase> cases,
+                                      Deadline deadline = Deadline::never());
 inline Result<std::size_t> select(std::initializer_list<SelectCase> cases,
                                   Deadline deadline = Deadline::never()) {
   return select(std::span(cases.begin(), cases.size()), deadline);

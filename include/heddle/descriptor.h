@@ -2,6 +2,7 @@
 #pragma once
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/transport.h"
 
@@ -28,6 +29,6 @@ namespace heddle {
 // Errors:   kTimedOut, kCancelled; kInvalid (EBADF) if there is no such descriptor; kExhausted if
 //   the process may not have another one, or the kernel watches no more
 //   (fs.epoll.max_user_watches).
-Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline);
+HEDDLE_API Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline);
 
 }  // namespace heddle

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "heddle/export.h"
+
 namespace heddle {
 
 // Errc says what the caller can do. It is deliberately coarse: each value calls
@@ -23,7 +25,7 @@ enum class Errc : std::uint8_t {
 };
 
 // Error is a plain value: cheap to copy, no allocation, safe to keep.
-struct Error {
+struct HEDDLE_API Error {
   Errc code = Errc::kInternal;
   // When kUntrusted: which certificate did not verify, as X509_STORE_CTX_get_error_depth(3) counts.
   // 0 is the peer's own, 1 its issuer's, and so on along the chain that was built, whose root may
@@ -44,7 +46,7 @@ static_assert(sizeof(Error) <= 24);
 
 // Exception carries an Error out of Result<T>::value(). Nothing in this library
 // throws it on its own.
-class Exception : public std::runtime_error {
+class HEDDLE_API Exception : public std::runtime_error {
  public:
   explicit Exception(const Error& error) : std::runtime_error(error.message()), error_(error) {}
 

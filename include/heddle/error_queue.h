@@ -24,10 +24,12 @@
 #include <utility>
 #include <vector>
 
+#include "heddle/export.h"
+
 namespace heddle {
 
 // ErrorEntry describes one entry, as ERR_get_error_all(3) shows it.
-struct ErrorEntry {
+struct HEDDLE_API ErrorEntry {
   unsigned long code = 0;  // For ERR_GET_LIB(), ERR_GET_REASON().
   std::string file;        // Where OpenSSL raised it.
   int line = 0;
@@ -43,7 +45,7 @@ struct ErrorEntry {
 // with their texts and flags, and the marks of ERR_set_mark(3). Empty costs one null pointer.
 //
 // Threads: may be moved to another thread and brought back there.
-class ErrorQueue {
+class HEDDLE_API ErrorQueue {
  public:
   ErrorQueue() = default;
   ErrorQueue(const ErrorQueue&) = delete;
@@ -72,7 +74,7 @@ class ErrorQueue {
 // Lifetime: OPENSSL_thread_stop() ends it with the queue itself: make another one then.
 // Errors:   none. Setting a queue aside takes memory when there are entries. Without any left the
 //   entries are dropped: whoever had them is told less, and nobody else is blamed for them.
-class ThreadErrorQueue {
+class HEDDLE_API ThreadErrorQueue {
  public:
   ThreadErrorQueue() noexcept;
 
@@ -141,7 +143,7 @@ constexpr Leftovers kDefaultLeftovers = Leftovers::kForbid;
 //
 // Fibers:   may park within, on a runtime that keeps the queues apart. Scopes nest.
 // Threads:  ends on the thread on which it began.
-class ErrorQueueScope {
+class HEDDLE_API ErrorQueueScope {
  public:
   explicit ErrorQueueScope(Leftovers leftovers = kDefaultLeftovers,
                            const char* file = __builtin_FILE(),

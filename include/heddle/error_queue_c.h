@@ -6,6 +6,8 @@
 #ifndef HEDDLE_ERROR_QUEUE_C_H
 #define HEDDLE_ERROR_QUEUE_C_H
 
+#include "heddle/export.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -15,25 +17,25 @@ typedef struct heddle_error_queue heddle_error_queue;  // NOLINT(modernize-use-u
 
 // Returns 1 if the thread's queue holds no entry at all, hidden ones (ERR_FLAG_CLEAR) included;
 // else 0.
-int heddle_error_queue_is_empty(void);
+HEDDLE_API int heddle_error_queue_is_empty(void);
 
 // Moves everything out of the thread's queue, marks included. Give the result to one of the
 // functions below, once; on another thread if need be.
-heddle_error_queue* heddle_error_queue_set_aside(void);
+HEDDLE_API heddle_error_queue* heddle_error_queue_set_aside(void);
 
 // Puts `queue` in place of whatever the thread's queue holds, and takes ownership.
-void heddle_error_queue_bring_back(heddle_error_queue* queue);
+HEDDLE_API void heddle_error_queue_bring_back(heddle_error_queue* queue);
 
 // Both at once: returns what the thread's queue held. At a switch:
 // previous->queue = heddle_error_queue_swap(next->queue);
-heddle_error_queue* heddle_error_queue_swap(heddle_error_queue* queue);
+HEDDLE_API heddle_error_queue* heddle_error_queue_swap(heddle_error_queue* queue);
 
 // Forgets a queue that was set aside.
-void heddle_error_queue_free(heddle_error_queue* queue);
+HEDDLE_API void heddle_error_queue_free(heddle_error_queue* queue);
 
 // Forgets what the thread's queue holds. Costs next to nothing if that is nothing, unlike
 // ERR_clear_error().
-void heddle_error_queue_clear(void);
+HEDDLE_API void heddle_error_queue_clear(void);
 
 #ifdef __cplusplus
 }

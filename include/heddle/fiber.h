@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/wait_queue.h"
 
@@ -53,13 +54,13 @@ struct FiberInfo {
 };
 
 // One line: `#12 'request', 3.250 s old, waits to read from descriptor 7, 0.750 s left`.
-std::string to_string(const FiberInfo& fiber);
+HEDDLE_API HEDDLE_API std::string to_string(const FiberInfo& fiber);
 
 namespace detail {
 
 // TaskState is what a fiber runs and what its joiners need: the entry, then its
 // result. Shared by the fiber, its scope and the Task, on one thread.
-class TaskState {
+class HEDDLE_API TaskState {
  public:
   TaskState() = default;
   TaskState(const TaskState&) = delete;
@@ -83,7 +84,7 @@ class TaskState {
 // Failures remembers which entries threw, as long as a Task could still take what they
 // threw, and the first whose exception nobody can take any more. It allocates nothing: what was
 // thrown may be std::bad_alloc.
-class Failures {
+class HEDDLE_API Failures {
  public:
   Failures() = default;
   Failures(const Failures&) = delete;
@@ -160,9 +161,9 @@ std::shared_ptr<TypedTaskState<Returned>> make_task_state(Entry entry) {
       new EntryState<Returned, Entry>(std::move(entry)));
 }
 
-Result<void> join(TaskState& state, Deadline deadline);
-void cancel(TaskState& state);
-void assert_not_taken(bool result_is_there);
+HEDDLE_API Result<void> join(TaskState& state, Deadline deadline);
+HEDDLE_API void cancel(TaskState& state);
+HEDDLE_API void assert_not_taken(bool result_is_there);
 
 // What an entry that has returned left: its result, once; or throws what it threw.
 template <typename Returned>
@@ -233,7 +234,7 @@ auto start_task(Entry entry, Start start) -> Result<Task<std::invoke_result_t<En
 //
 // Fibers:   join() parks. spawn() and cancel() may be called by any fiber of the runtime while
 //   the scope is open.
-class Scope {
+class HEDDLE_API Scope {
  public:
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
@@ -313,7 +314,7 @@ auto scope(Body&& body) -> std::invoke_result_t<Body, Scope&> {
 namespace detail {
 
 // For this_fiber::shielded().
-class Shield {
+class HEDDLE_API Shield {
  public:
   Shield();
   Shield(const Shield&) = delete;
@@ -331,11 +332,11 @@ namespace this_fiber {
 
 // The time at which the runtime last looked for events, or a fiber called after(): what deadlines
 // are measured by. Costs no system call.
-TimePoint now() noexcept;
+HEDDLE_API TimePoint now() noexcept;
 
 // A deadline that far from now, by the clock: what other fibers have taken since the last look for
 // events does not count. A delay that the clock cannot hold gives Deadline::never().
-Deadline after(Duration delay) noexcept;
+HEDDLE_API Deadline after(Duration delay) noexcept;
 template <typename Rep, typename Period>
 Deadline after(std::chrono::duration<Rep, Period> delay) noexcept {
   return after(saturated(delay));
@@ -343,14 +344,14 @@ Deadline after(std::chrono::duration<Rep, Period> delay) noexcept {
 
 // Lets the other fibers that are ready run first. Fails with kCancelled; the others have run by
 // then, too.
-Result<void> yield();
+HEDDLE_API Result<void> yield();
 
 // Parks until `deadline` has passed. Fails with kCancelled.
-Result<void> sleep_until(Deadline deadline);
+HEDDLE_API Result<void> sleep_until(Deadline deadline);
 
 // Whether the fiber was cancelled. Inside shielded() it is always false.
-bool cancelled() noexcept;
-std::string_view name() noexcept;
+HEDDLE_API bool cancelled() noexcept;
+HEDDLE_API std::string_view name() noexcept;
 
 // Runs `body()` as if the fiber had not been cancelled, and returns what it returns. For clean-up
 // that has to wait: a goodbye to a peer, a rollback. A cancellation that was there before, or that
@@ -367,11 +368,11 @@ auto shielded(Body&& body) -> std::invoke_result_t<Body> {
 // Bytes of stack that were ever touched, since the stack was mapped, by this
 // fiber or an earlier one that had the same pooled stack. Scans memory: for
 // choosing SpawnOptions::stack_bytes, not for every request.
-std::size_t stack_high_water() noexcept;
+HEDDLE_API std::size_t stack_high_water() noexcept;
 
 // Gives the stack pages below the caller's frame back to the kernel: for a fiber
 // that went deep once and will now wait long. One system call, if it went deep.
-void release_unused_stack() noexcept;
+HEDDLE_API void release_unused_stack() noexcept;
 
 }  // namespace this_fiber
 }  // namespace heddle

@@ -4,11 +4,13 @@
 #include <memory>
 #include <utility>
 
+#include "heddle/export.h"
+
 namespace heddle {
 
 namespace detail {
 
-class FiberLocalSlot {
+class HEDDLE_API FiberLocalSlot {
  public:
   FiberLocalSlot(const FiberLocalSlot&) = delete;
   FiberLocalSlot& operator=(const FiberLocalSlot&) = delete;

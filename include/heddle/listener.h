@@ -12,6 +12,7 @@
 
 #include "heddle/address.h"
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/socket.h"
 
@@ -32,7 +33,7 @@ struct ListenOptions {
 // Threads:  the runtime's thread.
 // Moving:   as Runtime.
 // Lifetime: as Socket. A Unix path that create() made is removed at destruction.
-class Listener {
+class HEDDLE_API Listener {
  public:
   // Binds and listens; port 0 takes any free port. Fails with kInvalid (the
   // address is in use or not ours, no right to bind) or kExhausted. A Unix path
@@ -98,7 +99,7 @@ struct ServeOptions {
 namespace detail {
 
 using Handler = std::function<Result<void>(Socket)>;
-void serve(Listener& listener, const Handler& handler, const ServeOptions& options);
+HEDDLE_API void serve(Listener& listener, const Handler& handler, const ServeOptions& options);
 
 }  // namespace detail
 

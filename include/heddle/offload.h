@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/fiber.h"
 #include "heddle/result.h"
 
@@ -52,7 +53,7 @@ struct OffloadStats {
 //   threads, and so waits for functions that were abandoned. Not on a thread of the pool.
 // Errors:   kTimedOut and kCancelled of the calling fiber: see the calls. kExhausted: the queue
 //   is full, shed load. What a function throws comes out of the call.
-class OffloadPool {
+class HEDDLE_API OffloadPool {
  public:
   // Fails with kExhausted when the kernel gives no threads.
   static Result<OffloadPool> create(OffloadOptions options = {});

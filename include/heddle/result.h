@@ -7,13 +7,14 @@
 #include <variant>
 
 #include "heddle/error.h"
+#include "heddle/export.h"
 
 namespace heddle {
 namespace detail {
 
 // Ends the program with a line that says which error was taken for a value, or that there is none.
-[[noreturn]] void result_has_no_value(const Error& error) noexcept;
-[[noreturn]] void result_has_no_error() noexcept;
+[[noreturn]] HEDDLE_API void result_has_no_value(const Error& error) noexcept;
+[[noreturn]] HEDDLE_API void result_has_no_error() noexcept;
 
 }  // namespace detail
 

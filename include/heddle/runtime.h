@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/fiber.h"
 #include "heddle/isolation.h"
 #include "heddle/result.h"
@@ -59,7 +60,7 @@ struct RuntimeStats {
 //   http_connect()). One that was moved from may be assigned to and destroyed; any other use ends
 //   the process, and says so. What was made of a Runtime does not refer to the handle, and
 //   this_fiber::runtime() is the one that it was moved to.
-class Runtime {
+class HEDDLE_API Runtime {
  public:
   // Fails with kExhausted when the kernel gives no descriptor.
   static Result<Runtime> create(RuntimeOptions options = {});
@@ -122,7 +123,7 @@ namespace this_fiber {
 
 // The runtime that runs the calling fiber, or the calling work that was posted to it. Elsewhere it
 // ends the process, and says so. A reference to the handle: until that is moved.
-Runtime& runtime() noexcept;
+HEDDLE_API Runtime& runtime() noexcept;
 
 }  // namespace this_fiber
 }  // namespace heddle

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 
 namespace heddle {
@@ -26,7 +27,7 @@ class SignalsFactory;
 // Moving:   as Runtime.
 // Lifetime: destruction unblocks the signals that were not blocked before, once no other Signals
 //   of the thread names them.
-class Signals {
+class HEDDLE_API Signals {
  public:
   // Fails with kExhausted when the kernel gives no descriptor.
   static Result<Signals> create(Runtime& runtime, std::initializer_list<int> signals);

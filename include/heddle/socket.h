@@ -10,6 +10,7 @@
 
 #include "heddle/address.h"
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/transport.h"
 
@@ -32,7 +33,7 @@ class SocketFactory;
 // Lifetime: the Runtime must outlive it, and no fiber may be waiting when it is
 //   destroyed. Destruction closes at once: if unread data has arrived, TCP then
 //   sends a reset, which can destroy an answer in flight. close() does not.
-class Socket final : public Transport {
+class HEDDLE_API Socket final : public Transport {
  public:
   // Takes over a connected stream socket, and makes it non-blocking. Fails with
   // kExhausted when epoll cannot watch it; `descriptor` is then closed. Others may have duplicates
@@ -84,7 +85,7 @@ class Socket final : public Transport {
 
 // Connects to `address`. Fails with kUnreachable (refused, no route), kTimedOut,
 // kCancelled, kExhausted. Parks.
-Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadline);
+HEDDLE_API Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadline);
 
 // Resolves `host`, a name or an IP address, and connects: IPv6 and IPv4 addresses
 // are raced as RFC 8305 says (IPv6 first, the next attempt after 250 ms or when
@@ -95,14 +96,14 @@ Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadli
 // kUnreachable when the name servers do not say. At most 64 addresses of each family are
 // tried. A change of /etc/resolv.conf counts from the next call on, also for calls in
 // progress. Parks.
-Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
-                       Deadline deadline);
+HEDDLE_API Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                                  Deadline deadline);
 
 // The addresses of `host`, a name or an IP address, each with `port`: IPv6 ones first, then IPv4,
 // in the order in which the resolver gives them; at least one. Both families are asked for at once;
 // if one of them fails, the other's addresses are the result. Fails as connect() does before it
 // connects. For programs that choose among addresses themselves; connect() does more. Parks.
-Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host, std::uint16_t port,
-                                     Deadline deadline);
+HEDDLE_API Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host,
+                                                std::uint16_t port, Deadline deadline);
 
 }  // namespace heddle

@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "heddle/error_queue.h"
+#include "heddle/export.h"
 #include "heddle/isolation.h"
 #include "heddle/tls/context.h"
 
@@ -64,7 +65,7 @@ enum class Patience : bool {
 };
 
 // One end of a connection; the harness itself plays the other.
-class Connection {
+class HEDDLE_API Connection {
  public:
   Connection() = default;
   Connection(const Connection&) = delete;
@@ -93,7 +94,7 @@ struct Endpoint {
   std::string_view server_name;  // Clients: whom to expect.
 };
 
-class Stack {
+class HEDDLE_API Stack {
  public:
   Stack() = default;
   Stack(const Stack&) = delete;
@@ -120,14 +121,14 @@ class Stack {
 };
 
 // This library's own streams and fibers under one policy.
-std::unique_ptr<Stack> make_heddle_stack(Isolation isolation);
+HEDDLE_API std::unique_ptr<Stack> make_heddle_stack(Isolation isolation);
 
 // Plain OpenSSL calls as in many programs: nothing is cleared, SSL_get_error() is believed.
-std::unique_ptr<Stack> make_careless_stack();
+HEDDLE_API std::unique_ptr<Stack> make_careless_stack();
 
 // --- Scenarios ----------------------------------------------------------------------------------
 
-struct Scenario {
+struct HEDDLE_API Scenario {
   std::string leaker;        // Such as "pem-junk".
   std::string victim;        // Such as "read".
   std::string switch_point;  // Such as "bio-read".
@@ -142,12 +143,12 @@ struct Part {
   std::string description;
 };
 
-std::vector<Part> leakers();
-std::vector<Part> victims();
-std::vector<Part> switch_points();
+HEDDLE_API std::vector<Part> leakers();
+HEDDLE_API std::vector<Part> victims();
+HEDDLE_API std::vector<Part> switch_points();
 
 // All of them, or those whose id matches the fnmatch(3) pattern.
-std::vector<Scenario> scenarios(const std::string& pattern = "*");
+HEDDLE_API std::vector<Scenario> scenarios(const std::string& pattern = "*");
 
 // --- Running them -------------------------------------------------------------------------------
 
@@ -159,7 +160,7 @@ enum class Verdict : std::uint8_t {
   kBroken,    // The scene itself failed, so that nothing can be said: `saw` says how.
 };
 
-std::string_view name_of(Verdict verdict);
+HEDDLE_API std::string_view name_of(Verdict verdict);
 
 // Who left the entry.
 struct Origin {
@@ -170,7 +171,7 @@ struct Origin {
 };
 
 // Cell is what became of one scenario with one stack.
-struct Cell {
+struct HEDDLE_API Cell {
   Scenario scenario;
   std::string stack;
   Isolation claims = Isolation::kIsolated;
@@ -188,9 +189,9 @@ struct Cell {
 };
 
 // Plays one scenario. The same seed gives the same scene: sizes, order, protocol version.
-Cell run(Stack& stack, const Scenario& scenario, std::uint64_t seed = 1);
+HEDDLE_API Cell run(Stack& stack, const Scenario& scenario, std::uint64_t seed = 1);
 
-struct Report {
+struct HEDDLE_API Report {
   std::string openssl;  // The version at run time, such as "OpenSSL 3.0.19 27 Jan 2026".
   std::uint64_t seed = 1;
   std::vector<Cell> cells;
@@ -200,10 +201,10 @@ struct Report {
   bool as_expected() const;
 };
 
-Report run(Stack& stack, std::span<const Scenario> scenarios, std::uint64_t seed = 1);
+HEDDLE_API Report run(Stack& stack, std::span<const Scenario> scenarios, std::uint64_t seed = 1);
 
 // What the thread's OpenSSL is, such as "OpenSSL 3.0.19 27 Jan 2026".
-std::string openssl_version();
+HEDDLE_API std::string openssl_version();
 
 // What there is to know about the OpenSSL at hand.
 struct OpensslFacts {
@@ -213,21 +214,22 @@ struct OpensslFacts {
   bool queue_first = false;
 };
 
-OpensslFacts openssl_facts();
+HEDDLE_API OpensslFacts openssl_facts();
 
 // --- Reports ------------------------------------------------------------------------------------
 
 // Whether the report is as expected, and why, in a sentence or two without a line break.
-std::string conclusion(const Report& report);
+HEDDLE_API std::string conclusion(const Report& report);
 
 // How many of the failures a table explains: a few that differ, or all.
 enum class Examples : bool { kFew, kAll };
 
 // These end in a line break.
-std::string as_table(const Report& report, bool colour, Examples examples = Examples::kFew);
-std::string as_json(const Report& report);
-std::string as_junit(const Report& report);  // XML, as CI systems read it.
-std::string as_html(const Report& report);   // One self-contained page.
+HEDDLE_API std::string as_table(const Report& report, bool colour,
+                                Examples examples = Examples::kFew);
+HEDDLE_API std::string as_json(const Report& report);
+HEDDLE_API std::string as_junit(const Report& report);  // XML, as CI systems read it.
+HEDDLE_API std::string as_html(const Report& report);   // One self-contained page.
 
 // For INSTANTIATE_TEST_SUITE_P: "pem_junk__read__bio_read".
 template <typename ParamInfo>

@@ -13,13 +13,14 @@
 
 #include "heddle/channel.h"  // Programs find everything that synchronises here.
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/wait_queue.h"
 
 namespace heddle {
 
 // Semaphore counts units that fibers take and give back.
-class Semaphore {
+class HEDDLE_API Semaphore {
  public:
   explicit Semaphore(std::size_t units) : units_(units) {}
 
@@ -36,7 +37,7 @@ class Semaphore {
 };
 
 // Mutex keeps other fibers out while its holder parks.
-class Mutex {
+class HEDDLE_API Mutex {
  public:
   // Lock is the right to be inside. Destruction unlocks.
   class [[nodiscard]] Lock {
@@ -72,7 +73,7 @@ class Mutex {
 };
 
 // Condition waits for a change to what a Mutex protects.
-class Condition {
+class HEDDLE_API Condition {
  public:
   // Unlocks, parks until notified, and locks again, whatever the outcome. May
   // return although nothing has changed: test in a loop.
@@ -85,7 +86,7 @@ class Condition {
 };
 
 // WaitGroup waits until as many done() as add() have been called.
-class WaitGroup {
+class HEDDLE_API WaitGroup {
  public:
   void add(std::size_t count = 1) noexcept { pending_ += count; }
   // Precondition: called at most as often as add() allows.

@@ -8,6 +8,7 @@
 
 #include "heddle/deadline.h"
 #include "heddle/error.h"
+#include "heddle/export.h"
 
 namespace heddle {
 
@@ -32,7 +33,7 @@ struct IoResult {
 // Errors:   what any of them throws comes out of the call of Stream that needed it, never
 //   through OpenSSL's frames, and the connection is over. An errno that is not enough can be
 //   completed by failure().
-class Transport {
+class HEDDLE_API Transport {
  public:
   virtual ~Transport() = default;
 

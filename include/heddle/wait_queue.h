@@ -2,6 +2,7 @@
 #pragma once
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/transport.h"
 
 namespace heddle {
@@ -20,7 +21,7 @@ enum class Cancellable : bool { kNo, kYes };
 //   and from outside fibers on its thread.
 // Threads:  one runtime's thread. Use Runtime::post() to cross threads.
 // Lifetime: no fiber may be waiting when the queue is destroyed.
-class WaitQueue {
+class HEDDLE_API WaitQueue {
  public:
   // `purpose` is what its fibers wait for, as in "for a mutex" or "to be told": for dumps
   // (FiberInfo). It must outlive the queue.

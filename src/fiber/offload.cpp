@@ -22,6 +22,7 @@
 
 #include "base/die.h"
 #include "base/handle.h"
+#include "base/hidden.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "fiber/user_code.h"
@@ -82,7 +83,7 @@ class BlockedSignals {
 
 }  // namespace
 
-class OffloadPool::State {
+class HEDDLE_HIDDEN OffloadPool::State {
  public:
   explicit State(const OffloadOptions& options) : options_(options) {}
   State(const State&) = delete;

@@ -10,6 +10,7 @@
 
 #include "base/die.h"
 #include "base/handle.h"
+#include "base/hidden.h"
 #include "fiber/scheduler.h"
 #include "io/reactor.h"
 #include "io/resolver.h"
@@ -46,7 +47,7 @@ std::optional<Address> address_of(int descriptor) {
 
 }  // namespace
 
-class Runtime::State {
+class HEDDLE_HIDDEN Runtime::State {
  public:
   State(std::unique_ptr<io::Reactor> events, const RuntimeOptions& options)
       : reactor(std::move(events)),

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/handle.h"
+#include "base/hidden.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "io/signals.h"
@@ -18,7 +19,7 @@ namespace heddle {
 
 // Mask blocks signals for the calling thread as long as any of them says so: several may name the
 // same signal, and end in any order.
-class Signals::Mask {
+class HEDDLE_HIDDEN Signals::Mask {
  public:
   explicit Mask(const sigset_t& wanted) noexcept : wanted_(wanted) {
     sigset_t before;

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/session.h"
@@ -42,7 +43,7 @@ struct ContextState;
 }
 
 // Connection is what a callback sees of the connection that called it.
-class Connection {
+class HEDDLE_API Connection {
  public:
   explicit Connection(SSL* ssl);
 
@@ -81,7 +82,7 @@ enum class Alert : std::uint8_t {
 
 // ClientHello is what a client has said first. Numbers are IANA's, in the client's order, and may
 // hold values that mean nothing (RFC 8701).
-class ClientHello : public Connection {
+class HEDDLE_API ClientHello : public Connection {
  public:
   explicit ClientHello(SSL* ssl);
 
@@ -96,7 +97,7 @@ class ClientHello : public Connection {
 };
 
 // HelloAnswer is what a server makes of a ClientHello.
-class HelloAnswer {
+class HEDDLE_API HelloAnswer {
  public:
   static HelloAnswer go_on() { return {}; }
 
@@ -148,7 +149,7 @@ using OcspRequestCallback = std::function<Result<std::optional<std::string>>(con
 using OcspResponseCallback = std::function<Result<bool>(const Connection&, std::string_view der)>;
 
 // PeerChain is the peer's certificate chain and what OpenSSL thinks of it.
-class PeerChain {
+class HEDDLE_API PeerChain {
  public:
   explicit PeerChain(X509_STORE_CTX* store) : store_(store) {}
 
@@ -186,7 +187,7 @@ using KeyLogCallback = std::function<void(const Connection&, std::string_view li
 // on_psk_server() add those that have AEAD or SHA-2, forward secrecy first, to a list without any;
 // set_ciphers() after them has the last word.
 // NOLINTNEXTLINE(cppcoreguidelines-special-member-functions): an aggregate, whose copies are right.
-struct Psk {
+struct HEDDLE_API Psk {
   // The hash that TLS 1.3 uses the key with (RFC 8446, section 4.2.11). A server that chooses a
   // ciphersuite with another one falls back to its certificate: let set_ciphersuites() put those
   // of the hash first, such as TLS_AES_128_GCM_SHA256.

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "heddle/export.h"
 #include "heddle/result.h"
 
 namespace heddle {
@@ -48,12 +49,12 @@ enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519, kEcdsaP384, 
 // certificate accepts the server that presents it. Takes up to a second for
 // RSA, and several for its 4096 bits. Precondition: `names` is not empty. Fails with kInvalid (a
 // name that no certificate can hold) or kExhausted.
-Result<Identity> make_self_signed(const std::vector<std::string>& names,
-                                  KeyType type = KeyType::kEcdsaP256, int days = 365);
+HEDDLE_API Result<Identity> make_self_signed(const std::vector<std::string>& names,
+                                             KeyType type = KeyType::kEcdsaP256, int days = 365);
 
 // Credentials are a certificate chain and its private key, parsed, ready to be presented. Copies
 // are cheap. Threads: any may use a copy.
-class Credentials {
+class HEDDLE_API Credentials {
  public:
   // As Context::use_cert_chain().
   static Result<Credentials> parse(std::string_view chain_pem, std::string_view key_pem,
@@ -74,6 +75,6 @@ class Credentials {
 };
 
 // Describes the first certificate in `pem`. Fails with kInvalid.
-Result<Certificate> parse_certificate(std::string_view pem);
+HEDDLE_API Result<Certificate> parse_certificate(std::string_view pem);
 
 }  // namespace heddle

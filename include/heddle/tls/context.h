@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/ktls.h"
@@ -64,7 +65,7 @@ enum class Trust : std::uint8_t {
 //   entry or errno that says why. A Context that refused a call is as it was before,
 //   unless the call says otherwise.
 // No call leaves an entry in the thread's OpenSSL error queue or removes one.
-class Context {
+class HEDDLE_API Context {
  public:
   // Fails with kExhausted when out of memory. Trust is for clients, and for
   // servers that ask for certificates: a server's default is kNothing.

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/stream.h"
 
@@ -25,6 +26,7 @@ struct HttpConnectRequest {
 // sent; kProtocol if it answers with any other status, with no HTTP, or with more than 16 KiB of
 // head; kDisconnected if it closes instead; and as Stream::read() and write() do. The status is in
 // `Error::operation`. After a failure `proxy` is of no further use but to be closed.
-Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request, Deadline deadline);
+HEDDLE_API Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request,
+                                     Deadline deadline);
 
 }  // namespace heddle

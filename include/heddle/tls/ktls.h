@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "heddle/export.h"
+
 namespace heddle {
 
 // What a Context asks for: see Context::set_kernel_tls(). Kernel TLS takes a TCP socket as
@@ -52,7 +54,7 @@ enum class KernelTlsState : std::uint8_t {
 inline constexpr std::size_t kKernelTlsStates = 12;
 
 // A line that says so.
-const char* describe(KernelTlsState state) noexcept;
+HEDDLE_API const char* describe(KernelTlsState state) noexcept;
 
 // What this process can have, found out once with a connection to itself.
 struct KernelTlsSupport {
@@ -60,7 +62,7 @@ struct KernelTlsSupport {
   int sys_errno;         // Why there is no module, such as ENOENT; else 0.
   bool key_update;       // Whether OpenSSL and kernel together survive a KeyUpdate.
 };
-const KernelTlsSupport& kernel_tls_support();
+HEDDLE_API const KernelTlsSupport& kernel_tls_support();
 
 // Counted since the process started, over all threads. A connection counts when its handshake is
 // done.
@@ -72,6 +74,6 @@ struct KernelTlsStats {
   std::uint64_t sendfile_kernel_bytes = 0;                // Of Stream::sendfile().
   std::uint64_t sendfile_copied_bytes = 0;
 };
-KernelTlsStats kernel_tls_stats() noexcept;
+HEDDLE_API KernelTlsStats kernel_tls_stats() noexcept;
 
 }  // namespace heddle

@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "heddle/export.h"
 #include "heddle/result.h"
 
 namespace heddle {
@@ -29,7 +30,7 @@ namespace heddle {
 //   MemoryBio, or of the SslObject that uses it.
 // Threads:  any, one at a time; needs no runtime. Nothing here parks.
 // Errors:   a lack of memory throws std::bad_alloc, and has changed nothing.
-class MemoryBio {
+class HEDDLE_API MemoryBio {
  public:
   MemoryBio() = default;
   MemoryBio(const MemoryBio&) = delete;

@@ -14,6 +14,7 @@
 #include <memory>
 #include <utility>
 
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/stream.h"
@@ -23,10 +24,10 @@ using BIO = struct bio_st;
 
 namespace heddle {
 
-struct FreeSsl {
+struct HEDDLE_API FreeSsl {
   void operator()(SSL* ssl) const noexcept;  // SSL_free()
 };
-struct FreeBio {
+struct HEDDLE_API FreeBio {
   void operator()(BIO* bio) const noexcept;  // BIO_free()
 };
 using UniqueSsl = std::unique_ptr<SSL, FreeSsl>;
@@ -40,7 +41,7 @@ using UniqueBio = std::unique_ptr<BIO, FreeBio>;
 //   to the SSL_CTX and to all that its callbacks need: the Context may go first.
 // Threads:   any, one at a time; needs no runtime, unless a callback of the Context does.
 // Errors:    its calls are plain OpenSSL calls and use the thread's error queue as they always do.
-struct NakedConnection {
+struct HEDDLE_API NakedConnection {
   UniqueSsl ssl;
   UniqueBio network;
 

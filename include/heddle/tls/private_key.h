@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/offload.h"
 #include "heddle/result.h"
 
@@ -52,7 +53,7 @@ enum class SignatureScheme : std::uint16_t {
 // Errors:   an Error that sign() returns, or what it throws, comes out of the call of Stream that
 //   needed the signature, as it is; the peer gets an internal_error alert. What it leaves in
 //   the thread's OpenSSL error queue is dropped.
-class Signer {
+class HEDDLE_API Signer {
  public:
   virtual ~Signer() = default;
 
@@ -68,15 +69,15 @@ class Signer {
 // Ed25519, Ed448. For the far side of a remote signer, and for make_offload_signer(). Its sign()
 // fails with kInvalid for a scheme that is not for such a key. May be used by many threads at
 // once. Fails as Context::use_cert_chain() does.
-Result<std::shared_ptr<Signer>> make_key_signer(std::string_view key_pem,
-                                                std::string_view password = {});
+HEDDLE_API Result<std::shared_ptr<Signer>> make_key_signer(std::string_view key_pem,
+                                                           std::string_view password = {});
 
 // Lets `signer` sign on the threads of `pool` while the fiber that asks is parked: for what
 // takes long (RSA-4096) or blocks (a PKCS #11 module). So `signer` must be fit for several threads,
 // and must not park. An interrupted handshake does not wait for a signature that is being made.
 // sign() also fails with kExhausted when the pool's queue is full. Without a fiber to park it
 // signs on the thread that asks.
-std::shared_ptr<Signer> make_offload_signer(std::shared_ptr<OffloadPool> pool,
-                                            std::shared_ptr<Signer> signer);
+HEDDLE_API std::shared_ptr<Signer> make_offload_signer(std::shared_ptr<OffloadPool> pool,
+                                                       std::shared_ptr<Signer> signer);
 
 }  // namespace heddle

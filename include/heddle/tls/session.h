@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "heddle/export.h"
 #include "heddle/result.h"
 
 using SSL_SESSION = struct ssl_session_st;
@@ -46,7 +47,7 @@ namespace heddle {
 // made and that carries no session ID context.
 //
 // Threads: a Session may be used by several threads, like the SSL_SESSION in it.
-class Session {
+class HEDDLE_API Session {
  public:
   // Takes a reference of its own. Precondition: `session` is not null.
   explicit Session(SSL_SESSION* session);
@@ -77,7 +78,7 @@ class Session {
 
 // TicketKey encrypts session tickets (RFC 5077, section 4): AES-256-CBC, then HMAC-SHA256. Servers
 // that share their keys resume each other's sessions. Wiped when it goes.
-struct TicketKey {
+struct HEDDLE_API TicketKey {
   std::array<std::byte, 16> name{};  // Travels in the ticket, in the clear, to find the key by.
   std::array<std::byte, 32> aes{};
   std::array<std::byte, 32> hmac{};

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
@@ -52,7 +53,7 @@ struct Progress {
 //   that the user has ended; kExhausted when there is no memory for `outgoing`. Those are final:
 //   later calls return the same error. After one, `outgoing` may hold an alert for the peer.
 // The thread's OpenSSL error queue is after each call as it was before.
-class SslObject {
+class HEDDLE_API SslObject {
  public:
   // More than this in `outgoing` makes calls return kWantWrite: a peer that asks for answers
   // (KeyUpdate) and does not take them must not fill our memory.

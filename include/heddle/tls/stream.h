@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "heddle/deadline.h"
+#include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
@@ -61,7 +62,7 @@ struct StreamOptions {
 //   that sends 32 records in a row without data, or a handshake of more than 16 times what
 //   SSL_CTX_set_max_cert_list(3) allows for its certificates, is cut off with kProtocol.
 // The thread's OpenSSL error queue is after each call as it was before.
-class Stream {
+class HEDDLE_API Stream {
  public:
   // Makes a stream and starts no I/O. Fails with kInvalid (no usable
   // `server_name` though the context checks host names; a name or session for a server; a session

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "heddle/error.h"
+#include "heddle/export.h"
 #include "heddle/tls/stream.h"
 #include "heddle/transport.h"
 
@@ -24,7 +25,7 @@ namespace heddle {
 // Errors:   what the inner stream fails with (kUntrusted, kTruncated, ...) is what the call of the
 //   outer stream fails with, whole. Its peer's close_notify is the end of this transport, and so
 //   kTruncated to the outer stream, unless that has ended before.
-class StreamTransport final : public Transport {
+class HEDDLE_API StreamTransport final : public Transport {
  public:
   // The first form owns the inner stream; in the second it must outlive the transport, and stay
   // where it is.

@@ -9,6 +9,7 @@
 #include "heddle/error_queue.h"
 
 #include "base/handle.h"
+#include "base/hidden.h"
 #include "tls/connection/connection_info.h"
 #include "tls/context/new_ssl.h"
 #include "tls/machine/machine.h"
@@ -17,7 +18,7 @@
 
 namespace heddle {
 
-class SslObject::Impl {
+class HEDDLE_HIDDEN SslObject::Impl {
  public:
   Impl(openssl::SslPtr ssl, std::shared_ptr<const tls::ContextState> context, MemoryBio& incoming,
        MemoryBio& outgoing)

@@ -11,6 +11,7 @@
 #include "heddle/tls/stream.h"
 #include "heddle/wait_queue.h"
 
+#include "base/hidden.h"
 #include "openssl/handles.h"
 #include "tls/kernel/ktls.h"
 #include "tls/machine/machine.h"
@@ -20,7 +21,7 @@
 
 namespace heddle {
 
-class Stream::Impl {
+class HEDDLE_HIDDEN Stream::Impl {
  public:
   static Result<Stream> create(std::shared_ptr<const tls::ContextState> context,
                                Transport& transport, std::unique_ptr<Transport> owned,
