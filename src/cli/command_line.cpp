@@ -43,6 +43,7 @@ CLI::Validator hidden(CLI::Validator validator) {
 // tidy: CLI11 keeps them by address; here they are put in order.
 std::vector<std::string> sorted_names(const std::set<CLI::Option*>& options) {
   std::vector<std::string> names;
+  names.reserve(options.size());
   for (const CLI::Option* option : options) names.push_back(option->get_name());
   std::sort(names.begin(), names.end());
   return names;
