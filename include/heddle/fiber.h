@@ -54,7 +54,7 @@ struct FiberInfo {
 };
 
 // One line: `#12 'request', 3.250 s old, waits to read from descriptor 7, 0.750 s left`.
-HEDDLE_API HEDDLE_API std::string to_string(const FiberInfo& fiber);
+HEDDLE_API std::string to_string(const FiberInfo& fiber);
 
 namespace detail {
 

@@ -55,11 +55,12 @@ struct RuntimeStats {
 //   that have not finished is a bug: stop() and run() first.
 // Moving:   a Runtime is a handle, and so are Socket, Listener, Signals, OffloadPool, Stream and
 //   SslObject. A handle may be moved at any time, also while fibers are inside its calls, which go
-//   on; but not while something refers to the handle itself: a `Runtime&` or `Stream&` that was
-//   kept, a BufferedReader or Stream over it, a call that got it by reference (serve(),
-//   http_connect()). One that was moved from may be assigned to and destroyed; any other use ends
-//   the process, and says so. What was made of a Runtime does not refer to the handle, and
-//   this_fiber::runtime() is the one that it was moved to.
+//   on; but not while another thread uses it (post(), stop()), nor while something refers to the
+//   handle itself: a `Runtime&` or `Stream&` that was kept, a BufferedReader or Stream over it, a
+//   call that got it by reference (serve(), http_connect()). One that was moved from may be
+//   assigned to and destroyed; any other use ends the process, and says so. What was made of a
+//   Runtime does not refer to the handle, and this_fiber::runtime() is the one that it was moved
+//   to.
 class HEDDLE_API Runtime {
  public:
   // Fails with kExhausted when the kernel gives no descriptor.

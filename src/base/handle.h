@@ -5,7 +5,7 @@
 
 namespace heddle {
 
-// `pointer` is a handle's only member, `handle` its class. Null once the handle was moved from.
+// `pointer` is what a handle holds, `handle` its class. Null once the handle was moved from.
 template <typename Pointer>
 auto& behind(const Pointer& pointer, const char* handle, const char* call) noexcept {
   if (pointer == nullptr) [[unlikely]] {

@@ -189,6 +189,11 @@ Wake Scheduler::breathe() {
   return NoParkScope::active() == nullptr ? yield() : Wake::kReady;
 }
 
+void Scheduler::refuse_other_thread(const Fiber& fiber) noexcept {
+  die("fiber '%s', which waits %s, is woken on another runtime's thread: use Runtime::post()",
+      fiber.name.c_str(), fiber.purpose.text);
+}
+
 void Scheduler::forbid_in_no_park_scope(const char* verb) const noexcept {
   if (const char* const what = NoParkScope::active()) [[unlikely]] {
     die("it %s inside %s, where no other fiber may run: do it before or behind that", verb, what);

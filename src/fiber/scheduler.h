@@ -98,8 +98,13 @@ class Scheduler {
   // is kNo. Other fibers may run all the same: see breathe().
   Wake park(Deadline deadline, Purpose purpose = {}, Cancellable cancellable = Cancellable::kYes);
 
-  // Makes a parked fiber ready; otherwise does nothing.
-  void wake(Fiber& fiber) noexcept { make_ready(fiber, Wake::kReady); }
+  // Makes a parked fiber ready; otherwise does nothing. Ends the process if it is another
+  // scheduler's, and so another thread's.
+  void wake(Fiber& fiber) noexcept {
+    if (fiber.scheduler != this) [[unlikely]]
+      refuse_other_thread(fiber);
+    make_ready(fiber, Wake::kReady);
+  }
 
   void cancel(Fiber& fiber) noexcept;
   // Ends the present park of `fiber` as cancel() does, and nothing else.
@@ -153,6 +158,7 @@ class Scheduler {
 
   static void fiber_main(void* from, void* where) noexcept;
 
+  [[noreturn, gnu::cold]] static void refuse_other_thread(const Fiber& fiber) noexcept;
   void make_ready(Fiber& fiber, Wake reason) noexcept;
   void push_ready(Fiber& fiber) noexcept;
   Fiber* pop_ready() noexcept;

@@ -37,14 +37,9 @@ Wake WaitQueue::wait(Deadline deadline, Cancellable cancellable) {
 bool WaitQueue::wake_one() {
   if (head_ == nullptr) return false;
   Waiter& chosen = *head_;
-  fiber::Scheduler& scheduler = fiber::Scheduler::current();
-  if (chosen.fiber->scheduler != &scheduler) [[unlikely]] {
-    die("fiber '%s', which waits %s, is woken on another runtime's thread: use Runtime::post()",
-        chosen.fiber->name.c_str(), purpose_);
-  }
   remove(chosen);
   chosen.woken = true;
-  scheduler.wake(*chosen.fiber);
+  fiber::Scheduler::current().wake(*chosen.fiber);
   return true;
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/handle.h"
+#include "base/hidden.h"
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
 #include "io/sockets.h"
@@ -123,7 +124,7 @@ Result<Watched> watch_listening(io::Reactor& reactor, UniqueFd fd) {
 
 }  // namespace
 
-class Listener::State {
+class HEDDLE_HIDDEN Listener::State {
  public:
   // `inode` is that of our Unix path, or 0 without one.
   State(Watched watched, std::uint64_t inode)

@@ -34,13 +34,17 @@ class RunningScope {
   Runtime* const* outer_;
 };
 
-// The peer's address, or a listener's own. Empty for what is no socket, or has neither.
+// The peer's address, or a listener's own. Empty for what is no socket, has neither, or is of
+// another family.
 std::optional<Address> address_of(int descriptor) {
   for (const auto ask : {::getpeername, ::getsockname}) {
     sockaddr_storage storage{};
     socklen_t size = sizeof(storage);
     auto* const generic = reinterpret_cast<sockaddr*>(&storage);
-    if (ask(descriptor, generic, &size) == 0) return Address::from_sockaddr(generic, size);
+    if (ask(descriptor, generic, &size) != 0) continue;
+    const int family = storage.ss_family;
+    if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) return std::nullopt;
+    return Address::from_sockaddr(generic, size);
   }
   return std::nullopt;
 }
@@ -132,7 +136,7 @@ RuntimeStats Runtime::stats() const noexcept {
 }
 
 std::vector<FiberInfo> Runtime::fibers() const {
-  std::vector<FiberInfo> all = state_->scheduler.describe_fibers();
+  std::vector<FiberInfo> all = state().scheduler.describe_fibers();
   for (FiberInfo& fiber : all) {
     if (!fiber.descriptor) continue;
     if (const auto address = address_of(*fiber.descriptor)) {

@@ -68,13 +68,15 @@ TEST(LinkTest, FirstMessageThatComesInPiecesIsHandedOutWhole) {
   Link link(slow);
   Link another(other);
   for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kWouldBlock) << i;
+    EXPECT_FALSE(link.has_first_message()) << i;
+    EXPECT_EQ(link.read_ahead().kind,
+              i == 0 ? IoResult::Kind::kWouldBlock : IoResult::Kind::kBytes);
     EXPECT_EQ(take(another, 5), "other");  // The shared buffer belongs to another meanwhile.
     piece = 1;
   }
-  EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kWouldBlock);
   piece = coming.size();
-  EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kBytes);
+  EXPECT_EQ(link.read_ahead().kind, IoResult::Kind::kBytes);
+  EXPECT_TRUE(link.has_first_message());
   EXPECT_EQ(take(link, 99), std::string_view("\x16\x03\x01\0\6\1\0\0\2hirest", 15));
 }
 
@@ -85,7 +87,8 @@ TEST(LinkTest, EndWithinTheFirstMessageIsForOpenSslToJudge) {
     return ++reads == 1 ? give("\x16\x03", into) : IoResult{IoResult::Kind::kEnd};
   };
   Link link(cut);
-  EXPECT_EQ(link.prefetch_first_message().kind, IoResult::Kind::kEnd);
+  EXPECT_EQ(link.read_ahead().kind, IoResult::Kind::kBytes);
+  EXPECT_EQ(link.read_ahead().kind, IoResult::Kind::kEnd);
   EXPECT_EQ(take(link, 99), "\x16\x03");
 }
 

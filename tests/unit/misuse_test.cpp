@@ -126,6 +126,24 @@ const std::vector<Misuse>& fibers_and_threads() {
            });
          });
        }},
+      {"pushes to another runtime's channel without post()",
+       "fiber 'worker', which waits for a channel, is woken on another runtime's thread: use "
+       "Runtime::post() (in fiber 'other')",
+       [] {
+         Channel<int> channel(1);
+         in_fiber([&](Runtime&) {
+           scope([&](Scope& fibers) {
+             (void)fibers.spawn("helper", [&] {
+               std::thread([&] {
+                 Runtime other = Runtime::create().value();
+                 (void)other.spawn("other", [&] { (void)channel.try_push(1); });
+                 other.run();
+               }).join();
+             });
+             (void)channel.pop(kNever);
+           });
+         });
+       }},
       {"joins the fiber that it is",
        "Task::join() of the fiber that calls it, which would wait for itself: join it from another "
        "(in fiber 'selfish')",

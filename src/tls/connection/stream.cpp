@@ -150,13 +150,18 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
 // to find that out: many may connect and never speak, or never finish.
 Result<void> Stream::Impl::await_client(Deadline deadline) {
   // Another fiber may do the handshake while this one waits.
-  while (machine_.awaits_client() &&
-         link_.prefetch_first_message().kind == IoResult::Kind::kWouldBlock) {
-    const Wake wake = wait(Interest::kRead, deadline);
+  while (machine_.awaits_client() && !link_.has_first_message()) {
+    const IoResult io = link_.read_ahead();
+    if (io.kind == IoResult::Kind::kEnd) break;  // OpenSSL says what that means.
+    if (io.kind == IoResult::Kind::kFailed) {
+      return over(machine_.has_exception()
+                      ? machine_.fail_by_exception()
+                      : machine_.fail(link_.state().failure_in(Machine::kHandshake)));
+    }
+    const Wake wake =
+        io.kind == IoResult::Kind::kBytes ? fiber::breathe() : wait(Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, Machine::kHandshake);
   }
-  if (link_.output_broken()) [[unlikely]]  // For want of memory: part of the message is lost.
-    return machine_.fail(link_.state().failure_in(Machine::kHandshake));
   return {};
 }
 
@@ -307,6 +312,10 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
   // Our own flag: OpenSSL sets SSL_SENT_SHUTDOWN before the alert has left.
   if (!machine_.write_ended()) {
     if (const auto refused = refuse_write()) return *refused;
+    // There is nothing to end yet, and nothing to wait for.
+    if (machine_.awaits_client()) machine_.give_up_writing();
+  }
+  if (!machine_.write_ended()) {
     const Result<bool> ended =
         drive(Machine::kEnd, deadline, OnWriteFailure::kFail, [&] { return machine_.end(); });
     if (!ended) {

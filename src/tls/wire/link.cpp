@@ -12,7 +12,6 @@
 #include "fiber/no_park.h"
 #include "fiber/user_code.h"
 #include "tls/wire/bio_method.h"
-#include "tls/wire/first_message.h"
 #include "transport/drain.h"
 
 namespace heddle::tls {
@@ -111,7 +110,8 @@ class ThreadBuffers {
 
  private:
   std::span<std::byte> claim_input(Link& link) {
-    if (input_owner_ != nullptr && input_owner_ != &link && !input_owner_->input_.empty()) {
+    if (input_owner_ != nullptr && input_owner_ != &link && !input_owner_->input_.empty() &&
+        !input_owner_->input_is_kept()) {
       Link& owner = *input_owner_;
       owner.kept_input_.assign(owner.input_.begin(), owner.input_.end());
       owner.input_ = owner.kept_input_;
@@ -140,12 +140,6 @@ ThreadBuffers& Link::buffers() const {
 
 IoResult Link::prefetch() noexcept {
   return input_.empty() ? fill() : IoResult{IoResult::Kind::kBytes, input_.size()};
-}
-
-IoResult Link::prefetch_first_message() noexcept {
-  IoResult io = prefetch();
-  while (io.kind == IoResult::Kind::kBytes && !has_first_message(input_)) io = fill_behind();
-  return io;
 }
 
 IoResult Link::read(std::span<std::byte> into) noexcept {
@@ -200,11 +194,14 @@ IoResult Link::fill() noexcept {
   return io;
 }
 
-// As fill(), and what was there stays in front. Bytes that are in two places come together in
-// memory of this link's own.
-IoResult Link::fill_behind() noexcept {
+// What was there stays in front: bytes that are in two places come together in memory of this
+// link's own.
+IoResult Link::read_ahead() noexcept {
+  if (input_.empty()) return fill();
   try {
-    std::vector<std::byte> all(input_.begin(), input_.end());
+    if (!input_is_kept()) kept_input_.assign(input_.begin(), input_.end());
+    std::vector<std::byte> all = std::exchange(kept_input_, {});
+    all.erase(all.begin(), all.end() - static_cast<std::ptrdiff_t>(input_.size()));
     input_ = {};
     const IoResult io = fill();
     all.insert(all.end(), input_.begin(), input_.end());
@@ -212,7 +209,8 @@ IoResult Link::fill_behind() noexcept {
     input_ = kept_input_;
     return io;
   } catch (const std::bad_alloc&) {
-    return out_of_memory();
+    state_.failure = Error{.code = Errc::kExhausted, .sys_errno = ENOMEM};
+    return {IoResult::Kind::kFailed, 0, ENOMEM};
   }
 }
 

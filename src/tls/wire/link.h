@@ -19,6 +19,7 @@
 
 #include "openssl/handles.h"
 #include "tls/kernel/ktls.h"
+#include "tls/wire/first_message.h"
 #include "tls/wire/intake.h"
 
 namespace heddle::tls {
@@ -106,9 +107,10 @@ class Link {
   // Reads ahead, unless bytes are left over. kWouldBlock: there are none.
   IoResult prefetch() noexcept;
 
-  // Reads ahead until the client's first message has come: for servers, before OpenSSL is asked.
-  // kWouldBlock: it has not. Else there is something for OpenSSL to judge.
-  IoResult prefetch_first_message() noexcept;
+  // For servers, before OpenSSL is asked: whether the client's first message has come, or something
+  // else for OpenSSL to judge; and one read of the transport, behind what has come.
+  bool has_first_message() const noexcept { return tls::has_first_message(input_); }
+  IoResult read_ahead() noexcept;
 
   // Begins with what another BIO had: bytes of the peer that were not read, and bytes that were
   // not sent. Precondition: nothing was read or written before.
@@ -146,7 +148,10 @@ class Link {
   IoResult flush(OnFailure on_failure) noexcept;
   IoResult hand_out(std::span<std::byte> into) noexcept;
   IoResult fill() noexcept;
-  IoResult fill_behind() noexcept;
+  bool input_is_kept() const noexcept {
+    const auto* const begin = kept_input_.data();
+    return input_.data() >= begin && input_.data() < begin + kept_input_.size();
+  }
   IoResult out_of_memory() noexcept;
   IoResult read_no_further(std::span<std::byte> into) noexcept;
   void collect(std::span<const std::byte> from);
