@@ -20,6 +20,7 @@ namespace heddle {
 namespace io {
 class Reactor;
 class Resolver;
+class RuntimeAccess;
 }  // namespace io
 
 // Measured: an OpenSSL 3.0 handshake touches 7 to 14 KiB of its fiber's stack, and
@@ -106,11 +107,8 @@ class HEDDLE_API Runtime {
   // read from descriptor 7 (192.0.2.1:443)". On the runtime's thread.
   std::vector<FiberInfo> fibers() const;
 
-  // For this library's own files.
-  io::Reactor& reactor() noexcept;
-  Result<io::Resolver*> resolver();
-
  private:
+  friend class io::RuntimeAccess;
   class State;
 
   explicit Runtime(std::unique_ptr<State> state);

@@ -65,12 +65,12 @@ enum class Patience : bool {
 };
 
 // One end of a connection; the harness itself plays the other.
-class HEDDLE_API Connection {
+class HEDDLE_API StackConnection {
  public:
-  Connection() = default;
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  virtual ~Connection() = default;
+  StackConnection() = default;
+  StackConnection(const StackConnection&) = delete;
+  StackConnection& operator=(const StackConnection&) = delete;
+  virtual ~StackConnection() = default;
 
   // Waits as long as it takes.
   virtual Outcome handshake() = 0;
@@ -117,7 +117,7 @@ class HEDDLE_API Stack {
   // Whether yield() may be called while OpenSSL is on the stack, in callbacks.
   virtual bool switches_inside() const { return false; }
 
-  virtual std::unique_ptr<Connection> connect(const Endpoint& endpoint) = 0;
+  virtual std::unique_ptr<StackConnection> connect(const Endpoint& endpoint) = 0;
 };
 
 // This library's own streams and fibers under one policy.

@@ -36,8 +36,8 @@ struct DemoOptions {
   bool json = false;
 };
 
-// Credentials are made anew for each demo; nothing is read from or left on disk.
-struct Credentials {
+// DemoCredentials are made anew for each demo; nothing is read from or left on disk.
+struct DemoCredentials {
   Identity identity;
   Identity other_identity;
   Context server;
@@ -45,7 +45,7 @@ struct Credentials {
   Context distrusting_client;
 };
 
-Result<Credentials> make_credentials() {
+Result<DemoCredentials> make_credentials() {
   Result<Identity> identity = make_self_signed({kDemoHost});
   if (!identity) return identity.error();
   Result<Identity> other = make_self_signed({kDemoHost});
@@ -61,11 +61,11 @@ Result<Credentials> make_credentials() {
   if (!used) return used.error();
   const auto pem = std::as_bytes(std::span(identity->certificate_pem));
   if (const auto added = trusting->add_trusted_certificates(pem); !added) return added.error();
-  return Credentials{.identity = *std::move(identity),
-                     .other_identity = *std::move(other),
-                     .server = *std::move(server),
-                     .trusting_client = *std::move(trusting),
-                     .distrusting_client = *std::move(distrusting)};
+  return DemoCredentials{.identity = *std::move(identity),
+                         .other_identity = *std::move(other),
+                         .server = *std::move(server),
+                         .trusting_client = *std::move(trusting),
+                         .distrusting_client = *std::move(distrusting)};
 }
 
 // Returns what is in the way of that many connections, if anything.
@@ -112,7 +112,7 @@ int run_demo(const DemoOptions& options) {
     print_error(kCommand, fmt::format("{} connections: {}", options.connections, *obstacle));
     return kExitUsage;
   }
-  const Result<Credentials> credentials = make_credentials();
+  const Result<DemoCredentials> credentials = make_credentials();
   if (!credentials) {
     print_error(kCommand, "certificates: " + credentials.error().message());
     return kExitFailure;

@@ -31,7 +31,7 @@ namespace {
 
 constexpr std::string_view kProtocol = "http/1.1";
 
-struct ServeOptions {
+struct ServeArguments {
   std::filesystem::path folder = ".";
   std::string listen = "127.0.0.1:8443";
   ServeCertificate certificate;
@@ -61,12 +61,12 @@ std::string reason(const Error& error) {
   return error.sys_errno != 0 ? system_text(error.sys_errno) : error.message();
 }
 
-Result<void> configure(Context& context, const ServeOptions& options) {
+Result<void> configure(Context& context, const ServeArguments& options) {
   if (Result<void> set = context.set_versions(options.min_tls, options.max_tls); !set) return set;
   return context.set_alpn_protocols(std::span(&kProtocol, 1));
 }
 
-std::size_t connection_limit(const ServeOptions& options, std::size_t descriptors) {
+std::size_t connection_limit(const ServeArguments& options, std::size_t descriptors) {
   std::size_t limit = options.max_connections;
   if (limit == 0) {
     // What is not for connections is for the files that they ask for, and for ourselves.
@@ -86,7 +86,7 @@ std::optional<Address> parse_listen(const std::string& text) {
   return *address;
 }
 
-int run_serve(const ServeOptions& options) {
+int run_serve(const ServeArguments& options) {
   if (options.min_tls > options.max_tls) {
     return refuse("no TLS version is left", "--min-tls is above --max-tls", "swap them");
   }
@@ -185,7 +185,7 @@ void add_certificate_options(const Command& command, ServeCertificate& options) 
       ->excludes(cert);
 }
 
-void add_tls_options(const Command& command, ServeOptions& options) {
+void add_tls_options(const Command& command, ServeArguments& options) {
   const std::map<std::string, TlsVersion> versions = {{"1.2", TlsVersion::kTls12},
                                                       {"1.3", TlsVersion::kTls13}};
   add_choice(command, "--min-tls", options.min_tls, versions, "Oldest TLS version accepted");
@@ -205,7 +205,7 @@ void add_tls_options(const Command& command, ServeOptions& options) {
 }  // namespace
 
 void add_serve(Command& app, std::function<int()>& action) {
-  auto options = std::make_shared<ServeOptions>();
+  auto options = std::make_shared<ServeArguments>();
   const Command command = app.add_subcommand("serve", "Serve the files of a folder over HTTPS.");
   command.add_option("DIR", options->folder, "Folder to serve")
       ->type_name("FOLDER")

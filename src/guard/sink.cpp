@@ -21,22 +21,22 @@ namespace {
 // Sixteen entries with everything about them, and a full backtrace, take a quarter of this.
 constexpr std::size_t kRecordBytes = std::size_t{128} * 1024;
 
-struct Identity {
+struct FileIdentity {
   bool known = false;
   dev_t device = 0;
   ino_t inode = 0;
 };
 
-Identity standard_error;
+FileIdentity standard_error;
 
-Identity identify(int descriptor) {
+FileIdentity identify(int descriptor) {
   struct stat status {};
   if (fstat(descriptor, &status) != 0) return {};
   return {.known = true, .device = status.st_dev, .inode = status.st_ino};
 }
 
 bool standard_error_is_what_it_was() {
-  const Identity now = identify(STDERR_FILENO);
+  const FileIdentity now = identify(STDERR_FILENO);
   return standard_error.known && now.known && now.device == standard_error.device &&
          now.inode == standard_error.inode;
 }

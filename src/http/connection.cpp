@@ -56,13 +56,14 @@ enum class Next : std::uint8_t {
   kDrop,   // The peer is gone, or must notice that something is missing.
 };
 
-class Connection {
+class ServedConnection {
  public:
-  Connection(Stream& stream, ConnectionShared& shared, Activity& activity, std::string_view peer)
+  ServedConnection(Stream& stream, ConnectionShared& shared, Activity& activity,
+                   std::string_view peer)
       : stream_(stream), shared_(shared), activity_(activity), peer_(peer) {}
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  ~Connection() = default;
+  ServedConnection(const ServedConnection&) = delete;
+  ServedConnection& operator=(const ServedConnection&) = delete;
+  ~ServedConnection() = default;
 
   void serve();
 
@@ -99,13 +100,13 @@ class Connection {
   std::array<char, kInlineBytes> inline_;
 };
 
-void Connection::grow() {
+void ServedConnection::grow() {
   auto larger = std::make_unique_for_overwrite<char[]>(kLargeBytes);
   std::memcpy(larger.get(), buffer().data(), end_);
   large_ = std::move(larger);
 }
 
-void Connection::drop_front(std::size_t count) noexcept {
+void ServedConnection::drop_front(std::size_t count) noexcept {
   end_ -= count;
   if (large_ && end_ <= inline_.size()) {
     std::memcpy(inline_.data(), large_.get() + count, end_);
@@ -116,7 +117,7 @@ void Connection::drop_front(std::size_t count) noexcept {
 }
 
 // Reads what there is room for. Precondition: there is room.
-Next Connection::fill(Deadline deadline) {
+Next ServedConnection::fill(Deadline deadline) {
   const Result<std::size_t> got =
       stream_.read(std::as_writable_bytes(buffer().subspan(end_)), deadline);
   if (got && *got > 0) {
@@ -128,13 +129,13 @@ Next Connection::fill(Deadline deadline) {
   return peer_listens ? Next::kClose : Next::kDrop;
 }
 
-Next Connection::write(std::span<const char> bytes) {
+Next ServedConnection::write(std::span<const char> bytes) {
   // An interrupted write has sent a part, so that nothing can be said any more.
   const Deadline deadline = this_fiber::after(shared_.timeouts.write);
   return stream_.write(std::as_bytes(bytes), deadline) ? Next::kGoOn : Next::kDrop;
 }
 
-void Connection::serve() {
+void ServedConnection::serve() {
   Next next = Next::kGoOn;
   while (next == Next::kGoOn) {
     next = wait_for_request();
@@ -147,14 +148,14 @@ void Connection::serve() {
 }
 
 // Empty lines between requests are none: they neither end the idle time nor begin a head's.
-bool Connection::request_has_begun() noexcept {
+bool ServedConnection::request_has_begun() noexcept {
   if (const std::size_t empty = RequestParser::empty_lines(buffered()); empty > 0) {
     drop_front(empty);
   }
   return end_ > 0 && buffered() != "\r";  // Which may be half of such a line.
 }
 
-Next Connection::wait_for_request() {
+Next ServedConnection::wait_for_request() {
   if (request_has_begun()) return Next::kGoOn;
   if (shared_.draining) return Next::kClose;
   shared_.waiting.enter(activity_, Phase::kIdle);
@@ -170,7 +171,7 @@ Next Connection::wait_for_request() {
   return Next::kGoOn;
 }
 
-Next Connection::serve_request() {
+Next ServedConnection::serve_request() {
   shared_.waiting.enter(activity_, Phase::kRequest);
   ++shared_.requests;
   RequestParser parser;
@@ -180,7 +181,7 @@ Next Connection::serve_request() {
   return next;
 }
 
-Next Connection::read_head(RequestParser& parser) {
+Next ServedConnection::read_head(RequestParser& parser) {
   const Deadline deadline = this_fiber::after(shared_.timeouts.head);
   while (true) {
     switch (parser.parse_head(buffered())) {
@@ -198,7 +199,7 @@ Next Connection::read_head(RequestParser& parser) {
   }
 }
 
-Next Connection::skip_body(RequestParser& parser) {
+Next ServedConnection::skip_body(RequestParser& parser) {
   const std::size_t head = parser.head_bytes();
   if (parser.expects_continue() && end_ == head) {
     // The client asks before it sends. What will be refused whatever the body says is
@@ -226,7 +227,7 @@ Next Connection::skip_body(RequestParser& parser) {
   }
 }
 
-Next Connection::answer(const RequestParser& parser) {
+Next ServedConnection::answer(const RequestParser& parser) {
   const Request request = parser.request(buffered());
   const BufferPool::Lease lease = shared_.buffers.take();
   Response response = shared_.site.answer(request, lease.bytes(), DateCache::seconds());
@@ -242,7 +243,7 @@ Next Connection::answer(const RequestParser& parser) {
   return Next::kGoOn;
 }
 
-Next Connection::refuse(const RequestParser& parser, int status) {
+Next ServedConnection::refuse(const RequestParser& parser, int status) {
   const BufferPool::Lease lease = shared_.buffers.take();
   Response response = error_response(status);
   const Next sent = send(response, parser.method(), Persistence::kClose, lease.bytes());
@@ -250,8 +251,8 @@ Next Connection::refuse(const RequestParser& parser, int status) {
   return sent == Next::kGoOn ? Next::kClose : sent;
 }
 
-void Connection::log(const RequestParser& parser, const Request& request, const Response& response,
-                     Next sent) {
+void ServedConnection::log(const RequestParser& parser, const Request& request,
+                           const Response& response, Next sent) {
   const bool has_body = parser.method() != Method::kHead && response.status != 304;
   shared_.on_request(AccessRecord{.peer = peer_,
                                   .method = request.method_name,
@@ -261,8 +262,8 @@ void Connection::log(const RequestParser& parser, const Request& request, const 
                                   .complete = sent == Next::kGoOn});
 }
 
-Next Connection::send(Response& response, Method method, Persistence persistence,
-                      std::span<char> buffer) {
+Next ServedConnection::send(Response& response, Method method, Persistence persistence,
+                            std::span<char> buffer) {
   std::string_view head = write_head(response, persistence, shared_.date.now(), buffer);
   if (method == Method::kHead || response.status == 304) return write(head);
   if (!response.file) return send_text(response, head);
@@ -284,7 +285,7 @@ Next Connection::send(Response& response, Method method, Persistence persistence
 }
 
 // Sends what comes after the first `done` bytes.
-Next Connection::send_file(const Response& response, std::size_t done) {
+Next ServedConnection::send_file(const Response& response, std::size_t done) {
   const std::uint64_t end = response.offset + response.length;
   std::uint64_t offset = response.offset + done;
   while (offset < end) {
@@ -298,7 +299,7 @@ Next Connection::send_file(const Response& response, std::size_t done) {
   return Next::kGoOn;
 }
 
-Next Connection::send_text(const Response& response, std::string_view head) {
+Next ServedConnection::send_text(const Response& response, std::string_view head) {
   const std::string_view text = response.body_text();
   const std::string_view first = text.substr(0, kChunkBytes);
   const std::array pieces = {std::as_bytes(std::span(head)), std::as_bytes(std::span(first))};
@@ -370,7 +371,7 @@ Result<void> serve_connection(Stream& stream, ConnectionShared& shared, Activity
     }
     return ready;
   }
-  Connection(stream, shared, activity, peer).serve();
+  ServedConnection(stream, shared, activity, peer).serve();
   return {};
 }
 

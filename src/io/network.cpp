@@ -13,6 +13,7 @@
 #include "io/descriptor.h"
 #include "io/race.h"
 #include "io/resolver.h"
+#include "io/runtime_access.h"
 #include "io/signals.h"
 #include "io/sockets.h"
 
@@ -23,11 +24,11 @@ Result<Socket> Socket::adopt(Runtime& runtime, int descriptor) {
   if (!io::set_nonblocking(fd.get())) {
     return Error{.code = Errc::kInvalid, .sys_errno = errno, .operation = "adopt a socket"};
   }
-  return io::SocketFactory::make(runtime.reactor(), std::move(fd));
+  return io::SocketFactory::make(io::RuntimeAccess::reactor(runtime), std::move(fd));
 }
 
 Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadline) {
-  return io::connect_address(runtime.reactor(), address, deadline);
+  return io::connect_address(io::RuntimeAccess::reactor(runtime), address, deadline);
 }
 
 Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
@@ -38,13 +39,13 @@ Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t po
     const auto address = Address::from_ip(host, port);
     return address ? connect(runtime, *address, deadline) : address.error();
   }
-  const Result<io::Resolver*> resolver = runtime.resolver();
+  const Result<io::Resolver*> resolver = io::RuntimeAccess::resolver(runtime);
   if (!resolver) return resolver.error();
   io::Race<Socket> race(
       [resolver = *resolver, name = std::string(host), port](int family, Deadline until) {
         return resolver->resolve(name, port, family, until);
       },
-      [&reactor = runtime.reactor()](const Address& address, Deadline until) {
+      [&reactor = io::RuntimeAccess::reactor(runtime)](const Address& address, Deadline until) {
         return io::connect_address(reactor, address, until);
       },
       deadline);
@@ -60,25 +61,26 @@ Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host, st
     if (!address) return address.error();
     return std::vector<Address>{*address};
   }
-  const Result<io::Resolver*> resolver = runtime.resolver();
+  const Result<io::Resolver*> resolver = io::RuntimeAccess::resolver(runtime);
   if (!resolver) return resolver.error();
   return (*resolver)->resolve_all(std::string(host), port, deadline);
 }
 
 Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline) {
-  return io::wait_descriptor(this_fiber::runtime().reactor(), descriptor, interest, deadline);
+  return io::wait_descriptor(io::RuntimeAccess::reactor(this_fiber::runtime()), descriptor,
+                             interest, deadline);
 }
 
 Result<Listener> Listener::create(Runtime& runtime, const Address& address, ListenOptions options) {
-  return io::ListenerFactory::listen_on(runtime.reactor(), address, options);
+  return io::ListenerFactory::listen_on(io::RuntimeAccess::reactor(runtime), address, options);
 }
 
 Result<Listener> Listener::adopt(Runtime& runtime, int descriptor) {
-  return io::ListenerFactory::adopt(runtime.reactor(), UniqueFd(descriptor));
+  return io::ListenerFactory::adopt(io::RuntimeAccess::reactor(runtime), UniqueFd(descriptor));
 }
 
 Result<Signals> Signals::create(Runtime& runtime, std::initializer_list<int> signals) {
-  return io::SignalsFactory::make(runtime.reactor(), signals);
+  return io::SignalsFactory::make(io::RuntimeAccess::reactor(runtime), signals);
 }
 
 }  // namespace heddle

@@ -14,6 +14,7 @@
 #include "fiber/scheduler.h"
 #include "io/reactor.h"
 #include "io/resolver.h"
+#include "io/runtime_access.h"
 
 namespace heddle {
 namespace {
@@ -146,8 +147,8 @@ std::vector<FiberInfo> Runtime::fibers() const {
   return all;
 }
 
-io::Reactor& Runtime::reactor() noexcept {
-  return *state().reactor;
+io::Reactor& io::RuntimeAccess::reactor(Runtime& runtime) noexcept {
+  return *runtime.state("reactor").reactor;
 }
 
 Runtime& this_fiber::runtime() noexcept {
@@ -155,8 +156,8 @@ Runtime& this_fiber::runtime() noexcept {
   return **t_running;
 }
 
-Result<io::Resolver*> Runtime::resolver() {
-  State& state = this->state();
+Result<io::Resolver*> io::RuntimeAccess::resolver(Runtime& runtime) {
+  Runtime::State& state = runtime.state("connect");
   if (!state.resolver) {
     auto made = io::Resolver::create(*state.reactor);
     if (!made) return made.error();

@@ -61,7 +61,7 @@ openssl::SslPtr make_ssl(const Endpoint& endpoint) {
   return ssl;
 }
 
-class CarelessConnection final : public Connection {
+class CarelessConnection final : public StackConnection {
  public:
   CarelessConnection(Stack& stack, const Endpoint& endpoint)
       : stack_(stack), socket_(endpoint.descriptor), ssl_(make_ssl(endpoint)) {}
@@ -140,7 +140,7 @@ class CarelessStack final : public FiberStack {
 
   std::string_view name() const override { return "openssl"; }
 
-  std::unique_ptr<Connection> connect(const Endpoint& endpoint) override {
+  std::unique_ptr<StackConnection> connect(const Endpoint& endpoint) override {
     return std::make_unique<CarelessConnection>(*this, endpoint);
   }
 };

@@ -83,7 +83,7 @@ Outcome outcome_of(const Result<std::size_t>& read) {
   return {*read == 0 ? Answer::kEnd : Answer::kDone, *read, ""};
 }
 
-class StreamConnection final : public Connection {
+class StreamConnection final : public StackConnection {
  public:
   explicit StreamConnection(Stream stream) : stream_(std::move(stream)) {}
 
@@ -127,7 +127,7 @@ class HeddleStack final : public FiberStack {
 
   std::string_view name() const override { return name_of(claims()); }
 
-  std::unique_ptr<Connection> connect(const Endpoint& endpoint) override {
+  std::unique_ptr<StackConnection> connect(const Endpoint& endpoint) override {
     auto transport = std::make_unique<DescriptorTransport>(endpoint.descriptor);
     return std::make_unique<StreamConnection>(
         Stream::create(make_context(endpoint), std::move(transport),

@@ -185,7 +185,7 @@ class StackJunk final : public Leaker {
 
  private:
   UniqueFd junk_;
-  std::unique_ptr<Connection> connection_;
+  std::unique_ptr<StackConnection> connection_;
 };
 
 constexpr std::array kKinds = {

@@ -20,7 +20,7 @@ namespace heddle::stale {
 
 // The victim's connection and its far end. Belongs to the scene, so that fibers may use it.
 struct Pair {
-  std::unique_ptr<Connection> victim;
+  std::unique_ptr<StackConnection> victim;
   std::unique_ptr<Peer> peer;
   int descriptor = -1;             // The victim's, for looking only.
   bool given_up = false;           // The victim's handshake has failed.

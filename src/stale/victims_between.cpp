@@ -25,7 +25,7 @@ void begin(Scene& scene, By by) {
   if (by == By::kOther) scene.start_leaker();
 }
 
-Outcome read_one(Connection& victim) {
+Outcome read_one(StackConnection& victim) {
   std::array<std::byte, 16> into{};
   return victim.read(into, Patience::kNone);
 }

@@ -34,20 +34,20 @@ Result<std::string> fetch(std::string_view name, Deadline /*deadline*/) {
 
 void install(Context& tls) {
   choose_certificates(tls, fetch);
-  tls.on_alpn([](const Connection&, std::span<const std::string_view> offered) {
+  tls.on_alpn([](const ConnectionView&, std::span<const std::string_view> offered) {
     park();
     return std::optional<std::string>(offered.back());
   });
-  tls.on_ocsp_request([](const Connection&) {
+  tls.on_ocsp_request([](const ConnectionView&) {
     park();
     return std::optional<std::string>(content("ocsp.der"));
   });
-  tls.on_psk_server([](const Connection&, std::string_view identity) -> std::optional<Psk> {
+  tls.on_psk_server([](const ConnectionView&, std::string_view identity) -> std::optional<Psk> {
     park();
     if (identity != "Client_identity") return std::nullopt;
     return Psk{.identity = {}, .key = std::string(32, 'k')};
   });
-  tls.on_ticket_keys([](const Connection&) -> Result<std::vector<TicketKey>> {
+  tls.on_ticket_keys([](const ConnectionView&) -> Result<std::vector<TicketKey>> {
     park();
     auto key = TicketKey::parse(content("ticket.key"));
     if (!key) return key.error();

@@ -28,7 +28,7 @@
 #include "heddle/sync.h"
 
 #include "base/unique_fd.h"
-#include "io/reactor.h"
+#include "io/runtime_access.h"
 
 namespace heddle::io {
 namespace {
@@ -110,7 +110,7 @@ class NameServer {
       tcp_ = Listener::create(runtime, Address::parse(on).value()).value();
       fd.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     } while (::bind(fd.get(), tcp_->address().data(), tcp_->address().size()) != 0);
-    udp_ = Pollable::create(runtime.reactor(), std::move(fd)).value();
+    udp_ = Pollable::create(RuntimeAccess::reactor(runtime), std::move(fd)).value();
   }
 
   std::string address() const { return tcp_->address().to_string(); }
@@ -197,7 +197,7 @@ class ResolverTest : public testing::Test {
   void run(std::function<void(Scope&)> body) {
     ASSERT_TRUE(runtime_.spawn("test", [this, body = std::move(body)] {
       server_ = std::make_unique<NameServer>(runtime_);
-      resolver_ = Resolver::create(runtime_.reactor(), {.servers = server_->address()}).value();
+      resolver_ = Resolver::create(reactor_, {.servers = server_->address()}).value();
       scope([&](Scope& fibers) {
         body(fibers);
         fibers.cancel();
@@ -219,6 +219,7 @@ class ResolverTest : public testing::Test {
   }
 
   Runtime runtime_ = Runtime::create().value();
+  Reactor& reactor_ = RuntimeAccess::reactor(runtime_);
   std::unique_ptr<NameServer> server_;
   std::unique_ptr<Resolver> resolver_;
 };
@@ -334,7 +335,7 @@ TEST_F(ResolverTest, ChangeOfTheConfigurationCountsAtOnceAlsoForQueriesInProgres
     const std::uint16_t port = Address::parse(server_->address()).value().port();
     NameServer silent(runtime_, "127.0.0.2:" + std::to_string(port));
     configure("127.0.0.2");
-    resolver_ = Resolver::create(runtime_.reactor(), {.configuration = file, .port = port}).value();
+    resolver_ = Resolver::create(reactor_, {.configuration = file, .port = port}).value();
     ASSERT_TRUE(fibers.spawn("server", [this] {
       server_->serve({{"one.test", {"192.0.2.1"}}, {"two.test", {"192.0.2.2"}}});
     }));
@@ -489,7 +490,7 @@ TEST_F(ResolverTest, ResolverMayGoWhileAbandonedQueriesAreInFlight) {
 
 TEST_F(ResolverTest, ServersThatCannotBeParsedAreInvalid) {
   run([this](Scope&) {
-    const auto refused = Resolver::create(runtime_.reactor(), {.servers = "not an address"});
+    const auto refused = Resolver::create(reactor_, {.servers = "not an address"});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kInvalid) << refused.error().message();
   });

@@ -26,10 +26,10 @@ namespace {
 
 using stale::Answer;
 using stale::Cell;
-using stale::Connection;
 using stale::Outcome;
 using stale::Patience;
 using stale::Scenario;
+using stale::StackConnection;
 using stale::Verdict;
 
 // From 4.0 on SSL_get_error() looks at the connection before it looks at the queue.
@@ -76,21 +76,21 @@ class AsioStackTest : public testing::Test {
     return answer;
   }
 
-  static std::string read(Connection& connection, Patience patience) {
+  static std::string read(StackConnection& connection, Patience patience) {
     std::array<std::byte, 64> into{};
     const Outcome outcome = connection.read(into, patience);
     if (outcome.answer != Answer::kDone) return outcome.words;
     return {reinterpret_cast<const char*>(into.data()), outcome.bytes};
   }
 
-  static Answer try_read(Connection& connection) {
+  static Answer try_read(StackConnection& connection) {
     std::array<std::byte, 1> into{};
     return connection.read(into, Patience::kNone).answer;
   }
 
   std::unique_ptr<stale::Stack> stack_ = test::make_asio_stack();
-  std::unique_ptr<Connection> server_;
-  std::unique_ptr<Connection> client_;
+  std::unique_ptr<StackConnection> server_;
+  std::unique_ptr<StackConnection> client_;
   int client_end_ = -1;
 };
 

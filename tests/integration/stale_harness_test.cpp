@@ -155,7 +155,7 @@ class Boaster : public stale::Stack {
     stack_->spawn(name, std::move(entry));
   }
   void yield() override { stack_->yield(); }
-  std::unique_ptr<stale::Connection> connect(const stale::Endpoint& endpoint) override {
+  std::unique_ptr<stale::StackConnection> connect(const stale::Endpoint& endpoint) override {
     return stack_->connect(endpoint);
   }
 
@@ -181,7 +181,7 @@ TEST(StaleHarness, SwitchesInsideAreSkippedWhereTheStackHasNone) {
 
 class Thrower : public Boaster {
  public:
-  std::unique_ptr<stale::Connection> connect(const stale::Endpoint& endpoint) override {
+  std::unique_ptr<stale::StackConnection> connect(const stale::Endpoint& endpoint) override {
     close(endpoint.descriptor);
     throw std::runtime_error("the stack refuses");
   }

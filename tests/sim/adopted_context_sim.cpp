@@ -52,14 +52,15 @@ class AdoptedContextSim : public testing::TestWithParam<std::tuple<Function, Tls
         return server_->set_ticket_keys({TicketKey::generate().value()});
       case Function::kSessionStore:
         return server_->set_session_store(
-            {.put = [this](const Connection&, const Session&) { ++called_; },
-             .get = [](const Connection&, std::string_view) { return std::optional<Session>(); },
+            {.put = [this](const ConnectionView&, const Session&) { ++called_; },
+             .get = [](const ConnectionView&,
+                       std::string_view) { return std::optional<Session>(); },
              .remove = {}});
       case Function::kPsk:
         return server_->on_psk_server(
-            [](const Connection&, std::string_view) { return std::optional<Psk>(); });
+            [](const ConnectionView&, std::string_view) { return std::optional<Psk>(); });
       case Function::kKeyLog:
-        return server_->on_key_log([](const Connection&, std::string_view) {});
+        return server_->on_key_log([](const ConnectionView&, std::string_view) {});
     }
   }
 
@@ -99,8 +100,8 @@ TEST_P(SslObjectRemovals, AreToldByTheNextHandshakeOrShutdown) {
   std::size_t made = 0;
   std::size_t removed = 0;
   server_context_.set_session_store(
-      {.put = [&](const Connection&, const Session&) { ++made; },
-       .get = [](const Connection&, std::string_view) { return std::optional<Session>(); },
+      {.put = [&](const ConnectionView&, const Session&) { ++made; },
+       .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
        .remove = [&](std::string_view, Deadline) { ++removed; }});
   for (std::size_t i = 0; i < kBroken; ++i) {
     open();

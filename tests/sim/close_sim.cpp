@@ -103,7 +103,7 @@ TEST_P(CloseSim, SecondCloserIsRefused) {
 
 TEST_P(CloseSim, CallbackIsWaitedFor) {
   bool left = false;
-  client_context_.on_new_session([&](const Connection&, const Session&) {
+  client_context_.on_new_session([&](const ConnectionView&, const Session&) {
     (void)this_fiber::sleep_until(world_.after(seconds(5)));
     left = true;
   });

@@ -105,7 +105,7 @@ TEST_P(FailureReasonsSim, ForgedCertificateIsUntrusted) {
 
 TEST_P(FailureReasonsSim, EmptyOcspResponseIsTheServersFault) {
   client_context_.on_ocsp_response(
-      [](const Connection&, std::string_view) -> Result<bool> { return true; });
+      [](const ConnectionView&, std::string_view) -> Result<bool> { return true; });
   SSL_CTX* const ctx = server_context_.native_handle();
   int (*const staple)(SSL*, void*) = [](SSL* ssl, void*) {
     SSL_set_tlsext_status_ocsp_resp(ssl, OPENSSL_malloc(1), 0);

@@ -50,7 +50,7 @@ class HandshakeCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersio
 
 TEST_P(HandshakeCallbacksSim, ServersCertificateIsChosen) {
   Context server = Context::create(Role::kServer).value();
-  server.on_certificate([&](const Connection& connection) {
+  server.on_certificate([&](const ConnectionView& connection) {
     EXPECT_EQ(connection.server_name(), test::kServerName);
     world_.park();
     return credentials(KeyType::kEd25519);
@@ -62,7 +62,7 @@ TEST_P(HandshakeCallbacksSim, ServersCertificateIsChosen) {
 // OpenSSL would rather present the context's, and the client trusts only the other.
 TEST_P(HandshakeCallbacksSim, ChosenCertificateReplacesAllOfTheContexts) {
   Context server = test::server_context(KeyType::kEcdsaP256);
-  server.on_certificate([&](const Connection&) {
+  server.on_certificate([&](const ConnectionView&) {
     world_.park();
     return credentials(KeyType::kEd25519);
   });
@@ -73,7 +73,7 @@ TEST_P(HandshakeCallbacksSim, ClientsCertificateIsChosen) {
   server_.set_verify_mode(VerifyMode::kRequired);
   server_.add_trusted_certificates(test::bytes(test::identity(KeyType::kEcdsaP256).certificate_pem))
       .value();
-  client_.on_certificate([&](const Connection&) {
+  client_.on_certificate([&](const ConnectionView&) {
     world_.park();
     return credentials(KeyType::kEcdsaP256);
   });
@@ -87,7 +87,7 @@ TEST_P(HandshakeCallbacksSim, ClientsCertificateIsChosen) {
 }
 
 TEST_P(HandshakeCallbacksSim, NoChoiceOfCertificateLeavesTheContexts) {
-  server_.on_certificate([&](const Connection&) {
+  server_.on_certificate([&](const ConnectionView&) {
     world_.park();
     return std::optional<Credentials>();
   });
@@ -98,7 +98,7 @@ TEST_P(HandshakeCallbacksSim, AlpnProtocolIsChosen) {
   const std::array<std::string_view, 2> protocols = {"h2", "http/1.1"};
   client_.set_alpn_protocols(protocols).value();
   std::optional<std::string> choice = "http/1.1";
-  server_.on_alpn([&](const Connection&, std::span<const std::string_view> offered) {
+  server_.on_alpn([&](const ConnectionView&, std::span<const std::string_view> offered) {
     EXPECT_EQ(std::vector(offered.begin(), offered.end()),
               std::vector(protocols.begin(), protocols.end()));
     world_.park();
@@ -122,12 +122,12 @@ TEST_P(HandshakeCallbacksSim, AlpnProtocolIsChosen) {
 TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
   const std::string response = "not parsed by either end";
   std::string seen;
-  server_.on_ocsp_request([&](const Connection& connection) {
+  server_.on_ocsp_request([&](const ConnectionView& connection) {
     EXPECT_NE(SSL_get_certificate(connection.native_handle()), nullptr);
     world_.park();
     return std::optional(response);
   });
-  client_.on_ocsp_response([&](const Connection&, std::string_view der) {
+  client_.on_ocsp_response([&](const ConnectionView&, std::string_view der) {
     world_.park();
     seen = der;
     return true;
@@ -138,12 +138,12 @@ TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
 }
 
 TEST_P(HandshakeCallbacksSim, MissingOcspResponseIsForTheClientToJudge) {
-  server_.on_ocsp_request([&](const Connection&) {
+  server_.on_ocsp_request([&](const ConnectionView&) {
     world_.park();
     return std::optional<std::string>();
   });
   bool good = true;
-  client_.on_ocsp_response([&](const Connection&, std::string_view der) {
+  client_.on_ocsp_response([&](const ConnectionView&, std::string_view der) {
     EXPECT_EQ(der, "");
     world_.park();
     return good;
@@ -159,7 +159,7 @@ TEST_P(HandshakeCallbacksSim, MissingOcspResponseIsForTheClientToJudge) {
 }
 
 TEST_P(HandshakeCallbacksSim, ClientThatDoesNotAskGetsNoOcspResponse) {
-  server_.on_ocsp_request([&](const Connection&) {
+  server_.on_ocsp_request([&](const ConnectionView&) {
     ADD_FAILURE() << "nobody asks";
     return std::optional<std::string>("unasked");
   });
@@ -168,7 +168,7 @@ TEST_P(HandshakeCallbacksSim, ClientThatDoesNotAskGetsNoOcspResponse) {
 
 TEST_P(HandshakeCallbacksSim, VerifyCallbackSeesChainAndVerdictAndAgrees) {
   for (Context* const context : {&client_, &server_}) {
-    context->on_verify([&](const Connection&, const PeerChain& chain) {
+    context->on_verify([&](const ConnectionView&, const PeerChain& chain) {
       world_.park();
       EXPECT_EQ(chain.certificates().size(), 1U);
       const bool ours = chain.certificates().front().sha256 == test::identity().sha256;
@@ -196,7 +196,7 @@ TEST_P(HandshakeCallbacksSim, VerifyCallbackMayAcceptWhatOpenSslRefuses) {
   const Identity& identity = test::identity(KeyType::kEcdsaP256);
   stranger.use_cert_chain(identity.certificate_pem, identity.key_pem).value();
   for (Context* const context : {&stranger, &server_}) {
-    context->on_verify([&](const Connection&, const PeerChain& chain) {
+    context->on_verify([&](const ConnectionView&, const PeerChain& chain) {
       world_.park();
       EXPECT_NE(chain.verdict(), X509_V_OK);
       return X509_V_OK;
@@ -212,7 +212,7 @@ TEST_P(HandshakeCallbacksSim, VerifyCallbackMayAcceptWhatOpenSslRefuses) {
 }
 
 TEST_P(HandshakeCallbacksSim, VerifyCallbackMayRefuseWhatOpenSslAccepts) {
-  client_.on_verify([&](const Connection&, const PeerChain& chain) {
+  client_.on_verify([&](const ConnectionView&, const PeerChain& chain) {
     world_.park();
     EXPECT_EQ(chain.verdict(), X509_V_OK);
     return X509_V_ERR_CERT_REVOKED;
@@ -246,27 +246,27 @@ const Throwing kThrowing[] = {
     {"certificate", false, SSL_AD_INTERNAL_ERROR,
      [](Context& context, std::function<Error()> fail) {
        context.on_certificate(
-           [=](const Connection&) -> Result<std::optional<Credentials>> { return fail(); });
+           [=](const ConnectionView&) -> Result<std::optional<Credentials>> { return fail(); });
      }},
     {"alpn", false, SSL_AD_NO_APPLICATION_PROTOCOL,
      [](Context& context, std::function<Error()> fail) {
-       context.on_alpn([=](const Connection&, std::span<const std::string_view>)
+       context.on_alpn([=](const ConnectionView&, std::span<const std::string_view>)
                            -> Result<std::optional<std::string>> { return fail(); });
      }},
     {"ocsp_request", false, SSL_AD_INTERNAL_ERROR,
      [](Context& context, std::function<Error()> fail) {
        context.on_ocsp_request(
-           [=](const Connection&) -> Result<std::optional<std::string>> { return fail(); });
+           [=](const ConnectionView&) -> Result<std::optional<std::string>> { return fail(); });
      }},
     {"ocsp_response", true, SSL_AD_INTERNAL_ERROR,
      [](Context& context, std::function<Error()> fail) {
        context.on_ocsp_response(
-           [=](const Connection&, std::string_view) -> Result<bool> { return fail(); });
+           [=](const ConnectionView&, std::string_view) -> Result<bool> { return fail(); });
      }},
     {"verify", true, SSL_AD_INTERNAL_ERROR,
      [](Context& context, std::function<Error()> fail) {
        context.on_verify(
-           [=](const Connection&, const PeerChain&) -> Result<int> { return fail(); });
+           [=](const ConnectionView&, const PeerChain&) -> Result<int> { return fail(); });
      }},
 };
 
@@ -279,7 +279,7 @@ TEST_P(ThrowingCallbackSim, ComesOutUnharmedAndThePeerGetsAnAlert) {
   const std::array<std::string_view, 1> protocols = {"h2"};
   client.set_versions(version, version).value();
   client.set_alpn_protocols(protocols).value();
-  client.on_ocsp_response([](const Connection&, std::string_view) { return true; });
+  client.on_ocsp_response([](const ConnectionView&, std::string_view) { return true; });
   bool thrown = true;
   throwing.install(throwing.on_client ? client : server, [&]() -> Error {
     world.park();

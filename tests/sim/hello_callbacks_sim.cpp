@@ -196,12 +196,13 @@ TEST_P(HelloCallbacksSim, ChosenContextBringsItsVerifyParameters) {
 TEST_P(HelloCallbacksSim, ChosenContextBringsItsPreSharedKeys) {
   const Psk key{.identity = "me", .key = std::string(32, 'k')};
   Context chosen = Context::create(Role::kServer).value();
-  chosen.on_psk_server([&](const Connection&, std::string_view) {
+  chosen.on_psk_server([&](const ConnectionView&, std::string_view) {
     world_.park();
     return std::optional(key);
   });
   server_.on_server_name([&](const ClientHello&) { return HelloAnswer::use(chosen); });
-  client_.on_psk_client([&](const Connection&, std::string_view) { return std::optional(key); });
+  client_.on_psk_client(
+      [&](const ConnectionView&, std::string_view) { return std::optional(key); });
   world_.run([&] {
     const auto talk = ask_for("one.test");
     talk->expect_well();
@@ -265,12 +266,12 @@ TEST_P(HelloCallbacksSim, SessionsOfChosenContextsAreInTheStoreOfTheFirst) {
   std::map<std::string, std::string> stored;
   server_.set_session_store(
       {.put =
-           [&](const Connection&, const Session& session) {
+           [&](const ConnectionView&, const Session& session) {
              world_.park();
              stored[session.id()] = session.serialise();
            },
        .get =
-           [&](const Connection&, std::string_view id) {
+           [&](const ConnectionView&, std::string_view id) {
              world_.park();
              const auto found = stored.find(std::string(id));
              return found == stored.end() ? std::nullopt

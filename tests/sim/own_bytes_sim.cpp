@@ -88,17 +88,16 @@ class OwnBytesSim : public testing::TestWithParam<Case> {
   OwnBytesSim() {
     for (Context* const context : {&server_context_, &client_context_}) {
       context->set_versions(GetParam().version, GetParam().version).value();
-      context->on_key_log([this](const heddle::Connection& connection, std::string_view) {
+      context->on_key_log([this](const ConnectionView& connection, std::string_view) {
         if (GetParam().when != When::kTicket) park(connection.native_handle());
       });
     }
     server_context_.set_session_store(
         {.put =
-             [this](const heddle::Connection& connection, const Session&) {
+             [this](const ConnectionView& connection, const Session&) {
                if (GetParam().when == When::kTicket) park(connection.native_handle());
              },
-         .get = [](const heddle::Connection&,
-                   std::string_view) { return std::optional<Session>(); },
+         .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
          .remove = {}});
   }
 

@@ -86,12 +86,12 @@ TEST(ParkedOutputSim, FiveHundredParkedHandshakesCostOthersNoAllocation) {
   Semaphore release(0);
   parking.set_session_store(
       {.put =
-           [&](const Connection& connection, const Session&) {
+           [&](const ConnectionView& connection, const Session&) {
              if (++tickets[connection.native_handle()] < 2) return;
              ++waiting;
              release.acquire().value();
            },
-       .get = [](const Connection&, std::string_view) { return std::optional<Session>(); },
+       .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
        .remove = {}});
   sim::World world(1);
   world.run([&] {

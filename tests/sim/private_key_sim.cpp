@@ -157,7 +157,7 @@ TEST_P(PrivateKeySim, AConnectionMayChooseACertificateWithASigner) {
       Credentials::with_signer(test::identity(KeyType::kEcdsaP256).certificate_pem, signer).value();
   Context server = test::server_context(KeyType::kRsa2048);
   server.on_certificate(
-      [&](const Connection&) { return Result<std::optional<Credentials>>(chosen); });
+      [&](const ConnectionView&) { return Result<std::optional<Credentials>>(chosen); });
   const Context client = test::client_context(KeyType::kEcdsaP256);
   world_.run([&] {
     Meeting meeting(world_, server, client);

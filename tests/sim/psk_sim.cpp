@@ -28,11 +28,11 @@ class PskSim : public testing::TestWithParam<std::tuple<TlsVersion, std::uint64_
  protected:
   PskSim() {
     client_.set_versions(version(), version()).value();
-    client_.on_psk_client([this](const Connection&, std::string_view) {
+    client_.on_psk_client([this](const ConnectionView&, std::string_view) {
       world_.park();
       return offered_;
     });
-    server_.on_psk_server([this](const Connection&, std::string_view identity) {
+    server_.on_psk_server([this](const ConnectionView&, std::string_view identity) {
       world_.park();
       return identity == "me" ? known_ : std::nullopt;
     });
@@ -121,7 +121,7 @@ TEST_P(PskSim, KeyOfAnImpossibleSizeIsRefused) {
 }
 
 TEST_P(PskSim, WhatTheCallbacksThrowComesOutUnharmed) {
-  server_.on_psk_server([&](const Connection&, std::string_view) -> std::optional<Psk> {
+  server_.on_psk_server([&](const ConnectionView&, std::string_view) -> std::optional<Psk> {
     world_.park();
     throw std::runtime_error("of the server");
   });
@@ -130,7 +130,7 @@ TEST_P(PskSim, WhatTheCallbacksThrowComesOutUnharmed) {
     EXPECT_EQ(talk->server.thrown, "of the server");
     EXPECT_FALSE(talk->client.well());
   });
-  client_.on_psk_client([&](const Connection&, std::string_view) -> std::optional<Psk> {
+  client_.on_psk_client([&](const ConnectionView&, std::string_view) -> std::optional<Psk> {
     world_.park();
     throw std::runtime_error("of the client");
   });
@@ -162,7 +162,7 @@ class KeyLogSim : public PskSim {
 
 TEST_P(KeyLogSim, LinesGoToTheCallback) {
   std::string lines;
-  client_.on_key_log([&](const Connection&, std::string_view line) {
+  client_.on_key_log([&](const ConnectionView&, std::string_view line) {
     world_.park();
     lines += std::string(line) + '\n';
   });
@@ -200,7 +200,7 @@ TEST_P(KeyLogSim, FileThatCannotBeOpenedIsRefused) {
 }
 
 TEST_P(KeyLogSim, WhatTheCallbackThrowsComesOutUnharmed) {
-  server_.on_key_log([&](const Connection&, std::string_view) {
+  server_.on_key_log([&](const ConnectionView&, std::string_view) {
     world_.park();
     throw std::runtime_error("nowhere to write");
   });

@@ -26,7 +26,7 @@ class SessionCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersion,
  protected:
   SessionCallbacksSim() {
     client_.set_versions(version(), version()).value();
-    client_.on_new_session([this](const Connection& connection, const Session& session) {
+    client_.on_new_session([this](const ConnectionView& connection, const Session& session) {
       world_.park();
       EXPECT_EQ(connection.server_name(), test::kServerName);
       got_.push_back(session);
@@ -46,11 +46,11 @@ class SessionCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersion,
   // A store in memory that takes its time.
   SessionStore store() {
     return {.put =
-                [this](const Connection&, const Session& session) {
+                [this](const ConnectionView&, const Session& session) {
                   world_.park();
                   stored_[session.id()] = session.serialise();
                 },
-            .get = [this](const Connection&, std::string_view id) -> std::optional<Session> {
+            .get = [this](const ConnectionView&, std::string_view id) -> std::optional<Session> {
               world_.park();
               const auto found = stored_.find(std::string(id));
               if (found == stored_.end()) return std::nullopt;
@@ -195,7 +195,7 @@ TEST_P(SessionCallbacksSim, TicketKeysMayComeFromAFunctionThatParks) {
   Context one = test::server_context();
   Context other = test::server_context();
   for (Context* const context : {&one, &other}) {
-    context->on_ticket_keys([&](const Connection&) {
+    context->on_ticket_keys([&](const ConnectionView&) {
       world_.park();
       return keys;
     });
@@ -212,7 +212,7 @@ TEST_P(SessionCallbacksSim, TicketKeysMayComeFromAFunctionThatParks) {
 
 TEST_P(SessionCallbacksSim, WithoutTicketKeysThereAreNoTickets) {
   Context server = test::server_context();
-  server.on_ticket_keys([](const Connection&) { return std::vector<TicketKey>(); });
+  server.on_ticket_keys([](const ConnectionView&) { return std::vector<TicketKey>(); });
   world_.run([&] {
     talk(server)->expect_well();
     for (const Session& session : got_) EXPECT_FALSE(session.has_ticket());
@@ -221,7 +221,7 @@ TEST_P(SessionCallbacksSim, WithoutTicketKeysThereAreNoTickets) {
 
 TEST_P(SessionCallbacksSim, FailureToFindTicketKeysEndsTheHandshake) {
   Context server = test::server_context();
-  server.on_ticket_keys([&](const Connection&) -> Result<std::vector<TicketKey>> {
+  server.on_ticket_keys([&](const ConnectionView&) -> Result<std::vector<TicketKey>> {
     world_.park();
     return Error{.code = Errc::kUnreachable, .operation = "ask for ticket keys"};
   });
@@ -237,7 +237,7 @@ TEST_P(SessionCallbacksSim, FailureToFindTicketKeysEndsTheHandshake) {
 TEST_P(SessionCallbacksSim, WhatASessionCallbackThrowsComesOutUnharmed) {
   Context server = test::server_context();
   SessionStore throwing = store();
-  throwing.put = [&](const Connection&, const Session&) {
+  throwing.put = [&](const ConnectionView&, const Session&) {
     world_.park();
     throw std::runtime_error("the store is on fire");
   };

@@ -72,9 +72,9 @@ class SessionRightsSim : public testing::TestWithParam<Parameter> {
   }
 
   SessionStore store() {
-    return {.put = [this](const Connection&,
+    return {.put = [this](const ConnectionView&,
                           const Session& session) { stored_[session.id()] = session.serialise(); },
-            .get = [this](const Connection&, std::string_view id) -> std::optional<Session> {
+            .get = [this](const ConnectionView&, std::string_view id) -> std::optional<Session> {
               const auto found = stored_.find(std::string(id));
               if (found == stored_.end()) return std::nullopt;
               Session session = Session::parse(found->second).value();
@@ -285,13 +285,13 @@ TEST_P(SessionRightsSim, SessionWithoutACertificateIsNoneForWhoRequiresOne) {
   if (version() == TlsVersion::kTls12) return;  // A session of a PSK suite is no other's.
   Context strict = strict_server();
   const Psk key{.identity = "me", .key = std::string(32, 'k')};
-  strict.on_psk_server([&](const Connection&, std::string_view identity) {
+  strict.on_psk_server([&](const ConnectionView&, std::string_view identity) {
     return identity == "me" ? std::optional<Psk>(key) : std::nullopt;
   });
   strict.set_ciphersuites("TLS_AES_128_GCM_SHA256").value();
   Context client = test::client_context();
   client.on_psk_client(
-      [&](const Connection&, std::string_view) { return std::optional<Psk>(key); });
+      [&](const ConnectionView&, std::string_view) { return std::optional<Psk>(key); });
   world_.run([&] {
     const Session session = session_of(strict, client);
     EXPECT_EQ(peer_of(session), nullptr);
@@ -325,7 +325,7 @@ TEST_P(SessionRightsSim, SessionOfAnExpiredCertificateIsNotResumed) {
 TEST_P(SessionRightsSim, VerifyCallbackIsAskedAboutResumedSessionsToo) {
   int asked = 0;
   int verdict = X509_V_OK;
-  const auto hook = [&](const Connection& connection, const PeerChain& chain) {
+  const auto hook = [&](const ConnectionView& connection, const PeerChain& chain) {
     ++asked;
     world_.park();
     EXPECT_EQ(connection.server_name(), test::kServerName);
@@ -367,7 +367,7 @@ TEST_P(SessionRightsSim, WhatTheVerifyCallbackThrowsAboutASessionComesOut) {
     client.set_versions(version(), version()).value();
     show(client, kClientKey);
     (on_client ? client : strict)
-        .on_verify([&](const Connection&, const PeerChain&) -> Result<int> {
+        .on_verify([&](const ConnectionView&, const PeerChain&) -> Result<int> {
           if (fails) throw std::runtime_error("the judge is on fire");
           return X509_V_OK;
         });
@@ -392,7 +392,8 @@ TEST_P(SessionRightsSim, CachedSessionsAreNotResumedPastTheVerifyCallback) {
     const auto resumed = resume(strict, client_, session_of(strict, client_));
     EXPECT_TRUE(resumed->server.stream->session_reused()) << "the cache is there";
     const Session session = session_of(strict, client_);
-    strict.on_verify([&](const Connection&, const PeerChain&) { return X509_V_ERR_CERT_REVOKED; });
+    strict.on_verify(
+        [&](const ConnectionView&, const PeerChain&) { return X509_V_ERR_CERT_REVOKED; });
     EXPECT_FALSE(resume(strict, client_, session)->server.well());
   });
 }

@@ -138,7 +138,7 @@ TEST_F(StreamFailuresSim, LargeWriteLetsOthersRun) {
 // for good, and must not look like something to be repeated.
 TEST_F(StreamFailuresSim, HandshakeWhoseCallbackGaveUpInvitesNobodyToRepeat) {
   server_context_.on_certificate(
-      [](const Connection& connection) -> Result<std::optional<Credentials>> {
+      [](const ConnectionView& connection) -> Result<std::optional<Credentials>> {
         (void)this_fiber::sleep_until(connection.deadline());
         return Error{.code = Errc::kTimedOut, .operation = "find a certificate"};
       });

@@ -182,15 +182,16 @@ TEST_P(VerifyFailuresSim, SubjectIsShownWithoutWhatDeceivesAndOnlyItsBeginning) 
 TEST_P(VerifyFailuresSim, ProgramThatAgreesLeavesTheCertificateNamed) {
   present(kRoot, expired(kInter), kLeaf);
   judge_context().on_verify(
-      [](const Connection&, const PeerChain& chain) -> Result<int> { return chain.verdict(); });
+      [](const ConnectionView&, const PeerChain& chain) -> Result<int> { return chain.verdict(); });
   expect_inter_has_expired(talk());
 }
 
 TEST_P(VerifyFailuresSim, VerdictOfTheProgramsOwnNamesNone) {
   for (const bool openssl_objects : {false, true}) {
     present(kRoot, openssl_objects ? expired(kInter) : kInter, kLeaf);
-    judge_context().on_verify(
-        [](const Connection&, const PeerChain&) -> Result<int> { return X509_V_ERR_CERT_REVOKED; });
+    judge_context().on_verify([](const ConnectionView&, const PeerChain&) -> Result<int> {
+      return X509_V_ERR_CERT_REVOKED;
+    });
     const Outcome outcome = talk();
     ASSERT_FALSE(outcome.result);
     EXPECT_EQ(outcome.result.error().verify_code, X509_V_ERR_CERT_REVOKED);
@@ -219,7 +220,7 @@ TEST_P(VerifyFailuresSim, VerdictThatOtherCodeExchangesNamesNone) {
 TEST_P(VerifyFailuresSim, WhatTheProgramOverrulesIsForgotten) {
   present(kRoot, expired(kInter), kLeaf);
   judge_context().on_verify(
-      [](const Connection&, const PeerChain&) -> Result<int> { return X509_V_OK; });
+      [](const ConnectionView&, const PeerChain&) -> Result<int> { return X509_V_OK; });
   const Outcome outcome = talk();
   EXPECT_TRUE(outcome.result);
   EXPECT_EQ(outcome.text_of_inter, kInterHasExpired.message());

@@ -127,7 +127,7 @@ class AsioStack final : public stale::Stack {
 
   bool switches_inside() const override { return true; }
 
-  std::unique_ptr<stale::Connection> connect(const stale::Endpoint& endpoint) override;
+  std::unique_ptr<stale::StackConnection> connect(const stale::Endpoint& endpoint) override;
 
   asio::io_context& io() { return io_; }
 
@@ -166,7 +166,7 @@ class AsioStack final : public stale::Stack {
   std::exception_ptr failure_;
 };
 
-class AsioConnection final : public stale::Connection {
+class AsioConnection final : public stale::StackConnection {
  public:
   AsioConnection(AsioStack& stack, const stale::Endpoint& endpoint)
       : stack_(stack),
@@ -242,7 +242,7 @@ class AsioConnection final : public stale::Connection {
   ssl::stream<asio::local::stream_protocol::socket> stream_;
 };
 
-std::unique_ptr<stale::Connection> AsioStack::connect(const stale::Endpoint& endpoint) {
+std::unique_ptr<stale::StackConnection> AsioStack::connect(const stale::Endpoint& endpoint) {
   return std::make_unique<AsioConnection>(*this, endpoint);
 }
 

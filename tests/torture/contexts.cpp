@@ -55,7 +55,7 @@ Result<HelloAnswer> refuse_some(const ClientHello&) {
   }
 }
 
-Result<int> verify_some(const Connection&, const PeerChain& chain) {
+Result<int> verify_some(const ConnectionView&, const PeerChain& chain) {
   park_or_throw("verify");
   if (World::here().rng.one_in(4)) return X509_V_ERR_APPLICATION_VERIFICATION;
   return chain.verdict();
@@ -121,11 +121,11 @@ void Shared::add_servers() {
   servers.push_back({"hello", std::move(hello)});
 
   Context tickets = make_server(false);
-  tickets.on_ticket_keys([key = TicketKey::generate().value()](const Connection&) {
+  tickets.on_ticket_keys([key = TicketKey::generate().value()](const ConnectionView&) {
     park("ticket keys");
     return Result<std::vector<TicketKey>>(std::vector<TicketKey>{key});
   });
-  tickets.on_certificate([](const Connection&) -> Result<std::optional<Credentials>> {
+  tickets.on_certificate([](const ConnectionView&) -> Result<std::optional<Credentials>> {
     park("certificate");
     return std::optional<Credentials>();
   });
@@ -150,11 +150,11 @@ void Shared::add_servers() {
 
 // Stores whose functions park, also where they throw.
 void Shared::add_stores() {
-  const auto get = [this](const Connection&, std::string_view id) {
+  const auto get = [this](const ConnectionView&, std::string_view id) {
     park("get");
     return store.get(id);
   };
-  const auto put = [this](const Connection&, const Session& session) {
+  const auto put = [this](const ConnectionView&, const Session& session) {
     park("put");
     store.put(session);
   };
@@ -169,12 +169,12 @@ void Shared::add_stores() {
   }
   Context throwing = make_server(false);
   throwing.set_session_store({.put =
-                                  [put](const Connection& connection, const Session& session) {
+                                  [put](const ConnectionView& connection, const Session& session) {
                                     put(connection, session);
                                     if (World::here().rng.one_in(4)) throw Planned();
                                   },
                               .get =
-                                  [get](const Connection& connection, std::string_view id) {
+                                  [get](const ConnectionView& connection, std::string_view id) {
                                     if (World::here().rng.one_in(4)) throw Planned();
                                     return get(connection, id);
                                   },
@@ -186,21 +186,21 @@ void Shared::add_clients() {
   clients.push_back({"plain", make_client()});
 
   Context verify = make_client();
-  verify.on_verify([](const Connection&, const PeerChain& chain) -> Result<int> {
+  verify.on_verify([](const ConnectionView&, const PeerChain& chain) -> Result<int> {
     park("verify");
     return chain.verdict();
   });
   clients.push_back({"verify", std::move(verify)});
 
   Context sessions = make_client();
-  sessions.on_new_session([this](const Connection&, const Session& session) {
+  sessions.on_new_session([this](const ConnectionView&, const Session& session) {
     park("new session");
     keep(session);
   });
   clients.push_back({"new session", std::move(sessions)});
 
   Context log = make_client();
-  log.on_key_log([](const Connection&, std::string_view) { park("key log"); });
+  log.on_key_log([](const ConnectionView&, std::string_view) { park("key log"); });
   clients.push_back({"key log", std::move(log)});
 
   Context old = make_client();
@@ -209,7 +209,8 @@ void Shared::add_clients() {
 
   Context refusing = make_client();
   refusing.on_verify(verify_some);
-  refusing.on_new_session([](const Connection&, const Session&) { park_or_throw("new session"); });
+  refusing.on_new_session(
+      [](const ConnectionView&, const Session&) { park_or_throw("new session"); });
   clients.push_back({"refusing", std::move(refusing), true});
 }
 

@@ -421,7 +421,7 @@ TEST_F(ContextTest, DefaultCiphersAreThoseOfPython) {
 }
 
 TEST_F(ContextTest, WhoHasAPskAddsItsCiphersToAListWithoutAny) {
-  const auto nobody = [](const Connection&, std::string_view) { return std::optional<Psk>(); };
+  const auto nobody = [](const ConnectionView&, std::string_view) { return std::optional<Psk>(); };
   const std::string before = cipher_names(server_);
   server_.on_psk_server(nobody);
   const std::string after = cipher_names(server_);

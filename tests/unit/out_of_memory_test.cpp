@@ -23,6 +23,7 @@
 #include "heddle/tls/ssl_object.h"
 
 #include "base/unique_fd.h"
+#include "io/runtime_access.h"
 #include "io/sockets.h"
 #include "support/numbered_entries.h"
 #include "support/seeds.h"
@@ -90,8 +91,9 @@ std::array<Socket, 2> sockets(Runtime& runtime) {
   }
   UniqueFd one(fds[0]);
   UniqueFd other(fds[1]);
-  auto first = io::SocketFactory::make(runtime.reactor(), std::move(one)).value();
-  auto second = io::SocketFactory::make(runtime.reactor(), std::move(other)).value();
+  auto first = io::SocketFactory::make(io::RuntimeAccess::reactor(runtime), std::move(one)).value();
+  auto second =
+      io::SocketFactory::make(io::RuntimeAccess::reactor(runtime), std::move(other)).value();
   return {std::move(first), std::move(second)};
 }
 

@@ -34,7 +34,7 @@ class Disguise : public Stack {
   }
   void yield() override { inner_->yield(); }
   bool switches_inside() const override { return inner_->switches_inside(); }
-  std::unique_ptr<Connection> connect(const Endpoint& endpoint) override {
+  std::unique_ptr<StackConnection> connect(const Endpoint& endpoint) override {
     return inner_->connect(endpoint);
   }
 
@@ -142,7 +142,7 @@ TEST(StaleTest, StackThatThrowsBreaksItsCellOnly) {
   class Thrower : public Disguise {
    public:
     using Disguise::Disguise;
-    std::unique_ptr<Connection> connect(const Endpoint& /*endpoint*/) override {
+    std::unique_ptr<StackConnection> connect(const Endpoint& /*endpoint*/) override {
       throw std::runtime_error("no connection today");
     }
   };

@@ -304,8 +304,8 @@ TEST_F(UserCodeTest, SessionsAreAllRemovedWhateverTheStoreThrows) {
   Context context = test::server_context();
   std::vector<std::string> removed;
   context.set_session_store(
-      {.put = [](const Connection&, const Session&) {},
-       .get = [](const Connection&, std::string_view) { return std::optional<Session>(); },
+      {.put = [](const ConnectionView&, const Session&) {},
+       .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
        .remove =
            [&](std::string_view id, Deadline) {
              careless_();

@@ -39,13 +39,14 @@ namespace heddle {
 class Context;
 
 namespace tls {
+class Access;
 struct ContextState;
-}
+}  // namespace tls
 
-// Connection is what a callback sees of the connection that called it.
-class HEDDLE_API Connection {
+// ConnectionView is what a callback sees of the connection that called it.
+class HEDDLE_API ConnectionView {
  public:
-  explicit Connection(SSL* ssl);
+  explicit ConnectionView(SSL* ssl);
 
   // Servers: the name that the client asks for, as it was sent (compare without regard to case, or
   // a dot at the end); empty if it sent none. It consists of letters, digits, '-', '_' and '.', but
@@ -61,7 +62,7 @@ class HEDDLE_API Connection {
   SSL* native_handle() const noexcept { return ssl_; }
 
  protected:
-  Connection(SSL* ssl, std::string_view server_name);
+  ConnectionView(SSL* ssl, std::string_view server_name);
 
  private:
   SSL* ssl_;
@@ -82,7 +83,7 @@ enum class Alert : std::uint8_t {
 
 // ClientHello is what a client has said first. Numbers are IANA's, in the client's order, and may
 // hold values that mean nothing (RFC 8701).
-class HEDDLE_API ClientHello : public Connection {
+class HEDDLE_API ClientHello : public ConnectionView {
  public:
   explicit ClientHello(SSL* ssl);
 
@@ -108,12 +109,8 @@ class HEDDLE_API HelloAnswer {
 
   static HelloAnswer refuse(Alert alert);
 
-  // For this library's own files.
-  const tls::ContextState* context() const noexcept { return context_.get(); }
-  std::optional<Alert> alert() const noexcept { return alert_; }
-  bool is_go_on() const noexcept { return context_ == nullptr && !alert_; }
-
  private:
+  friend class tls::Access;
   std::shared_ptr<const tls::ContextState> context_;
   std::optional<Alert> alert_;
 };
@@ -132,21 +129,24 @@ using ServerNameCallback = std::function<Result<HelloAnswer>(const ClientHello&)
 // Chooses the certificate of this connection. Servers: after the above, whatever they chose, unless
 // a session is resumed. Clients: when the server asks for a certificate. Nothing: what the context
 // has.
-using CertificateCallback = std::function<Result<std::optional<Credentials>>(const Connection&)>;
+using CertificateCallback =
+    std::function<Result<std::optional<Credentials>>(const ConnectionView&)>;
 
 // Servers: chooses one of the protocols that the client offers (RFC 7301); nothing goes on without.
 // An Error, also the one for a protocol that was not offered, is alert no_application_protocol.
 using AlpnCallback = std::function<Result<std::optional<std::string>>(
-    const Connection&, std::span<const std::string_view> offered)>;
+    const ConnectionView&, std::span<const std::string_view> offered)>;
 
 // Servers: the OCSP response (DER) to staple, for SSL_get_certificate(native_handle()), when the
 // client asks for one (RFC 6066, section 8). Nothing: none is sent.
-using OcspRequestCallback = std::function<Result<std::optional<std::string>>(const Connection&)>;
+using OcspRequestCallback =
+    std::function<Result<std::optional<std::string>>(const ConnectionView&)>;
 
 // Clients: whether the stapled response is good enough; `der` is empty if there is none. The chain
 // has been verified. False is alert bad_certificate_status_response. Not called when a session is
 // resumed.
-using OcspResponseCallback = std::function<Result<bool>(const Connection&, std::string_view der)>;
+using OcspResponseCallback =
+    std::function<Result<bool>(const ConnectionView&, std::string_view der)>;
 
 // PeerChain is the peer's certificate chain and what OpenSSL thinks of it.
 class HEDDLE_API PeerChain {
@@ -176,11 +176,11 @@ class HEDDLE_API PeerChain {
 // full handshake, in which the callback is called again and has the last word. A client asks with
 // an info callback of the SSL (SSL_set_info_callback(3)), a server with the ticket callback of the
 // SSL_CTX (SSL_CTX_set_session_ticket_cb(3)): do not replace them.
-using VerifyCallback = std::function<Result<int>(const Connection&, const PeerChain&)>;
+using VerifyCallback = std::function<Result<int>(const ConnectionView&, const PeerChain&)>;
 
 // Gets each line of the key log, without the end of the line: with it, whoever has recorded the
 // connection can read it. For debugging only (the SSLKEYLOGFILE format, RFC 9850).
-using KeyLogCallback = std::function<void(const Connection&, std::string_view line)>;
+using KeyLogCallback = std::function<void(const ConnectionView&, std::string_view line)>;
 
 // Psk is a key that both ends have from elsewhere; it replaces certificates. TLS 1.2 has suites of
 // its own for that, which are not in the default list of ciphers. on_psk_client() and
@@ -204,17 +204,17 @@ struct HEDDLE_API Psk {
 // Clients: the key to offer. TLS 1.3 asks before the ClientHello; nothing: no key is offered. TLS
 // 1.2 asks when a PSK cipher was chosen, with the server's `hint`; nothing ends the handshake.
 using PskClientCallback =
-    std::function<Result<std::optional<Psk>>(const Connection&, std::string_view hint)>;
+    std::function<Result<std::optional<Psk>>(const ConnectionView&, std::string_view hint)>;
 
 // Servers: the key of a client that says it is `identity`. Nothing: not known. TLS 1.3 goes on with
 // certificates then; TLS 1.2 ends with alert unknown_psk_identity.
 using PskServerCallback =
-    std::function<Result<std::optional<Psk>>(const Connection&, std::string_view identity)>;
+    std::function<Result<std::optional<Psk>>(const ConnectionView&, std::string_view identity)>;
 
 // A client has got a session that it may resume later: in TLS 1.2 at the end of the handshake, in
 // TLS 1.3 in the read() that reads a ticket, once per ticket. A ticket that is renewed when a
 // TLS 1.2 session is resumed is not told of: Stream::session() has it.
-using NewSessionCallback = std::function<void(const Connection&, const Session&)>;
+using NewSessionCallback = std::function<void(const ConnectionView&, const Session&)>;
 
 // SessionStore keeps a server's sessions outside of the process, so that several may share them.
 //
@@ -223,10 +223,10 @@ using NewSessionCallback = std::function<void(const Connection&, const Session&)
 struct SessionStore {
   // Keeps `session` under `session.id()`, for `session.timeout()`. In TLS 1.3 called for each of
   // the context's set_num_tickets().
-  std::function<void(const Connection&, const Session& session)> put;
+  std::function<void(const ConnectionView&, const Session& session)> put;
 
   // Finds the session that a client asks for; nothing makes a full handshake.
-  std::function<std::optional<Session>(const Connection&, std::string_view id)> get;
+  std::function<std::optional<Session>(const ConnectionView&, std::string_view id)> get;
 
   // Forgets a session with which something went wrong (a fatal alert, a cut connection). OpenSSL
   // says so at times when nothing may wait: under its lock, or in a destructor. So it is noted,
@@ -240,6 +240,6 @@ struct SessionStore {
 
 // The keys for session tickets now: the first makes new ones, all open those that come. None: no
 // tickets are made, and none is accepted. Called for each ticket made or received.
-using TicketKeysCallback = std::function<Result<std::vector<TicketKey>>(const Connection&)>;
+using TicketKeysCallback = std::function<Result<std::vector<TicketKey>>(const ConnectionView&)>;
 
 }  // namespace heddle

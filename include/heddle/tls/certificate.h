@@ -17,8 +17,9 @@ namespace heddle {
 class Signer;
 
 namespace tls {
+class Access;
 struct CredentialsData;
-}
+}  // namespace tls
 
 // Certificate describes one X.509 certificate. Text is UTF-8 as OpenSSL prints it, and safe to log:
 // control characters, those that change the direction of text, and bytes that are no UTF-8 are
@@ -65,10 +66,8 @@ class HEDDLE_API Credentials {
   static Result<Credentials> with_signer(std::string_view chain_pem,
                                          std::shared_ptr<Signer> signer);
 
-  // For this library's own files.
-  const tls::CredentialsData& data() const noexcept { return *data_; }
-
  private:
+  friend class tls::Access;
   explicit Credentials(std::shared_ptr<const tls::CredentialsData> data) : data_(std::move(data)) {}
 
   std::shared_ptr<const tls::CredentialsData> data_;

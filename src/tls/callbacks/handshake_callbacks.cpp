@@ -14,6 +14,7 @@
 #include "openssl/error.h"
 #include "tls/keys/credentials.h"
 #include "tls/machine/evidence.h"
+#include "tls/state/access.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
 #include "tls/state/for_role.h"
@@ -46,10 +47,10 @@ namespace {
 int certificate(SSL* ssl, void* /*argument*/) {
   const auto chosen = ask<std::optional<Credentials>>(
       "the certificate callback, in an ASYNC job of OpenSSL", ssl,
-      [&] { return CallbackState::of(ssl).certificate(Connection(ssl)); });
+      [&] { return CallbackState::of(ssl).certificate(ConnectionView(ssl)); });
   if (!chosen) return 0;
   if (!*chosen) return 1;
-  const CredentialsData& data = (*chosen)->data();
+  const CredentialsData& data = Access::data(**chosen);
   SSL_certs_clear(ssl);
   return SSL_use_cert_and_key(ssl, data.leaf.get(), data.key.get(), data.rest.get(), 1);
 }
@@ -73,7 +74,7 @@ int alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const uns
         const Offered offered =
             parse_protocols({reinterpret_cast<const char*>(wire), std::size_t{wire_size}});
         const auto wanted =
-            static_cast<const CallbackState*>(state)->alpn(Connection(ssl), offered);
+            static_cast<const CallbackState*>(state)->alpn(ConnectionView(ssl), offered);
         if (!wanted) return wanted.error();
         if (!*wanted) return std::string_view();
         const auto found = std::find(offered.begin(), offered.end(), **wanted);
@@ -91,7 +92,7 @@ int alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const uns
 int ocsp_request(SSL* ssl, void* /*argument*/) {
   const auto response = ask<std::optional<std::string>>(
       "the OCSP callback, in an ASYNC job of OpenSSL", ssl,
-      [&] { return CallbackState::of(ssl).ocsp_request(Connection(ssl)); });
+      [&] { return CallbackState::of(ssl).ocsp_request(ConnectionView(ssl)); });
   if (!response) return SSL_TLSEXT_ERR_ALERT_FATAL;
   if (!*response) return SSL_TLSEXT_ERR_NOACK;
   void* const copy = OPENSSL_memdup((*response)->data(), (*response)->size());
@@ -106,7 +107,7 @@ int ocsp_response(SSL* ssl, void* /*argument*/) {
   const std::string_view der(reinterpret_cast<const char*>(bytes),
                              size > 0 ? static_cast<std::size_t>(size) : 0);
   const auto good = ask<bool>("the OCSP callback, in an ASYNC job of OpenSSL", ssl, [&] {
-    return CallbackState::of(ssl).ocsp_response(Connection(ssl), der);
+    return CallbackState::of(ssl).ocsp_response(ConnectionView(ssl), der);
   });
   if (!good) return -1;
   return *good ? 1 : 0;
@@ -120,7 +121,7 @@ int verify(X509_STORE_CTX* store, void* /*argument*/) {
         if (X509_verify_cert(store) < 0) {
           return openssl::error_from_queue(Errc::kExhausted, "X509_verify_cert");
         }
-        return CallbackState::of(ssl).verify(Connection(ssl), PeerChain(store));
+        return CallbackState::of(ssl).verify(ConnectionView(ssl), PeerChain(store));
       });
   // The one whose alert is internal_error.
   const int code = verdict.value_or(X509_V_ERR_UNSPECIFIED);

@@ -15,6 +15,7 @@
 #include "fiber/user_code.h"
 #include "tls/callbacks/session_mark.h"
 #include "tls/machine/engine.h"
+#include "tls/state/access.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
 #include "tls/state/context_state.h"
@@ -85,7 +86,7 @@ std::string_view server_name_of(SSL* ssl) {
 
 }  // namespace
 
-ClientHello::ClientHello(SSL* ssl) : Connection(ssl, server_name_of(ssl)) {}
+ClientHello::ClientHello(SSL* ssl) : ConnectionView(ssl, server_name_of(ssl)) {}
 
 std::optional<std::string_view> ClientHello::extension(std::uint16_t type) const {
   return extension_of(native_handle(), type);
@@ -173,7 +174,7 @@ Result<HelloAnswer> ask_program(const CallbackState& state, SSL* ssl) {
   ConnectionState::attach(ssl).server_name = hello.server_name();
   if (state.client_hello) {
     Result<HelloAnswer> answer = fiber::call_user(state.client_hello, hello);
-    if (!answer || !answer->is_go_on()) return answer;
+    if (!answer || !Access::is_go_on(*answer)) return answer;
   }
   if (state.server_name && !hello.server_name().empty()) {
     return fiber::call_user(state.server_name, hello);
@@ -187,12 +188,13 @@ bool choose(SSL* ssl, int* alert) {
       ask<HelloAnswer>("the client hello or server name callback, in an ASYNC job of OpenSSL", ssl,
                        [&] { return ask_program(CallbackState::of(ssl), ssl); });
   if (!answer) return false;
-  if (answer->alert()) {
-    *alert = static_cast<int>(*answer->alert());
+  if (const auto refusal = Access::alert(*answer)) {
+    *alert = static_cast<int>(*refusal);
     keep_failure(ssl, {.code = Errc::kProtocol, .operation = "refused by a hello callback"});
     return false;
   }
-  return answer->context() == nullptr || use_context(ssl, answer->context()->ctx);
+  const ContextState* const chosen = Access::context(*answer);
+  return chosen == nullptr || use_context(ssl, chosen->ctx);
 }
 
 // More than anyone has a reason to send. IANA's registry holds some 70 groups, and clients add a

@@ -29,7 +29,7 @@ void log_line(const SSL* ssl, const char* line) {
   // Only views are made of it.
   auto* const connection = const_cast<SSL*>(ssl);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
   tell("the key log callback, in an ASYNC job of OpenSSL", ssl,
-       [&] { state.key_log(Connection(connection), line); });
+       [&] { state.key_log(ConnectionView(connection), line); });
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ Asked ask_client(SSL* ssl, const char* hint) {
   const PskClientCallback& function = CallbackState::of(ssl).psk_client;
   return ask<std::optional<Psk>>(kName, ssl, [&] {
     if (!function) return Result<std::optional<Psk>>(std::nullopt);
-    return checked(function(Connection(ssl), hint != nullptr ? hint : std::string_view()));
+    return checked(function(ConnectionView(ssl), hint != nullptr ? hint : std::string_view()));
   });
 }
 
@@ -51,7 +51,7 @@ Asked ask_server(SSL* ssl, std::string_view identity) {
   const PskServerCallback& function = CallbackState::of(ssl).psk_server;
   return ask<std::optional<Psk>>(kName, ssl, [&] {
     if (!function) return Result<std::optional<Psk>>(std::nullopt);
-    return checked(function(Connection(ssl), identity));
+    return checked(function(ConnectionView(ssl), identity));
   });
 }
 

@@ -31,7 +31,7 @@ int new_session(SSL* ssl, SSL_SESSION* session) {
   const auto& function = state.store.put ? state.store.put : state.new_session;
   if (!function) return 0;  // Neither the context is known nor the one before it.
   tell("the session callback, in an ASYNC job of OpenSSL", ssl,
-       [&] { function(Connection(ssl), Session(session)); });
+       [&] { function(ConnectionView(ssl), Session(session)); });
   return 0;  // The reference that is offered was not taken.
 }
 
@@ -109,8 +109,8 @@ int ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX*
   const CallbackState& state = CallbackState::of_sessions(ssl);
   TicketKeyRing::Keys held = state.ticket_key_ring.get();
   if (state.ticket_keys) {
-    auto asked = ask<std::vector<TicketKey>>(kTicketName, ssl,
-                                             [&] { return state.ticket_keys(Connection(ssl)); });
+    auto asked = ask<std::vector<TicketKey>>(
+        kTicketName, ssl, [&] { return state.ticket_keys(ConnectionView(ssl)); });
     if (!asked) return kTicketFailed;
     held = std::make_shared<const std::vector<TicketKey>>(*std::move(asked));
   }

@@ -104,7 +104,7 @@ bool verifies_again(SSL* ssl, SSL_SESSION* session) {
 }
 
 // The peer's certificate alone, as PeerChain shows it.
-Result<int> ask_program(const Connection& connection, SSL_SESSION* session) {
+Result<int> ask_program(const ConnectionView& connection, SSL_SESSION* session) {
   SSL* const ssl = connection.native_handle();
   const StoreContextPtr check(X509_STORE_CTX_new());
   if (!check || X509_STORE_CTX_init(check.get(), SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl)),
@@ -122,7 +122,7 @@ bool is_accepted(SSL* ssl, SSL_SESSION* session) {
   const auto verdict = ask<int>("the verify callback, in an ASYNC job of OpenSSL", ssl, [&] {
     // A server has not taken the name from the hello yet.
     return SSL_is_server(ssl) != 0 ? ask_program(ClientHello(ssl), session)
-                                   : ask_program(Connection(ssl), session);
+                                   : ask_program(ConnectionView(ssl), session);
   });
   return verdict == X509_V_OK;
 }

@@ -18,6 +18,7 @@
 #include "openssl/handles.h"
 #include "tls/kernel/ktls.h"
 #include "tls/keys/credentials.h"
+#include "tls/state/access.h"
 #include "tls/state/callback_state.h"
 #include "tls/state/context_state.h"
 #include "tls/x509/pem.h"
@@ -168,14 +169,14 @@ Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_vie
   const ErrorQueueScope scope(Leftovers::kDrop);
   const auto parsed = Credentials::parse(chain_pem, key_pem, password);
   if (!parsed) return parsed.error();
-  return use_credentials(native_handle(), parsed->data());
+  return use_credentials(native_handle(), tls::Access::data(*parsed));
 }
 
 Result<void> Context::use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   const auto parsed = Credentials::with_signer(chain_pem, std::move(signer));
   if (!parsed) return parsed.error();
-  return use_credentials(native_handle(), parsed->data());
+  return use_credentials(native_handle(), tls::Access::data(*parsed));
 }
 
 Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {

@@ -56,16 +56,16 @@ struct KeyReference {
   const Key* key;
 };
 
-struct KeyType {
+struct SignerKeyType {
   Algorithm algorithm;
   const char* names;      // Of the key, as the default provider has them.
   const char* signature;  // What its signature operation is called.
 };
 
-constexpr KeyType kRsa = {Algorithm::kRsa, "RSA:rsaEncryption:1.2.840.113549.1.1.1", "RSA"};
-constexpr KeyType kEc = {Algorithm::kEcdsa, "EC:id-ecPublicKey:1.2.840.10045.2.1", "ECDSA"};
-constexpr KeyType kEd25519 = {Algorithm::kEd25519, "ED25519:1.3.101.112", "ED25519"};
-constexpr KeyType kEd448 = {Algorithm::kEd448, "ED448:1.3.101.113", "ED448"};
+constexpr SignerKeyType kRsa = {Algorithm::kRsa, "RSA:rsaEncryption:1.2.840.113549.1.1.1", "RSA"};
+constexpr SignerKeyType kEc = {Algorithm::kEcdsa, "EC:id-ecPublicKey:1.2.840.10045.2.1", "ECDSA"};
+constexpr SignerKeyType kEd25519 = {Algorithm::kEd25519, "ED25519:1.3.101.112", "ED25519"};
+constexpr SignerKeyType kEd448 = {Algorithm::kEd448, "ED448:1.3.101.113", "ED448"};
 
 openssl::KeyPtr share(const openssl::KeyPtr& key) {
   return openssl::KeyPtr(EVP_PKEY_up_ref(key.get()) == 1 ? key.get() : nullptr);
@@ -94,7 +94,7 @@ int key_match(const void* key, const void* other, int /*selection*/) {
 }
 
 // From make_signer_key(), or from a public key of another provider that is to be compared.
-template <const KeyType& kType>
+template <const SignerKeyType& kType>
 int key_import(void* into, int selection, const OSSL_PARAM params[]) {
   auto& key = *static_cast<Key*>(into);
   if (const OSSL_PARAM* const own = OSSL_PARAM_locate_const(params, kKeyParam)) {
@@ -146,7 +146,7 @@ const OSSL_PARAM* key_gettable_params(void* /*provider*/) {
   return known.data();
 }
 
-template <const KeyType& kType>
+template <const SignerKeyType& kType>
 const char* key_operation_name(int operation) {
   return operation == OSSL_OP_SIGNATURE ? kType.signature : nullptr;
 }
@@ -161,7 +161,7 @@ struct Signing {
   bool pss = false;
 };
 
-template <const KeyType& kType>
+template <const SignerKeyType& kType>
 void* signing_new(void* /*provider*/, const char* /*properties*/) {
   return new (std::nothrow) Signing{.algorithm = kType.algorithm};
 }
@@ -306,7 +306,7 @@ OSSL_DISPATCH entry(int id, Function* function) {
   return {id, reinterpret_cast<void (*)()>(function)};
 }
 
-template <const KeyType& kType>
+template <const SignerKeyType& kType>
 const OSSL_DISPATCH* key_functions() {
   static const std::array<OSSL_DISPATCH, 13> entries = {
       entry(OSSL_FUNC_KEYMGMT_NEW, key_new),
@@ -324,7 +324,7 @@ const OSSL_DISPATCH* key_functions() {
   return entries.data();
 }
 
-template <const KeyType& kType>
+template <const SignerKeyType& kType>
 const OSSL_DISPATCH* signature_functions() {
   static const std::array<OSSL_DISPATCH, 8> entries = {
       entry(OSSL_FUNC_SIGNATURE_NEWCTX, signing_new<kType>),

@@ -146,13 +146,13 @@ void keep_exception(const SSL* ssl, std::exception_ptr thrown) noexcept {
 
 namespace heddle {
 
-Connection::Connection(SSL* ssl)
-    : Connection(ssl, [ssl]() -> std::string_view {
+ConnectionView::ConnectionView(SSL* ssl)
+    : ConnectionView(ssl, [ssl]() -> std::string_view {
         const char* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
         return name != nullptr ? name : std::string_view();
       }()) {}
 
-Connection::Connection(SSL* ssl, std::string_view server_name)
+ConnectionView::ConnectionView(SSL* ssl, std::string_view server_name)
     : ssl_(ssl), server_name_(server_name), deadline_(Deadline::never()) {
   if (const tls::Engine* const engine = tls::Engine::of(ssl)) deadline_ = engine->deadline();
 }

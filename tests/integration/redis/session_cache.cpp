@@ -21,12 +21,12 @@ std::string line(const char* name, const char* outcome, std::uint64_t count) {
 }  // namespace
 
 SessionStore SessionCache::store() {
-  return {.put = [this](const Connection& c, const Session& session) { put(c, session); },
-          .get = [this](const Connection& c, std::string_view id) { return get(c, id); },
+  return {.put = [this](const ConnectionView& c, const Session& session) { put(c, session); },
+          .get = [this](const ConnectionView& c, std::string_view id) { return get(c, id); },
           .remove = [this](std::string_view id, Deadline deadline) { remove(id, deadline); }};
 }
 
-void SessionCache::put(const Connection& connection, const Session& session) {
+void SessionCache::put(const ConnectionView& connection, const Session& session) {
   const std::string key = key_of(session.id());
   const std::string value = session.serialise();
   const std::string seconds = std::to_string(session.timeout().count());
@@ -36,7 +36,7 @@ void SessionCache::put(const Connection& connection, const Session& session) {
   ++stores_.ok;
 }
 
-std::optional<Session> SessionCache::get(const Connection& connection, std::string_view id) {
+std::optional<Session> SessionCache::get(const ConnectionView& connection, std::string_view id) {
   const std::string key = key_of(id);
   const std::array<std::string_view, 2> words = {"GET", key};
   const auto reply = redis_.command(words, connection.deadline());

@@ -38,8 +38,8 @@ class SessionCache {
   std::string metrics() const;
 
  private:
-  void put(const Connection& connection, const Session& session);
-  std::optional<Session> get(const Connection& connection, std::string_view id);
+  void put(const ConnectionView& connection, const Session& session);
+  std::optional<Session> get(const ConnectionView& connection, std::string_view id);
   void remove(std::string_view id, Deadline deadline);
 
   Redis& redis_;
