@@ -66,7 +66,7 @@ void shake_hands(benchmark::State& state, const Contexts& contexts, SSL_SESSION*
           SSL_set_session(stream.native_handle(), copy.get());
         }
         stream.handshake(Deadline::never()).value();
-        if (stream.session_reused()) ++resumed;
+        if (stream.connection_state().resumed) ++resumed;
       });
       world.spawn("server", [&contexts, &pipe] {
         test::server(contexts.server, pipe.b()).handshake(Deadline::never()).value();

@@ -21,6 +21,7 @@
 #include "heddle/sync.h"
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/connection_state.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/http_connect.h"
 #include "heddle/tls/ktls.h"

@@ -91,10 +91,10 @@ std::string_view or_none(std::string_view text) {
 }  // namespace
 
 void print_session(const Stream& stream, std::string_view where, Verified verified) {
-  std::string text =
-      fmt::format("connected to {}\n{}, {}, group {}, ALPN {}, {} session\n", where,
-                  stream.version(), stream.cipher(), or_none(stream.group()),
-                  or_none(stream.alpn()), stream.session_reused() ? "resumed" : "new");
+  const ConnectionState state = stream.connection_state();
+  std::string text = fmt::format("connected to {}\n{}, {}, group {}, ALPN {}, {} session\n", where,
+                                 state.version, state.cipher, or_none(state.group),
+                                 or_none(state.alpn), state.resumed ? "resumed" : "new");
   const std::vector<Certificate> chain = stream.peer_certificates();
   for (std::size_t depth = 0; depth < chain.size(); ++depth) text += describe(depth, chain[depth]);
   if (verified == Verified::kNo) {

@@ -19,6 +19,7 @@
 
 #include "heddle/tls/ssl_object.h"
 
+using heddle::ConnectionState;
 using heddle::Context;
 using heddle::MemoryBio;
 using heddle::Progress;
@@ -98,7 +99,8 @@ int main(int argc, char** argv) try {
     }
   };
   complete([&] { return tls.handshake(); });
-  std::fprintf(stderr, "%s %s\n", tls.version().data(), tls.cipher().data());
+  const ConnectionState state = tls.connection_state();
+  std::fprintf(stderr, "%s %s\n", state.version.data(), state.cipher.data());
 
   const std::string request = "GET " + std::string(argv[3]) + " HTTP/1.1\r\nHost: " + argv[1] +
                               "\r\nConnection: close\r\n\r\n";

@@ -140,7 +140,8 @@ void step(Side& side, Side& other, Script& script) {
     case 7:
       return tamper(side, other, script);
     case 8:
-      if (side.tls->version() == "TLSv1.3") (void)SSL_key_update(side.tls->native_handle(), 1);
+      if (side.tls->connection_state().version == "TLSv1.3")
+        (void)SSL_key_update(side.tls->native_handle(), 1);
       ERR_clear_error();
       return;
     default:

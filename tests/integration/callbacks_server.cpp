@@ -61,9 +61,9 @@ void answer(const Context& tls, Socket socket) {
   auto stream = Stream::create(tls, std::move(socket)).value();
   std::array<std::byte, 4096> request{};
   if (const auto count = stream.read(request, deadline); count && *count > 0) {
-    const std::string body = "name=" + std::string(stream.server_name()) +
-                             " alpn=" + std::string(stream.alpn()) +
-                             " reused=" + (stream.session_reused() ? "yes" : "no") + "\n";
+    const ConnectionState state = stream.connection_state();
+    const std::string body = "name=" + state.server_name + " alpn=" + state.alpn +
+                             " reused=" + (state.resumed ? "yes" : "no") + "\n";
     const std::string text =
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
         "\r\n\r\n" + body;

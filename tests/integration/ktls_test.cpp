@@ -99,7 +99,7 @@ TEST_P(KtlsSuite, FileArrivesAsItIsAndTheKernelHasEncryptedIt) {
   auto before = tls_stat();
   run([&] {
     Connection made = connected();
-    EXPECT_EQ(made.server->cipher(), suite.cipher);
+    EXPECT_EQ(made.server->connection_state().cipher, suite.cipher);
     EXPECT_EQ(made.server->ktls_send(), State::kActive) << describe(made.server->ktls_send());
     EXPECT_EQ(made.server->ktls_recv(), tls13 ? receive_under_tls13() : State::kActive)
         << describe(made.server->ktls_recv());

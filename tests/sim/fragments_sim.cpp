@@ -113,7 +113,7 @@ class Speaker {
       }
       case Act::Verb::kUpdateKeys:
         // It goes out with the next write.
-        if (tls.version() == "TLSv1.3") {
+        if (tls.connection_state().version == "TLSv1.3") {
           EXPECT_EQ(SSL_key_update(tls.native_handle(), SSL_KEY_UPDATE_REQUESTED), 1);
         }
         return Progress{Kind::kDone};
@@ -320,7 +320,7 @@ TEST_P(FragmentsSim, FragmentsAndTurnsDoNotChangeTheConversation) {
       ASSERT_EQ(mine->end().outgoing.pending(), 0U);
     }
     const SslObject& client = *talk.client.end().tls;
-    if (client.session_reused()) ++resumed;
+    if (client.connection_state().resumed) ++resumed;
     with.session.reset(SSL_get1_session(client.native_handle()));
   }
   EXPECT_EQ(resumed, kSeeds * 8 / 10);

@@ -107,11 +107,11 @@ TEST_P(HandshakeCallbacksSim, AlpnProtocolIsChosen) {
   world_.run([&] {
     const auto chosen = talk();
     chosen->expect_well();
-    EXPECT_EQ(chosen->client.stream->alpn(), "http/1.1");
+    EXPECT_EQ(chosen->client.stream->connection_state().alpn, "http/1.1");
     choice.reset();
     const auto without = talk();
     without->expect_well();
-    EXPECT_EQ(without->client.stream->alpn(), "");
+    EXPECT_EQ(without->client.stream->connection_state().alpn, "");
     choice = "spdy/3";
     const auto impossible = talk();
     EXPECT_EQ(alert_of(impossible->client), SSL_AD_NO_APPLICATION_PROTOCOL);

@@ -73,7 +73,7 @@ TEST_P(HelloCallbacksSim, ServerNameChoosesTheContext) {
     for (const std::string name : {"one.test", "two.test", test::kServerName}) {
       const auto talk = ask_for(name);
       talk->expect_well();
-      EXPECT_EQ(talk->server.stream->server_name(), name);
+      EXPECT_EQ(talk->server.stream->connection_state().server_name, name);
       const std::string& expected =
           name == test::kServerName ? test::identity().sha256 : named(name).sha256;
       EXPECT_EQ(talk->client.stream->peer_certificates().front().sha256, expected);
@@ -175,7 +175,7 @@ TEST_P(HelloCallbacksSim, ChosenContextBringsItsVerifyModeAlpnAndVersions) {
     const auto talk = ask_for("one.test");
     talk->expect_well();
     EXPECT_EQ(talk->server.stream->peer_certificates().size(), 1U);
-    EXPECT_EQ(talk->server.stream->alpn(), "strict");
+    EXPECT_EQ(talk->server.stream->connection_state().alpn, "strict");
   });
 }
 
@@ -236,7 +236,7 @@ TEST_P(HelloCallbacksSim, ChosenContextMayGoAtOnce) {
   world_.run([&] {
     const auto talk = ask_for("one.test");
     talk->expect_well();
-    EXPECT_EQ(talk->client.stream->alpn(), "short-lived");
+    EXPECT_EQ(talk->client.stream->connection_state().alpn, "short-lived");
   });
 }
 
@@ -256,7 +256,7 @@ TEST_P(HelloCallbacksSim, SessionOfOneNameIsNotResumedUnderAnother) {
       ASSERT_EQ(SSL_set_session(talk->client.stream->native_handle(), session.native_handle()), 1);
       world_.converse(*talk);
       talk->expect_well();
-      EXPECT_EQ(talk->server.stream->session_reused(), name == "one.test");
+      EXPECT_EQ(talk->server.stream->connection_state().resumed, name == "one.test");
     }
   });
 }
@@ -287,7 +287,7 @@ TEST_P(HelloCallbacksSim, SessionsOfChosenContextsAreInTheStoreOfTheFirst) {
     const auto second = world_.talk(
         server_, client_, {.server_name = "one.test", .session = first->client.stream->session()});
     second->expect_well();
-    EXPECT_TRUE(second->server.stream->session_reused());
+    EXPECT_TRUE(second->server.stream->connection_state().resumed);
   });
 }
 
@@ -358,7 +358,7 @@ TEST_P(RetriedHelloSim, CallbackIsCalledOnce) {
   world_.run([&] {
     const auto talk = ask_for("one.test");
     talk->expect_well();
-    EXPECT_EQ(talk->client.stream->group(), "secp384r1");
+    EXPECT_EQ(talk->client.stream->connection_state().group, "secp384r1");
   });
   EXPECT_EQ(world_.parks(), 1);
 }

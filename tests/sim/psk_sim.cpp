@@ -105,7 +105,7 @@ TEST_P(PskSim, HashOfTheKeyIsTheCiphersuites) {
   world_.run([&] {
     const auto well = talk();
     well->expect_well();
-    EXPECT_EQ(well->client.stream->cipher(), "TLS_AES_256_GCM_SHA384");
+    EXPECT_EQ(well->client.stream->connection_state().cipher, "TLS_AES_256_GCM_SHA384");
   });
 }
 

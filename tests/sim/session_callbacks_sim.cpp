@@ -77,7 +77,7 @@ TEST_P(SessionCallbacksSim, ClientGetsSessionsAndResumesWithThem) {
   world_.run([&] {
     const auto first = talk(server);
     first->expect_well();
-    EXPECT_FALSE(first->client.stream->session_reused());
+    EXPECT_FALSE(first->client.stream->connection_state().resumed);
     ASSERT_EQ(got_.size(), tls13() ? 2U : 1U);
     EXPECT_EQ(world_.parks(), tls13() ? 2 : 1);
     EXPECT_TRUE(got_.back().has_ticket());
@@ -89,8 +89,8 @@ TEST_P(SessionCallbacksSim, ClientGetsSessionsAndResumesWithThem) {
 
     const auto second = resume(server);
     second->expect_well();
-    EXPECT_TRUE(second->client.stream->session_reused());
-    EXPECT_TRUE(second->server.stream->session_reused());
+    EXPECT_TRUE(second->client.stream->connection_state().resumed);
+    EXPECT_TRUE(second->server.stream->connection_state().resumed);
   });
 }
 
@@ -111,7 +111,7 @@ TEST_P(SessionCallbacksSim, SerialisedSessionResumesToo) {
     EXPECT_EQ(got_.back().time(), before.time());
     const auto second = resume(server);
     second->expect_well();
-    EXPECT_TRUE(second->client.stream->session_reused());
+    EXPECT_TRUE(second->client.stream->connection_state().resumed);
   });
 }
 
@@ -125,12 +125,13 @@ TEST_P(SessionCallbacksSim, ServersThatShareAStoreResumeEachOthersSessions) {
     EXPECT_EQ(stored_.size(), tls13() ? 2U : 1U);
     const auto second = resume(other);
     second->expect_well();
-    EXPECT_TRUE(second->server.stream->session_reused());
+    EXPECT_TRUE(second->server.stream->connection_state().resumed);
     EXPECT_GE(world_.parks(), 3);
     stored_.clear();
     const auto third = resume(other);
     third->expect_well();
-    EXPECT_FALSE(third->server.stream->session_reused()) << "its session is no longer there";
+    EXPECT_FALSE(third->server.stream->connection_state().resumed)
+        << "its session is no longer there";
   });
 }
 
@@ -172,21 +173,21 @@ TEST_P(SessionCallbacksSim, ServersThatShareTicketKeysResumeEachOthersSessions) 
     talk(one)->expect_well();
     const auto apart = resume(other);
     apart->expect_well();
-    EXPECT_FALSE(apart->server.stream->session_reused());
+    EXPECT_FALSE(apart->server.stream->connection_state().resumed);
 
     got_.clear();
     talk(one)->expect_well();
     other.set_ticket_keys({new_key, old_key});
     const auto rotated = resume(other);
     rotated->expect_well();
-    EXPECT_TRUE(rotated->server.stream->session_reused());
+    EXPECT_TRUE(rotated->server.stream->connection_state().resumed);
 
     // A ticket under an old key has been renewed.
     got_.push_back(rotated->client.stream->session().value());
     other.set_ticket_keys({new_key});
     const auto renewed = resume(other);
     renewed->expect_well();
-    EXPECT_TRUE(renewed->server.stream->session_reused());
+    EXPECT_TRUE(renewed->server.stream->connection_state().resumed);
   });
 }
 
@@ -205,7 +206,7 @@ TEST_P(SessionCallbacksSim, TicketKeysMayComeFromAFunctionThatParks) {
     const int before = world_.parks();
     const auto second = resume(other);
     second->expect_well();
-    EXPECT_TRUE(second->server.stream->session_reused());
+    EXPECT_TRUE(second->server.stream->connection_state().resumed);
     EXPECT_GT(world_.parks(), before + (tls13() ? 2 : 0));
   });
 }

@@ -109,7 +109,7 @@ TEST_P(SessionRightsSim, ServersThatVerifyAlikeResumeEachOthersSessions) {
   world_.run([&] {
     const auto resumed = resume(other, client_, session_of(one, client_));
     resumed->expect_well();
-    EXPECT_TRUE(resumed->server.stream->session_reused());
+    EXPECT_TRUE(resumed->server.stream->connection_state().resumed);
     EXPECT_EQ(resumed->server.stream->peer_certificates().size(), 1U);
   });
 }
@@ -124,7 +124,7 @@ TEST_P(SessionRightsSim, WhoWasNotAskedForACertificateIsAskedByWhoRequiresOne) {
       const auto refused = resume(strict, stranger_, session_of(*lax, stranger_));
       ASSERT_TRUE(refused->server.error);
       EXPECT_EQ(refused->server.error->code, Errc::kProtocol) << refused->server.message();
-      EXPECT_FALSE(refused->server.stream->session_reused());
+      EXPECT_FALSE(refused->server.stream->connection_state().resumed);
     }
   });
 }
@@ -203,12 +203,13 @@ TEST_P(SessionRightsSim, ServersThatDifferMakeFullHandshakes) {
     Context other = strict_server();
     difference.make(other);
     world_.run([&] {
-      EXPECT_FALSE(
-          resume(other, client_, session_of(one, client_))->server.stream->session_reused())
+      EXPECT_FALSE(resume(other, client_, session_of(one, client_))
+                       ->server.stream->connection_state()
+                       .resumed)
           << difference.name;
       const Session before = session_of(one, client_);
       difference.make(one);
-      EXPECT_FALSE(resume(one, client_, before)->server.stream->session_reused())
+      EXPECT_FALSE(resume(one, client_, before)->server.stream->connection_state().resumed)
           << difference.name << ", changed after the session was made";
     });
   }
@@ -231,10 +232,10 @@ TEST_P(SessionRightsSim, AdoptedContextsThatDifferMakeFullHandshakes) {
   world_.run([&] {
     const auto refused = resume(servers[1], stranger_, session_of(servers[0], stranger_));
     EXPECT_FALSE(refused->server.well());
-    EXPECT_FALSE(refused->server.stream->session_reused());
+    EXPECT_FALSE(refused->server.stream->connection_state().resumed);
     const auto resumed = resume(servers[2], client_, session_of(servers[1], client_));
     resumed->expect_well();
-    EXPECT_TRUE(resumed->server.stream->session_reused());
+    EXPECT_TRUE(resumed->server.stream->connection_state().resumed);
   });
 }
 
@@ -250,13 +251,13 @@ TEST_P(SessionRightsSim, HelloCallbacksChoiceIsPartOfTheSession) {
     chosen = &strict;
     const auto refused = resume(first, stranger_, session);
     EXPECT_FALSE(refused->server.well());
-    EXPECT_FALSE(refused->server.stream->session_reused());
+    EXPECT_FALSE(refused->server.stream->connection_state().resumed);
 
     const Session allowed = session_of(first, client_);
     chosen = &other;
     const auto resumed = resume(first, client_, allowed);
     resumed->expect_well();
-    EXPECT_TRUE(resumed->server.stream->session_reused());
+    EXPECT_TRUE(resumed->server.stream->connection_state().resumed);
   });
 }
 
@@ -272,11 +273,11 @@ TEST_P(SessionRightsSim, SessionOfOneNameIsNotResumedUnderAnother) {
     const Session session = session_of(one, client);
     const auto same = world_.talk(one, client, {.server_name = "SERVER.test", .session = session});
     same->expect_well();
-    EXPECT_TRUE(same->server.stream->session_reused()) << "names have no case";
+    EXPECT_TRUE(same->server.stream->connection_state().resumed) << "names have no case";
     const Session next = same->client.stream->session().value();
     const auto talk = world_.talk(one, client, {.server_name = "other.test", .session = next});
     talk->expect_well();
-    EXPECT_FALSE(talk->server.stream->session_reused());
+    EXPECT_FALSE(talk->server.stream->connection_state().resumed);
   });
 }
 
@@ -299,7 +300,7 @@ TEST_P(SessionRightsSim, SessionWithoutACertificateIsNoneForWhoRequiresOne) {
     again->expect_well();
     const auto refused = resume(strict, stranger_, session);
     EXPECT_FALSE(refused->server.well());
-    EXPECT_FALSE(refused->server.stream->session_reused());
+    EXPECT_FALSE(refused->server.stream->connection_state().resumed);
   });
 }
 
@@ -309,7 +310,7 @@ TEST_P(SessionRightsSim, SessionOfAnExpiredCertificateIsNotResumed) {
     Session session = session_of(strict, client_);
     if (std::get<1>(GetParam()) == Sharing::kStore) {
       expired_ = true;
-      EXPECT_FALSE(resume(strict, client_, session)->server.stream->session_reused());
+      EXPECT_FALSE(resume(strict, client_, session)->server.stream->connection_state().resumed);
       expired_ = false;
     }
     session = Session::parse(session.serialise()).value();
@@ -344,7 +345,7 @@ TEST_P(SessionRightsSim, VerifyCallbackIsAskedAboutResumedSessionsToo) {
       asked = 0;
       const auto resumed = resume(strict, client, session);
       resumed->expect_well();
-      EXPECT_TRUE(resumed->server.stream->session_reused());
+      EXPECT_TRUE(resumed->server.stream->connection_state().resumed);
       EXPECT_GE(asked, 1) << "of the client: " << on_client;
       const Session next = resumed->client.stream->session().value();
       verdict = X509_V_ERR_CERT_REVOKED;
@@ -353,7 +354,7 @@ TEST_P(SessionRightsSim, VerifyCallbackIsAskedAboutResumedSessionsToo) {
       ASSERT_TRUE(ours.error);
       EXPECT_EQ(ours.error->code, Errc::kUntrusted) << ours.message();
       EXPECT_EQ(ours.error->verify_code, X509_V_ERR_CERT_REVOKED);
-      EXPECT_FALSE(refused->server.stream->session_reused());
+      EXPECT_FALSE(refused->server.stream->connection_state().resumed);
       verdict = X509_V_OK;
     });
   }
@@ -390,7 +391,7 @@ TEST_P(SessionRightsSim, CachedSessionsAreNotResumedPastTheVerifyCallback) {
   SSL_CTX_set_options(client_.native_handle(), SSL_OP_NO_TICKET);
   world_.run([&] {
     const auto resumed = resume(strict, client_, session_of(strict, client_));
-    EXPECT_TRUE(resumed->server.stream->session_reused()) << "the cache is there";
+    EXPECT_TRUE(resumed->server.stream->connection_state().resumed) << "the cache is there";
     const Session session = session_of(strict, client_);
     strict.on_verify(
         [&](const ConnectionView&, const PeerChain&) { return X509_V_ERR_CERT_REVOKED; });

@@ -197,7 +197,7 @@ void TortureConnection::judge() {
   report_.count("whole");
   if (ending_ == Ending::kRelease) return;
   if (const auto session = streams_[0]->session()) world_.shared.keep(*session);
-  if (streams_[0]->session_reused()) report_.count("resumed");
+  if (streams_[0]->connection_state().resumed) report_.count("resumed");
 }
 
 void TortureConnection::close_both() {

@@ -72,11 +72,11 @@ TEST_F(CallbackScopeTest, ErrorWithoutAnEngineBecomesAnEntry) {
 
 // Both would free it.
 TEST_F(CallbackScopeTest, CopyOfAnSslDoesNotShareWhatCallbacksRemember) {
-  tls::ConnectionState::attach(ssl_.get()).psk_identity = "me";
+  tls::ConnectionNotes::attach(ssl_.get()).psk_identity = "me";
   const openssl::SslPtr copy(SSL_dup(ssl_.get()));
   ASSERT_TRUE(copy);
-  EXPECT_EQ(tls::ConnectionState::of(copy.get()), nullptr);
-  EXPECT_EQ(tls::ConnectionState::of(ssl_.get())->psk_identity, "me");
+  EXPECT_EQ(tls::ConnectionNotes::of(copy.get()), nullptr);
+  EXPECT_EQ(tls::ConnectionNotes::of(ssl_.get())->psk_identity, "me");
 }
 
 }  // namespace

@@ -109,8 +109,8 @@ Agreed connect(const Context& server_context, const Context& client_context) {
   world.spawn("client", [&] {
     auto stream = test::client(client_context, pipe.a());
     agreed.outcome = stream.handshake(world.after(std::chrono::seconds(10)));
-    agreed.alpn = stream.alpn();
-    agreed.version = stream.version();
+    agreed.alpn = stream.connection_state().alpn;
+    agreed.version = stream.connection_state().version;
     const auto chain = stream.peer_certificates();
     if (!chain.empty()) agreed.certificate = chain.front().sha256;
     (void)stream.close(world.after(std::chrono::seconds(1)));

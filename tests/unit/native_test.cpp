@@ -229,7 +229,7 @@ TEST_P(NativeTest, ContextGoesFirstAndItsCallbacksStay) {
            [&] {
              auto stream = test::client(client_context_, pipe_.b());
              EXPECT_TRUE(stream.handshake(kNever));
-             EXPECT_EQ(stream.alpn(), "h2");
+             EXPECT_EQ(stream.connection_state().alpn, "h2");
            });
 }
 
@@ -254,7 +254,8 @@ TEST_P(NativeTest, StreamGoesOnWithWhatOtherCodeBegan) {
         ASSERT_EQ(SSL_write(ssl, "unsent, ", 8), 8);
 
         auto stream = Stream::adopt(std::move(naked), pipe_.a()).value();
-        EXPECT_EQ(stream.version(), GetParam() == TlsVersion::kTls12 ? "TLSv1.2" : "TLSv1.3");
+        EXPECT_EQ(stream.connection_state().version,
+                  GetParam() == TlsVersion::kTls12 ? "TLSv1.2" : "TLSv1.3");
         EXPECT_EQ(first + test::read_text(stream, 99, kNever),
                   std::string(50, 'a') + std::string(50, 'b'));
         stream.write(bytes("and on"), kNever).value();
@@ -435,7 +436,7 @@ TEST_P(NativeTest, AdoptedContextSharesTheSslCtxWithItsOtherUsers) {
       [&] {
         auto stream = Stream::adopt(std::move(theirs), pipe_.a()).value();
         EXPECT_TRUE(stream.handshake(kNever));
-        EXPECT_EQ(stream.alpn(), "h2");
+        EXPECT_EQ(stream.connection_state().alpn, "h2");
       },
       [&] { EXPECT_TRUE(test::client(client_context_, pipe_.b()).handshake(kNever)); });
   sim::Pipe second(world_);

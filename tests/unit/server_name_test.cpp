@@ -39,7 +39,7 @@ class ServerNameTest : public testing::Test {
       test::move(theirs.outgoing, ours.incoming);
       done = ours.tls->handshake();
     }
-    return {std::move(done), std::string(theirs.tls->server_name())};
+    return {std::move(done), std::string(theirs.tls->connection_state().server_name)};
   }
   void expect_good(const std::string& name, const std::string& sent) {
     const Outcome outcome = ask_for(name);

@@ -58,7 +58,7 @@ class SessionOffer : public testing::TestWithParam<TlsVersion> {
     EXPECT_EQ(ours.read_one()->kind, Progress::Kind::kWantRead) << "tickets are no data";
     // A copy: OpenSSL spoils a session whose connection ends without close_notify.
     const openssl::SessionPtr session(SSL_SESSION_dup(SSL_get_session(ours.tls->native_handle())));
-    return {ours.tls->session_reused(), Session(session.get())};
+    return {ours.tls->connection_state().resumed, Session(session.get())};
   }
   Session session_of(const Context& context, const std::string& name = test::kServerName) const {
     return talk(context, {.server_name = name}).session;

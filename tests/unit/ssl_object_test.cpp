@@ -27,13 +27,21 @@ using Kind = Progress::Kind;
 
 class SslObjectTest : public test::SslObjectPair {};
 
+void expect_empty(const ConnectionState& state) {
+  EXPECT_FALSE(state.complete);
+  EXPECT_EQ(state.version, "");
+  EXPECT_EQ(state.cipher, "");
+  EXPECT_EQ(state.group, "");
+  EXPECT_EQ(state.signature_algorithm, "");
+  EXPECT_EQ(state.alpn, "");
+  EXPECT_EQ(state.server_name, "");
+  EXPECT_FALSE(state.resumed);
+}
+
 // CPython: SimpleBackgroundTests.test_bio_handshake.
 TEST_P(SslObjectTest, HandshakeTellsBeforeAndAfterWhatIsNegotiated) {
   for (const SslObject* tls : {&*client_.tls, &*server_.tls}) {
-    EXPECT_EQ(tls->version(), "");
-    EXPECT_EQ(tls->cipher(), "");
-    EXPECT_EQ(tls->group(), "");
-    EXPECT_EQ(tls->alpn(), "");
+    expect_empty(tls->connection_state());
     EXPECT_TRUE(tls->peer_certificates().empty());
   }
   const std::array<std::string_view, 1> protocols = {"h2"};
@@ -43,16 +51,40 @@ TEST_P(SslObjectTest, HandshakeTellsBeforeAndAfterWhatIsNegotiated) {
   handshake();
   const bool is_13 = GetParam() == TlsVersion::kTls13;
   for (const SslObject* tls : {&*client_.tls, &*server_.tls}) {
-    EXPECT_EQ(tls->version(), is_13 ? "TLSv1.3" : "TLSv1.2");
-    EXPECT_EQ(tls->cipher(), is_13 ? "TLS_AES_256_GCM_SHA384" : "ECDHE-ECDSA-AES256-GCM-SHA384");
-    EXPECT_NE(tls->group(), "");
-    EXPECT_EQ(tls->alpn(), "h2");
-    EXPECT_FALSE(tls->session_reused());
+    const ConnectionState state = tls->connection_state();
+    EXPECT_TRUE(state.complete);
+    EXPECT_EQ(state.version, is_13 ? "TLSv1.3" : "TLSv1.2");
+    EXPECT_EQ(state.cipher, is_13 ? "TLS_AES_256_GCM_SHA384" : "ECDHE-ECDSA-AES256-GCM-SHA384");
+    EXPECT_NE(state.group, "");
+    EXPECT_EQ(state.alpn, "h2");
+    EXPECT_FALSE(state.resumed);
+    EXPECT_EQ(state.server_name, test::kServerName);
+    EXPECT_EQ(state.ktls_send, KernelTlsState::kNotAsked);
   }
-  EXPECT_EQ(server_.tls->server_name(), test::kServerName);
+  EXPECT_EQ(client_.tls->connection_state().signature_algorithm, "ED25519");
+  EXPECT_EQ(server_.tls->connection_state().signature_algorithm, "") << "the client has not signed";
   ASSERT_EQ(client_.tls->peer_certificates().size(), 1U);
   EXPECT_EQ(client_.tls->peer_certificates()[0].sha256, test::identity().sha256);
   EXPECT_TRUE(server_.tls->peer_certificates().empty());
+}
+
+TEST_P(SslObjectTest, FailedHandshakeHasNegotiatedNothing) {
+  const std::array<std::string_view, 1> protocols = {"h2"};
+  server_context_.set_alpn_protocols(protocols).value();
+  Context strangers = Context::create(Role::kClient, Trust::kNothing).value();
+  strangers.set_versions(GetParam(), GetParam()).value();
+  strangers.set_alpn_protocols(protocols).value();
+  client_.open(strangers, test::kServerName);
+  ASSERT_TRUE(client_.tls->handshake());
+  test::move(client_.outgoing, server_.incoming);
+  (void)server_.tls->handshake();
+  test::move(server_.outgoing, client_.incoming);
+  EXPECT_EQ(client_.tls->handshake().error().code, Errc::kUntrusted);
+  test::move(client_.outgoing, server_.incoming);
+  EXPECT_EQ(server_.tls->handshake().error().code, Errc::kProtocol);
+  expect_empty(client_.tls->connection_state());
+  expect_empty(server_.tls->connection_state());
+  EXPECT_FALSE(client_.tls->peer_certificates().empty()) << "what did not verify is there";
 }
 
 // CPython: SSLObjectTests.test_check_hostname_requires_server_hostname,
@@ -158,7 +190,7 @@ TEST_P(SslObjectTest, ContextMayGoFirst) {
   }
   client_.open(client_context_, test::kServerName);
   handshake();
-  EXPECT_EQ(server_.tls->alpn(), "h2") << "chosen by a callback of the context";
+  EXPECT_EQ(server_.tls->connection_state().alpn, "h2") << "chosen by a callback of the context";
 }
 
 // What a callback of `end` does, while the SslObject is inside OpenSSL.

@@ -12,6 +12,7 @@
 #include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/connection_state.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/memory_bio.h"
 #include "heddle/tls/stream.h"
@@ -93,13 +94,9 @@ class HEDDLE_API SslObject {
   // Decrypted bytes that read() will return without looking at `incoming`.
   std::size_t pending() const noexcept;
 
-  // What was negotiated: as with Stream, empty before the handshake is done.
-  std::string_view version() const;
-  std::string_view cipher() const;
-  std::string group() const;
-  std::string_view alpn() const;
-  bool session_reused() const;
-  std::string_view server_name() const;
+  // What was negotiated.
+  ConnectionState connection_state() const;
+  // As Stream::peer_certificates().
   std::vector<Certificate> peer_certificates() const;
   // As Stream::explain().
   std::string explain(const Error& error) const;

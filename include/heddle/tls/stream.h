@@ -16,6 +16,7 @@
 #include "heddle/export.h"
 #include "heddle/result.h"
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/connection_state.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/ktls.h"
 #include "heddle/tls/session.h"
@@ -167,18 +168,15 @@ class HEDDLE_API Stream {
   // Decrypted bytes that read() will return without asking the transport.
   std::size_t pending() const noexcept;
 
-  // What was negotiated; empty before the handshake is done.
-  std::string_view version() const;  // "TLSv1.3"
-  std::string_view cipher() const;   // "TLS_AES_256_GCM_SHA384"
-  std::string group() const;         // "X25519"
-  std::string_view alpn() const;
-  bool session_reused() const;
+  // What was negotiated. Never parks.
+  ConnectionState connection_state() const;
+
   // Clients: to resume with, if is_resumable(): in TLS 1.3 that is after a read() that has read a
   // ticket, and the latest one; Context::on_new_session() gets all of them.
   std::optional<Session> session() const;
-  std::string_view server_name() const;  // Servers: the SNI that the client sent.
 
-  // Whether the kernel encrypts what is sent, and decrypts what is received; if not, why.
+  // Whether the kernel encrypts what is sent, and decrypts what is received; if not, why. As in
+  // connection_state(), and also before the handshake.
   KernelTlsState ktls_send() const noexcept;
   KernelTlsState ktls_recv() const noexcept;
 

@@ -171,7 +171,7 @@ bool use_context(SSL* ssl, SSL_CTX* ctx) {
 
 Result<HelloAnswer> ask_program(const CallbackState& state, SSL* ssl) {
   const ClientHello hello(ssl);
-  ConnectionState::attach(ssl).server_name = hello.server_name();
+  ConnectionNotes::attach(ssl).server_name = hello.server_name();
   if (state.client_hello) {
     Result<HelloAnswer> answer = fiber::call_user(state.client_hello, hello);
     if (!answer || !Access::is_go_on(*answer)) return answer;
@@ -245,7 +245,7 @@ bool is_acceptable(SSL* ssl, int* alert) {
 int client_hello(SSL* ssl, int* alert, void* /*argument*/) {
   if (!is_acceptable(ssl, alert)) return SSL_CLIENT_HELLO_ERROR;
   *alert = SSL_AD_INTERNAL_ERROR;
-  const ConnectionState* const connection = ConnectionState::of(ssl);
+  const ConnectionNotes* const connection = ConnectionNotes::of(ssl);
   // Its second, after a HelloRetryRequest: the choice is made.
   if (connection != nullptr && connection->server_name) return SSL_CLIENT_HELLO_SUCCESS;
   const CallbackState& state = CallbackState::of(ssl);
@@ -259,7 +259,7 @@ int client_hello(SSL* ssl, int* alert, void* /*argument*/) {
 // OpenSSL's servername callback: acknowledges the name. Everything is decided; a client that names
 // another one in its second hello must not get what was chosen for the first.
 int acknowledge_name(SSL* ssl, int* alert, void* /*argument*/) {
-  const ConnectionState* const connection = ConnectionState::of(ssl);
+  const ConnectionNotes* const connection = ConnectionNotes::of(ssl);
   const char* const text = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   const std::string_view name = text != nullptr ? text : std::string_view();
   if (connection != nullptr && connection->server_name && *connection->server_name != name) {

@@ -88,7 +88,7 @@ int use_session(SSL* ssl, const EVP_MD* digest, const unsigned char** identity,
   unsigned mark_size = 0;
   const unsigned char* const mark = SSL_SESSION_get0_id_context(SSL_get_session(ssl), &mark_size);
   if (SSL_SESSION_set1_id_context(made.get(), mark, mark_size) != 1) return 0;
-  std::string& kept = ConnectionState::attach(ssl).psk_identity;
+  std::string& kept = ConnectionNotes::attach(ssl).psk_identity;
   kept = (*psk)->identity;
   *identity = reinterpret_cast<const unsigned char*>(kept.data());
   *identity_size = kept.size();

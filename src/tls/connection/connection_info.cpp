@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <string>
 
+#include <openssl/evp.h>
+#include <openssl/objects.h>
 #include <openssl/ssl.h>
 
 #include "heddle/error_queue.h"
@@ -12,24 +14,9 @@
 #include "tls/x509/certificate_data.h"
 
 namespace heddle::tls {
-
-std::size_t pending(const SSL* ssl) noexcept {
-  return static_cast<std::size_t>(std::max(SSL_pending(ssl), 0));
-}
-
-std::string_view version(const SSL* ssl) {
-  if (SSL_is_init_finished(ssl) == 0) return {};
-  return SSL_get_version(ssl);
-}
-
-std::string_view cipher(const SSL* ssl) {
-  const SSL_CIPHER* const cipher = SSL_get_current_cipher(ssl);
-  return cipher != nullptr ? SSL_CIPHER_get_name(cipher) : std::string_view();
-}
+namespace {
 
 std::string group(SSL* ssl) {
-  const ErrorQueueScope scope(Leftovers::kDrop);
-  if (SSL_is_init_finished(ssl) == 0) return {};
   // A resumed TLS 1.2 session has none.
   const auto id = SSL_get_negotiated_group(ssl);
   if (id == NID_undef) return {};
@@ -37,20 +24,52 @@ std::string group(SSL* ssl) {
   return name != nullptr ? name : "";
 }
 
-std::string_view alpn(const SSL* ssl) {
-  const unsigned char* selected = nullptr;
-  unsigned size = 0;
-  SSL_get0_alpn_selected(ssl, &selected, &size);
-  return {reinterpret_cast<const char*>(selected), size};
+// As OpenSSL writes it in a list of signature algorithms (SSL_CTX_set1_sigalgs_list(3)).
+std::string peer_signature(SSL* ssl) {
+  int key = NID_undef;
+  // Of the handshake before, if this one has resumed its session.
+  if (SSL_session_reused(ssl) != 0 || SSL_get_peer_signature_type_nid(ssl, &key) != 1) return {};
+  int digest = NID_undef;
+  std::string text = key == EVP_PKEY_RSA       ? "RSA"
+                     : key == EVP_PKEY_RSA_PSS ? "RSA-PSS"
+                     : key == EVP_PKEY_EC      ? "ECDSA"
+                                               : OBJ_nid2sn(key);
+  if (SSL_get_peer_signature_nid(ssl, &digest) == 1 && digest != NID_undef) {
+    text.append("+").append(OBJ_nid2sn(digest));
+  }
+  return text;
 }
 
-bool session_reused(const SSL* ssl) {
-  return SSL_session_reused(ssl) != 0;
+}  // namespace
+
+std::size_t pending(const SSL* ssl) noexcept {
+  return static_cast<std::size_t>(std::max(SSL_pending(ssl), 0));
 }
 
-std::string_view server_name(const SSL* ssl) {
-  const char* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-  return name != nullptr ? name : std::string_view();
+ConnectionState connection_state(const Machine& machine, const KernelTlsStates& kernel) {
+  SSL* const ssl = machine.ssl();
+  // Other code may have done the handshake of one that was adopted.
+  if (!machine.established() && SSL_is_init_finished(ssl) == 0) return {};
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  ConnectionState state;
+  state.complete = true;
+  state.version = SSL_get_version(ssl);
+  if (const SSL_CIPHER* const cipher = SSL_get_current_cipher(ssl)) {
+    state.cipher = SSL_CIPHER_get_name(cipher);
+  }
+  state.group = group(ssl);
+  state.signature_algorithm = peer_signature(ssl);
+  const unsigned char* alpn = nullptr;
+  unsigned alpn_size = 0;
+  SSL_get0_alpn_selected(ssl, &alpn, &alpn_size);
+  state.alpn.assign(reinterpret_cast<const char*>(alpn), alpn_size);
+  if (const char* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name)) {
+    state.server_name = name;
+  }
+  state.resumed = SSL_session_reused(ssl) != 0;
+  state.ktls_send = kernel.send;
+  state.ktls_recv = kernel.receive;
+  return state;
 }
 
 std::vector<Certificate> peer_certificates(const SSL* ssl) {

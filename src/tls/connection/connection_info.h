@@ -2,25 +2,21 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/connection_state.h"
 
 #include "openssl/handles.h"
+#include "tls/kernel/ktls.h"
+#include "tls/machine/machine.h"
 
 namespace heddle::tls {
 
 // As the functions of Stream with these names. Those that could leave an entry in the thread's
 // error queue take it away.
 std::size_t pending(const SSL* ssl) noexcept;
-std::string_view version(const SSL* ssl);
-std::string_view cipher(const SSL* ssl);
-std::string group(SSL* ssl);
-std::string_view alpn(const SSL* ssl);
-bool session_reused(const SSL* ssl);
-std::string_view server_name(const SSL* ssl);
+ConnectionState connection_state(const Machine& machine, const KernelTlsStates& kernel);
 std::vector<Certificate> peer_certificates(const SSL* ssl);
 
 }  // namespace heddle::tls

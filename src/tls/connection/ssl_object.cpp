@@ -171,28 +171,8 @@ std::size_t SslObject::pending() const noexcept {
   return tls::pending(impl().ssl());
 }
 
-std::string_view SslObject::version() const {
-  return tls::version(native_handle());
-}
-
-std::string_view SslObject::cipher() const {
-  return tls::cipher(native_handle());
-}
-
-std::string SslObject::group() const {
-  return tls::group(native_handle());
-}
-
-std::string_view SslObject::alpn() const {
-  return tls::alpn(native_handle());
-}
-
-bool SslObject::session_reused() const {
-  return tls::session_reused(native_handle());
-}
-
-std::string_view SslObject::server_name() const {
-  return tls::server_name(native_handle());
+ConnectionState SslObject::connection_state() const {
+  return tls::connection_state(impl().machine(), {});
 }
 
 std::string SslObject::explain(const Error& error) const {

@@ -10,33 +10,14 @@ std::size_t Stream::pending() const noexcept {
   return tls::pending(impl().machine().ssl());
 }
 
-std::string_view Stream::version() const {
-  return tls::version(native_handle());
-}
-
-std::string_view Stream::cipher() const {
-  return tls::cipher(native_handle());
-}
-
-std::string Stream::group() const {
-  return tls::group(native_handle());
-}
-
-std::string_view Stream::alpn() const {
-  return tls::alpn(native_handle());
-}
-
-bool Stream::session_reused() const {
-  return tls::session_reused(native_handle());
+ConnectionState Stream::connection_state() const {
+  const Impl& impl = this->impl();
+  return tls::connection_state(impl.machine(), impl.kernel_states());
 }
 
 std::optional<Session> Stream::session() const {
   SSL_SESSION* const session = SSL_get_session(native_handle());
   return session != nullptr ? std::optional<Session>(session) : std::nullopt;
-}
-
-std::string_view Stream::server_name() const {
-  return tls::server_name(native_handle());
 }
 
 std::string Stream::explain(const Error& error) const {

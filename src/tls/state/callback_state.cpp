@@ -30,7 +30,7 @@ int state_index() {
 
 void free_connection(void* /*parent*/, void* state, CRYPTO_EX_DATA* /*data*/, int /*index*/,
                      long /*number*/, void* /*pointer*/) {
-  delete static_cast<ConnectionState*>(state);
+  delete static_cast<ConnectionNotes*>(state);
 }
 
 int connection_index() {
@@ -73,13 +73,13 @@ TicketKeyRing::Keys TicketKeyRing::get() const {
   return keys_;
 }
 
-ConnectionState* ConnectionState::of(const SSL* ssl) noexcept {
-  return static_cast<ConnectionState*>(SSL_get_ex_data(ssl, connection_index()));
+ConnectionNotes* ConnectionNotes::of(const SSL* ssl) noexcept {
+  return static_cast<ConnectionNotes*>(SSL_get_ex_data(ssl, connection_index()));
 }
 
-ConnectionState& ConnectionState::attach(SSL* ssl) {
-  if (ConnectionState* const state = of(ssl)) return *state;
-  auto state = std::make_unique<ConnectionState>();
+ConnectionNotes& ConnectionNotes::attach(SSL* ssl) {
+  if (ConnectionNotes* const state = of(ssl)) return *state;
+  auto state = std::make_unique<ConnectionNotes>();
   state->first_context = SSL_get_SSL_CTX(ssl);
   if (SSL_set_ex_data(ssl, connection_index(), state.get()) != 1) throw std::bad_alloc();
   return *state.release();  // The SSL owns it now.
@@ -94,7 +94,7 @@ CallbackState& CallbackState::of_sessions(const SSL* ssl) noexcept {
   static CallbackState without_functions;
   const SSL_CTX* first = SSL_get_SSL_CTX(ssl);
   if (const Engine* const engine = Engine::of(ssl)) first = engine->first_context();
-  if (const auto* const connection = ConnectionState::of(ssl)) first = connection->first_context;
+  if (const auto* const connection = ConnectionNotes::of(ssl)) first = connection->first_context;
   CallbackState* const state = find(first);
   return state != nullptr ? *state : without_functions;
 }

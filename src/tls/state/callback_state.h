@@ -85,12 +85,12 @@ struct CallbackState {
   bool is_ours = false;  // Context::create() made the SSL_CTX.
 };
 
-// ConnectionState is what callbacks remember of one connection.
-struct ConnectionState {
+// ConnectionNotes is what callbacks remember of one connection.
+struct ConnectionNotes {
   // Null before attach().
-  static ConnectionState* of(const SSL* ssl) noexcept;
+  static ConnectionNotes* of(const SSL* ssl) noexcept;
   // Makes one if there is none. Throws std::bad_alloc.
-  static ConnectionState& attach(SSL* ssl);
+  static ConnectionNotes& attach(SSL* ssl);
 
   SSL_CTX* first_context;                  // The SSL keeps it alive, for its sessions.
   std::optional<std::string> server_name;  // Of the hello for which the context was chosen.

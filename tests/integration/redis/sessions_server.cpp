@@ -61,9 +61,10 @@ void talk(const Context& tls, Socket socket, Handshakes& handshakes) {
     ++handshakes.failed;
     return;
   }
-  ++(stream.session_reused() ? handshakes.resumed : handshakes.full);
+  const bool resumed = stream.connection_state().resumed;
+  ++(resumed ? handshakes.resumed : handshakes.full);
   if (read_request(stream, deadline)) {
-    const std::string text = answer(stream.session_reused() ? "resumed\n" : "full\n");
+    const std::string text = answer(resumed ? "resumed\n" : "full\n");
     (void)stream.write(std::as_bytes(std::span(text)), deadline);
   }
   (void)stream.close(deadline);
@@ -91,7 +92,7 @@ void run(std::span<char*> arguments) {
   SessionCache cache(redis);
   auto tls = Context::create(Role::kServer).value();
   tls.load_cert_chain(arguments[0], arguments[1]).value();
-  tls.set_session_store(cache.store());
+  tls.set_session_store(cache.store()).value();
   tls.set_num_tickets(1);
 
   Handshakes handshakes;

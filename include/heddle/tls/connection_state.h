@@ -1,0 +1,34 @@
+// ConnectionState: what a handshake has negotiated, as one value.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "heddle/tls/ktls.h"
+
+namespace heddle {
+
+// ConnectionState is what Stream::connection_state() and SslObject::connection_state() return:
+// empty until the handshake is done, and for good if it has failed. It stays as it is when the
+// connection fails later on. A copy: it may outlive the connection.
+//
+// The peer's certificates are not in it: peer_certificates() parses them, and also has those that
+// did not verify.
+struct ConnectionState {
+  bool complete = false;       // The handshake is done.
+  std::string_view version{};  // "TLSv1.3"
+  std::string_view cipher{};   // "TLS_AES_256_GCM_SHA384"
+  std::string group{};         // "X25519". Empty without a key exchange: a session of TLS 1.2.
+  // What the peer signed the handshake with: "ECDSA+SHA256", "RSA-PSS+SHA256", "ED25519". Empty if
+  // it did not: a resumed session, a PSK, a client without a certificate.
+  std::string signature_algorithm{};
+  std::string alpn{};  // "h2". Empty if no protocol was agreed on.
+  std::string
+      server_name{};     // Servers: the SNI that the client sent. Clients: what they asked for.
+  bool resumed = false;  // Of a session, or of a PSK of the program's.
+  // Whether the kernel encrypts what is sent, and decrypts what is received; if not, why.
+  KernelTlsState ktls_send = KernelTlsState::kHandshake;
+  KernelTlsState ktls_recv = KernelTlsState::kHandshake;
+};
+
+}  // namespace heddle
