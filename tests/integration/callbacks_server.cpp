@@ -35,9 +35,10 @@ Result<std::string> fetch(std::string_view name, Deadline /*deadline*/) {
 void install(Context& tls) {
   choose_certificates(tls, fetch);
   tls.on_alpn([](const ConnectionView&, std::span<const std::string_view> offered) {
-    park();
-    return std::optional<std::string>(offered.back());
-  });
+       park();
+       return std::optional<std::string>(offered.back());
+     })
+      .value();
   tls.on_ocsp_request([](const ConnectionView&) {
     park();
     return std::optional<std::string>(content("ocsp.der"));
@@ -48,11 +49,12 @@ void install(Context& tls) {
     return Psk{.identity = {}, .key = std::string(32, 'k')};
   });
   tls.on_ticket_keys([](const ConnectionView&) -> Result<std::vector<TicketKey>> {
-    park();
-    auto key = TicketKey::parse(content("ticket.key"));
-    if (!key) return key.error();
-    return std::vector{*key};
-  });
+       park();
+       auto key = TicketKey::parse(content("ticket.key"));
+       if (!key) return key.error();
+       return std::vector{*key};
+     })
+      .value();
   tls.set_key_log_file("server.keys").value();
 }
 

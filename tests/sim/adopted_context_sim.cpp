@@ -49,13 +49,15 @@ class AdoptedContextSim : public testing::TestWithParam<std::tuple<Function, Tls
   void give(Function function) {
     switch (function) {
       case Function::kTicketKeys:
-        return server_->set_ticket_keys({TicketKey::generate().value()});
+        return server_->set_ticket_keys({TicketKey::generate().value()}).value();
       case Function::kSessionStore:
-        return server_->set_session_store(
-            {.put = [this](const ConnectionView&, const Session&) { ++called_; },
-             .get = [](const ConnectionView&,
-                       std::string_view) { return std::optional<Session>(); },
-             .remove = {}});
+        return server_
+            ->set_session_store(
+                {.put = [this](const ConnectionView&, const Session&) { ++called_; },
+                 .get = [](const ConnectionView&,
+                           std::string_view) { return std::optional<Session>(); },
+                 .remove = {}})
+            .value();
       case Function::kPsk:
         return server_->on_psk_server(
             [](const ConnectionView&, std::string_view) { return std::optional<Psk>(); });
@@ -99,10 +101,12 @@ TEST_P(SslObjectRemovals, AreToldByTheNextHandshakeOrShutdown) {
   constexpr std::size_t kBroken = 20;
   std::size_t made = 0;
   std::size_t removed = 0;
-  server_context_.set_session_store(
-      {.put = [&](const ConnectionView&, const Session&) { ++made; },
-       .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
-       .remove = [&](std::string_view, Deadline) { ++removed; }});
+  server_context_
+      .set_session_store(
+          {.put = [&](const ConnectionView&, const Session&) { ++made; },
+           .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
+           .remove = [&](std::string_view, Deadline) { ++removed; }})
+      .value();
   for (std::size_t i = 0; i < kBroken; ++i) {
     open();
     handshake();

@@ -98,12 +98,14 @@ TEST_P(HandshakeCallbacksSim, AlpnProtocolIsChosen) {
   const std::array<std::string_view, 2> protocols = {"h2", "http/1.1"};
   client_.set_alpn_protocols(protocols).value();
   std::optional<std::string> choice = "http/1.1";
-  server_.on_alpn([&](const ConnectionView&, std::span<const std::string_view> offered) {
-    EXPECT_EQ(std::vector(offered.begin(), offered.end()),
-              std::vector(protocols.begin(), protocols.end()));
-    world_.park();
-    return choice;
-  });
+  server_
+      .on_alpn([&](const ConnectionView&, std::span<const std::string_view> offered) {
+        EXPECT_EQ(std::vector(offered.begin(), offered.end()),
+                  std::vector(protocols.begin(), protocols.end()));
+        world_.park();
+        return choice;
+      })
+      .value();
   world_.run([&] {
     const auto chosen = talk();
     chosen->expect_well();
@@ -250,8 +252,12 @@ const Throwing kThrowing[] = {
      }},
     {"alpn", false, SSL_AD_NO_APPLICATION_PROTOCOL,
      [](Context& context, std::function<Error()> fail) {
-       context.on_alpn([=](const ConnectionView&, std::span<const std::string_view>)
-                           -> Result<std::optional<std::string>> { return fail(); });
+       context
+           .on_alpn([=](const ConnectionView&,
+                        std::span<const std::string_view>) -> Result<std::optional<std::string>> {
+             return fail();
+           })
+           .value();
      }},
     {"ocsp_request", false, SSL_AD_INTERNAL_ERROR,
      [](Context& context, std::function<Error()> fail) {

@@ -264,20 +264,22 @@ TEST_P(HelloCallbacksSim, SessionOfOneNameIsNotResumedUnderAnother) {
 // Sessions and tickets belong to the context of the Stream, whatever was chosen.
 TEST_P(HelloCallbacksSim, SessionsOfChosenContextsAreInTheStoreOfTheFirst) {
   std::map<std::string, std::string> stored;
-  server_.set_session_store(
-      {.put =
-           [&](const ConnectionView&, const Session& session) {
-             world_.park();
-             stored[session.id()] = session.serialise();
-           },
-       .get =
-           [&](const ConnectionView&, std::string_view id) {
-             world_.park();
-             const auto found = stored.find(std::string(id));
-             return found == stored.end() ? std::nullopt
-                                          : std::optional(Session::parse(found->second).value());
-           },
-       .remove = {}});
+  server_
+      .set_session_store({.put =
+                              [&](const ConnectionView&, const Session& session) {
+                                world_.park();
+                                stored[session.id()] = session.serialise();
+                              },
+                          .get =
+                              [&](const ConnectionView&, std::string_view id) {
+                                world_.park();
+                                const auto found = stored.find(std::string(id));
+                                return found == stored.end()
+                                           ? std::nullopt
+                                           : std::optional(Session::parse(found->second).value());
+                              },
+                          .remove = {}})
+      .value();
   const Context one = serving("one.test");
   server_.on_server_name([&](const ClientHello&) { return HelloAnswer::use(one); });
   world_.run([&] {

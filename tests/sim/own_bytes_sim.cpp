@@ -92,13 +92,16 @@ class OwnBytesSim : public testing::TestWithParam<Case> {
         if (GetParam().when != When::kTicket) park(connection.native_handle());
       });
     }
-    server_context_.set_session_store(
-        {.put =
-             [this](const ConnectionView& connection, const Session&) {
-               if (GetParam().when == When::kTicket) park(connection.native_handle());
-             },
-         .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
-         .remove = {}});
+    server_context_
+        .set_session_store({.put =
+                                [this](const ConnectionView& connection, const Session&) {
+                                  if (GetParam().when == When::kTicket)
+                                    park(connection.native_handle());
+                                },
+                            .get = [](const ConnectionView&,
+                                      std::string_view) { return std::optional<Session>(); },
+                            .remove = {}})
+        .value();
   }
 
   Stream& writer(Connection& of) {

@@ -84,15 +84,17 @@ TEST(ParkedOutputSim, FiveHundredParkedHandshakesCostOthersNoAllocation) {
   std::unordered_map<const SSL*, int> tickets;
   std::size_t waiting = 0;
   Semaphore release(0);
-  parking.set_session_store(
-      {.put =
-           [&](const ConnectionView& connection, const Session&) {
-             if (++tickets[connection.native_handle()] < 2) return;
-             ++waiting;
-             release.acquire().value();
-           },
-       .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
-       .remove = {}});
+  parking
+      .set_session_store(
+          {.put =
+               [&](const ConnectionView& connection, const Session&) {
+                 if (++tickets[connection.native_handle()] < 2) return;
+                 ++waiting;
+                 release.acquire().value();
+               },
+           .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
+           .remove = {}})
+      .value();
   sim::World world(1);
   world.run([&] {
     Pair writer(world, plain, client_context);

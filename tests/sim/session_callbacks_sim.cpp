@@ -118,8 +118,8 @@ TEST_P(SessionCallbacksSim, SerialisedSessionResumesToo) {
 TEST_P(SessionCallbacksSim, ServersThatShareAStoreResumeEachOthersSessions) {
   Context one = test::server_context();
   Context other = test::server_context();
-  one.set_session_store(store());
-  other.set_session_store(store());
+  one.set_session_store(store()).value();
+  other.set_session_store(store()).value();
   world_.run([&] {
     talk(one)->expect_well();
     EXPECT_EQ(stored_.size(), tls13() ? 2U : 1U);
@@ -137,7 +137,7 @@ TEST_P(SessionCallbacksSim, ServersThatShareAStoreResumeEachOthersSessions) {
 
 TEST_P(SessionCallbacksSim, SessionOfABrokenConnectionIsRemovedOutsideOfOpenSsl) {
   Context server = test::server_context();
-  server.set_session_store(store());
+  server.set_session_store(store()).value();
   world_.run([&] {
     {
       auto broken = std::make_unique<Conversation>(world_.world());
@@ -167,8 +167,8 @@ TEST_P(SessionCallbacksSim, ServersThatShareTicketKeysResumeEachOthersSessions) 
   const TicketKey new_key = TicketKey::generate().value();
   Context one = test::server_context();
   Context other = test::server_context();
-  one.set_ticket_keys({old_key});
-  other.set_ticket_keys({new_key});
+  one.set_ticket_keys({old_key}).value();
+  other.set_ticket_keys({new_key}).value();
   world_.run([&] {
     talk(one)->expect_well();
     const auto apart = resume(other);
@@ -177,14 +177,14 @@ TEST_P(SessionCallbacksSim, ServersThatShareTicketKeysResumeEachOthersSessions) 
 
     got_.clear();
     talk(one)->expect_well();
-    other.set_ticket_keys({new_key, old_key});
+    other.set_ticket_keys({new_key, old_key}).value();
     const auto rotated = resume(other);
     rotated->expect_well();
     EXPECT_TRUE(rotated->server.stream->connection_state().resumed);
 
     // A ticket under an old key has been renewed.
     got_.push_back(rotated->client.stream->session().value());
-    other.set_ticket_keys({new_key});
+    other.set_ticket_keys({new_key}).value();
     const auto renewed = resume(other);
     renewed->expect_well();
     EXPECT_TRUE(renewed->server.stream->connection_state().resumed);
@@ -196,10 +196,12 @@ TEST_P(SessionCallbacksSim, TicketKeysMayComeFromAFunctionThatParks) {
   Context one = test::server_context();
   Context other = test::server_context();
   for (Context* const context : {&one, &other}) {
-    context->on_ticket_keys([&](const ConnectionView&) {
-      world_.park();
-      return keys;
-    });
+    context
+        ->on_ticket_keys([&](const ConnectionView&) {
+          world_.park();
+          return keys;
+        })
+        .value();
   }
   world_.run([&] {
     talk(one)->expect_well();
@@ -213,7 +215,7 @@ TEST_P(SessionCallbacksSim, TicketKeysMayComeFromAFunctionThatParks) {
 
 TEST_P(SessionCallbacksSim, WithoutTicketKeysThereAreNoTickets) {
   Context server = test::server_context();
-  server.on_ticket_keys([](const ConnectionView&) { return std::vector<TicketKey>(); });
+  server.on_ticket_keys([](const ConnectionView&) { return std::vector<TicketKey>(); }).value();
   world_.run([&] {
     talk(server)->expect_well();
     for (const Session& session : got_) EXPECT_FALSE(session.has_ticket());
@@ -222,10 +224,12 @@ TEST_P(SessionCallbacksSim, WithoutTicketKeysThereAreNoTickets) {
 
 TEST_P(SessionCallbacksSim, FailureToFindTicketKeysEndsTheHandshake) {
   Context server = test::server_context();
-  server.on_ticket_keys([&](const ConnectionView&) -> Result<std::vector<TicketKey>> {
-    world_.park();
-    return Error{.code = Errc::kUnreachable, .operation = "ask for ticket keys"};
-  });
+  server
+      .on_ticket_keys([&](const ConnectionView&) -> Result<std::vector<TicketKey>> {
+        world_.park();
+        return Error{.code = Errc::kUnreachable, .operation = "ask for ticket keys"};
+      })
+      .value();
   world_.run([&] {
     const auto failed = talk(server);
     ASSERT_TRUE(failed->server.error);
@@ -242,7 +246,7 @@ TEST_P(SessionCallbacksSim, WhatASessionCallbackThrowsComesOutUnharmed) {
     world_.park();
     throw std::runtime_error("the store is on fire");
   };
-  server.set_session_store(std::move(throwing));
+  server.set_session_store(std::move(throwing)).value();
   world_.run([&] {
     const auto failed = talk(server);
     EXPECT_EQ(failed->server.thrown, "the store is on fire");

@@ -57,9 +57,9 @@ class SessionRightsSim : public testing::TestWithParam<Parameter> {
   Context server() {
     Context context = test::server_context();
     if (std::get<1>(GetParam()) == Sharing::kTicketKeys) {
-      context.set_ticket_keys(keys_);
+      context.set_ticket_keys(keys_).value();
     } else {
-      context.set_session_store(store());
+      context.set_session_store(store()).value();
     }
     return context;
   }
@@ -225,7 +225,7 @@ TEST_P(SessionRightsSim, AdoptedContextsThatDifferMakeFullHandshakes) {
   std::vector<Context> servers;
   for (int i = 0; i < 3; ++i) {
     servers.push_back(adopted(server()));
-    servers.back().set_ticket_keys(keys_);
+    servers.back().set_ticket_keys(keys_).value();
     if (i > 0) trust(servers.back(), kClientKey);
     servers.back().set_verify_mode(i > 0 ? VerifyMode::kRequired : VerifyMode::kNone);
   }

@@ -114,17 +114,21 @@ void Shared::add_servers() {
     park("server name");
     return HelloAnswer::use(*other);
   });
-  hello.on_alpn([](const auto&, const auto&) -> Result<std::optional<std::string>> {
-    park("alpn");
-    return std::optional<std::string>();
-  });
+  hello
+      .on_alpn([](const auto&, const auto&) -> Result<std::optional<std::string>> {
+        park("alpn");
+        return std::optional<std::string>();
+      })
+      .value();
   servers.push_back({"hello", std::move(hello)});
 
   Context tickets = make_server(false);
-  tickets.on_ticket_keys([key = TicketKey::generate().value()](const ConnectionView&) {
-    park("ticket keys");
-    return Result<std::vector<TicketKey>>(std::vector<TicketKey>{key});
-  });
+  tickets
+      .on_ticket_keys([key = TicketKey::generate().value()](const ConnectionView&) {
+        park("ticket keys");
+        return Result<std::vector<TicketKey>>(std::vector<TicketKey>{key});
+      })
+      .value();
   tickets.on_certificate([](const ConnectionView&) -> Result<std::optional<Credentials>> {
     park("certificate");
     return std::optional<Credentials>();
@@ -142,7 +146,7 @@ void Shared::add_servers() {
 
   for (const bool offload : {false, true}) {
     Context rotated = make_server(offload);
-    rotated.set_ticket_keys({TicketKey::generate().value()});
+    rotated.set_ticket_keys({TicketKey::generate().value()}).value();
     rotated_.push_back(servers.size());
     servers.push_back({"rotated", std::move(rotated), false, offload});
   }
@@ -164,21 +168,23 @@ void Shared::add_stores() {
   };
   for (const bool offload : {false, true}) {
     Context context = make_server(offload);
-    context.set_session_store({.put = put, .get = get, .remove = remove});
+    context.set_session_store({.put = put, .get = get, .remove = remove}).value();
     servers.push_back({"store", std::move(context), false, offload});
   }
   Context throwing = make_server(false);
-  throwing.set_session_store({.put =
-                                  [put](const ConnectionView& connection, const Session& session) {
-                                    put(connection, session);
-                                    if (World::here().rng.one_in(4)) throw Planned();
-                                  },
-                              .get =
-                                  [get](const ConnectionView& connection, std::string_view id) {
-                                    if (World::here().rng.one_in(4)) throw Planned();
-                                    return get(connection, id);
-                                  },
-                              .remove = remove});
+  throwing
+      .set_session_store({.put =
+                              [put](const ConnectionView& connection, const Session& session) {
+                                put(connection, session);
+                                if (World::here().rng.one_in(4)) throw Planned();
+                              },
+                          .get =
+                              [get](const ConnectionView& connection, std::string_view id) {
+                                if (World::here().rng.one_in(4)) throw Planned();
+                                return get(connection, id);
+                              },
+                          .remove = remove})
+      .value();
   servers.push_back({"throwing store", std::move(throwing), true});
 }
 
@@ -230,7 +236,7 @@ std::optional<Session> Shared::any_session(Rng& rng) const {
 
 void Shared::change_ticket_keys() {
   for (const std::size_t index : rotated_) {
-    servers[index].context.set_ticket_keys({TicketKey::generate().value()});
+    servers[index].context.set_ticket_keys({TicketKey::generate().value()}).value();
   }
 }
 

@@ -367,7 +367,7 @@ const std::vector<Misuse>& contexts() {
        "Context::set_session_store() with an empty function: a store has both put and get",
        [] { server().set_session_store({}); }},
       {"gives an empty function for ticket keys",
-       "Context::on_ticket_keys() with an empty function: call set_ticket_keys() to end it",
+       "Context::on_ticket_keys() with an empty function: there is nobody to ask for keys",
        [] { server().on_ticket_keys({}); }},
       {"sets versions the wrong way round",
        "Context::set_versions() from a newer version to an older one: the oldest comes first",

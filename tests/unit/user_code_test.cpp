@@ -303,16 +303,18 @@ TEST_F(UserCodeTest, FiberLocalThatEndsMayMakeAnother) {
 TEST_F(UserCodeTest, SessionsAreAllRemovedWhateverTheStoreThrows) {
   Context context = test::server_context();
   std::vector<std::string> removed;
-  context.set_session_store(
-      {.put = [](const ConnectionView&, const Session&) {},
-       .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
-       .remove =
-           [&](std::string_view id, Deadline) {
-             careless_();
-             removed.emplace_back(id);
-             if (removed.size() == 1) throw std::runtime_error("the store is on fire");
-             if (removed.size() == 2) throw 42;
-           }});
+  context
+      .set_session_store(
+          {.put = [](const ConnectionView&, const Session&) {},
+           .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
+           .remove =
+               [&](std::string_view id, Deadline) {
+                 careless_();
+                 removed.emplace_back(id);
+                 if (removed.size() == 1) throw std::runtime_error("the store is on fire");
+                 if (removed.size() == 2) throw 42;
+               }})
+      .value();
   tls::CallbackState& state = tls::CallbackState::of(context.native_handle());
   for (const char* const id : {"one", "two", "three"}) state.removals.add(id);
   run([&] { tls::deliver_removals(context.native_handle(), Deadline::never()); });

@@ -125,7 +125,8 @@ class HEDDLE_API Context {
 
   // The protocols offered (client), or accepted, best first (server): RFC 7301. A server ends the
   // handshake of a client that offers some and none of these, with alert no_application_protocol
-  // (section 3.2); on_alpn() may decide otherwise. Each is 1 to 255 bytes.
+  // (section 3.2); on_alpn() may decide otherwise, and is set instead. Each is 1 to 255 bytes.
+  // Fails with kInvalid if on_alpn() is set.
   Result<void> set_alpn_protocols(std::span<const std::string_view> protocols);
 
   void set_verify_mode(VerifyMode mode);
@@ -154,16 +155,18 @@ class HEDDLE_API Context {
   // Servers: encrypts tickets with the first of `keys`, and accepts those of all. To rotate: put
   // the new one second everywhere, then first everywhere, and drop the old one after the session
   // timeout. Any thread may exchange them at any time. Without a call OpenSSL makes a key of its
-  // own for each Context. Servers that share keys resume each other's sessions if they also verify
-  // clients alike and show the same certificate (heddle/tls/session.h).
-  void set_ticket_keys(std::vector<TicketKey> keys);
+  // own for each Context. Fails with kInvalid if on_ticket_keys() or a session store is set.
+  // Servers that share keys resume each other's sessions if they also verify clients alike and show
+  // the same certificate (heddle/tls/session.h).
+  Result<void> set_ticket_keys(std::vector<TicketKey> keys);
 
   // What the program wants to be asked, or told, while a connection works: heddle/tls/callbacks.h.
-  // An empty function removes one, unless it says otherwise.
+  // An empty function removes one, unless it says otherwise. Where one is set instead of another
+  // setting, and that is there, the call fails with kInvalid and names both.
   void on_client_hello(ClientHelloCallback callback);  // Servers.
   void on_server_name(ServerNameCallback callback);    // Servers.
   void on_certificate(CertificateCallback callback);
-  void on_alpn(AlpnCallback callback);                 // Servers. Instead of set_alpn_protocols().
+  Result<void> on_alpn(AlpnCallback callback);         // Servers. Instead of set_alpn_protocols().
   void on_ocsp_request(OcspRequestCallback callback);  // Servers.
   void on_ocsp_response(OcspResponseCallback callback);  // Clients: asks for a response, too.
   void on_verify(VerifyCallback callback);
@@ -172,8 +175,10 @@ class HEDDLE_API Context {
   void on_psk_server(PskServerCallback callback);
   void on_new_session(NewSessionCallback callback);  // Clients.
   // Servers. Only `remove` may be empty. As with set_ticket_keys(), sharing a store is not enough.
-  void set_session_store(SessionStore store);
-  void on_ticket_keys(TicketKeysCallback callback);  // Servers. Instead of set_ticket_keys().
+  // Instead of tickets, and so of set_ticket_keys() and on_ticket_keys().
+  Result<void> set_session_store(SessionStore store);
+  // Servers. Instead of set_ticket_keys() and set_session_store(). Not empty.
+  Result<void> on_ticket_keys(TicketKeysCallback callback);
 
   // Appends the key log to a file, which is made for its owner alone (mode 0600). Lines that
   // cannot be written are lost. Fails with kInvalid if the file cannot be opened.

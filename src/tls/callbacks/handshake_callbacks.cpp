@@ -139,11 +139,19 @@ void Context::on_certificate(CertificateCallback callback) {
   SSL_CTX_set_cert_cb(native_handle(), held ? tls::certificate : nullptr, nullptr);
 }
 
-void Context::on_alpn(AlpnCallback callback) {
+Result<void> Context::on_alpn(AlpnCallback callback) {
   tls::only_for(Role::kServer, *this, "Context::on_alpn()");
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  if (callback && !state.alpn_protocols.empty()) {
+    return Error{
+        .code = Errc::kInvalid,
+        .operation = "on_alpn(), and set_alpn_protocols() was called: one of them decides"};
+  }
+  // An empty one leaves what set_alpn_protocols() has installed.
+  if (!callback && !state.alpn) return {};
   state.alpn = std::move(callback);
   SSL_CTX_set_alpn_select_cb(native_handle(), state.alpn ? tls::alpn : nullptr, &state);
+  return {};
 }
 
 void Context::on_ocsp_request(OcspRequestCallback callback) {

@@ -114,7 +114,7 @@ int ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX*
     if (!asked) return kTicketFailed;
     held = std::make_shared<const std::vector<TicketKey>>(*std::move(asked));
   }
-  if (held->empty()) return kNoTicket;
+  if (!held || held->empty()) return kNoTicket;
   return sealing != 0 ? seal(held->front(), name, iv, cipher, mac)
                       : open(ssl, *held, name, iv, cipher, mac);
 }
@@ -151,6 +151,15 @@ void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
 
 }  // namespace tls
 
+namespace {
+
+// Two settings of which one would have no effect.
+Error both(const char* which) {
+  return {.code = Errc::kInvalid, .operation = which};
+}
+
+}  // namespace
+
 void Context::on_new_session(NewSessionCallback callback) {
   tls::only_for(Role::kClient, *this, "Context::on_new_session()");
   auto& held = tls::CallbackState::of(native_handle()).new_session;
@@ -162,12 +171,21 @@ void Context::on_new_session(NewSessionCallback callback) {
   SSL_CTX_sess_set_new_cb(native_handle(), held ? tls::new_session : nullptr);
 }
 
-void Context::set_session_store(SessionStore store) {
+Result<void> Context::set_session_store(SessionStore store) {
   tls::only_for(Role::kServer, *this, "Context::set_session_store()");
   if (!store.put || !store.get) {
     die("Context::set_session_store() with an empty function: a store has both put and get");
   }
-  auto& held = tls::CallbackState::of(native_handle()).store;
+  tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  if (state.ticket_keys) {
+    return both(
+        "set_session_store(), and on_ticket_keys() is set: with a store there are no tickets");
+  }
+  if (state.ticket_key_ring.get()) {
+    return both(
+        "set_session_store(), and set_ticket_keys() was called: with a store there are no tickets");
+  }
+  auto& held = state.store;
   held = std::move(store);
   SSL_CTX_set_options(native_handle(), SSL_OP_NO_TICKET);
   SSL_CTX_set_session_cache_mode(native_handle(), SSL_SESS_CACHE_SERVER |
@@ -176,26 +194,40 @@ void Context::set_session_store(SessionStore store) {
   SSL_CTX_sess_set_new_cb(native_handle(), tls::new_session);
   SSL_CTX_sess_set_get_cb(native_handle(), tls::get_session);
   SSL_CTX_sess_set_remove_cb(native_handle(), held.remove ? tls::remove_session : nullptr);
+  return {};
 }
 
 void Context::set_session_timeout(std::chrono::seconds timeout) {
   SSL_CTX_set_timeout(native_handle(), static_cast<long>(timeout.count()));
 }
 
-void Context::set_ticket_keys(std::vector<TicketKey> keys) {
+Result<void> Context::set_ticket_keys(std::vector<TicketKey> keys) {
   tls::only_for(Role::kServer, *this, "Context::set_ticket_keys()");
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  if (state.ticket_keys) return both("set_ticket_keys(), and on_ticket_keys() is set: use one");
+  if (state.store.put) {
+    return both("set_ticket_keys(), and set_session_store() was called: with it there are none");
+  }
   state.ticket_key_ring.set(std::move(keys));
   SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
+  return {};
 }
 
-void Context::on_ticket_keys(TicketKeysCallback callback) {
+Result<void> Context::on_ticket_keys(TicketKeysCallback callback) {
   tls::only_for(Role::kServer, *this, "Context::on_ticket_keys()");
   if (!callback) {
-    die("Context::on_ticket_keys() with an empty function: call set_ticket_keys() to end it");
+    die("Context::on_ticket_keys() with an empty function: there is nobody to ask for keys");
   }
-  tls::CallbackState::of(native_handle()).ticket_keys = std::move(callback);
+  tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  if (state.ticket_key_ring.get()) {
+    return both("on_ticket_keys(), and set_ticket_keys() was called: use one");
+  }
+  if (state.store.put) {
+    return both("on_ticket_keys(), and set_session_store() was called: with it there are none");
+  }
+  state.ticket_keys = std::move(callback);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
+  return {};
 }
 
 }  // namespace heddle

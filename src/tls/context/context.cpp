@@ -305,6 +305,10 @@ Result<void> Context::set_alpn_protocols(std::span<const std::string_view> proto
     return Error{.code = Errc::kInvalid, .operation = "set the ALPN protocols: too many"};
   }
   tls::CallbackState& callbacks = tls::CallbackState::of(native_handle());
+  if (callbacks.alpn) {
+    return Error{.code = Errc::kInvalid,
+                 .operation = "set_alpn_protocols(), and on_alpn() is set: one of them decides"};
+  }
   callbacks.alpn_protocols = std::move(wire);
   if (role() == Role::kServer) {
     SSL_CTX_set_alpn_select_cb(native_handle(), protocols.empty() ? nullptr : select_alpn,

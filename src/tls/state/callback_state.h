@@ -41,11 +41,11 @@ class TicketKeyRing {
   using Keys = std::shared_ptr<const std::vector<TicketKey>>;
 
   void set(std::vector<TicketKey> keys);
-  Keys get() const;
+  Keys get() const;  // Null before set().
 
  private:
   mutable std::mutex mutex_;
-  Keys keys_ = std::make_shared<const std::vector<TicketKey>>();
+  Keys keys_;
 };
 
 // CallbackState holds the functions that a Context was given. The SSL_CTX owns it, so it is there

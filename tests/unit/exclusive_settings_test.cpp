@@ -1,0 +1,92 @@
+// Settings of a Context of which one would have no effect beside another.
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "heddle/tls/context.h"
+#include "heddle/tls/session.h"
+
+#include "support/ssl_object_pair.h"
+#include "support/tls_pair.h"
+
+namespace heddle {
+namespace {
+
+// Whichever comes second is refused with a sentence that names both, and the first stays.
+void expect_both_named(const Result<void>& refused, const char* one, const char* other) {
+  ASSERT_FALSE(refused) << one << " beside " << other;
+  EXPECT_EQ(refused.error().code, Errc::kInvalid);
+  EXPECT_NE(refused.error().message().find(one), std::string::npos) << refused.error().message();
+  EXPECT_NE(refused.error().message().find(other), std::string::npos) << refused.error().message();
+}
+
+// The protocol that a client of h2 has agreed on with `server`.
+std::string agreed(const Context& server) {
+  Context client = test::client_context();
+  client.set_alpn_protocols(std::vector<std::string_view>{"h2"}).value();
+  test::End ours;
+  test::End theirs;
+  ours.open(client, test::kServerName);
+  theirs.open(server, "");
+  for (int flight = 0; flight < 2; ++flight) {
+    (void)ours.tls->handshake().value();
+    test::move(ours.outgoing, theirs.incoming);
+    (void)theirs.tls->handshake().value();
+    test::move(theirs.outgoing, ours.incoming);
+  }
+  return theirs.tls->connection_state().alpn;
+}
+
+TEST(ExclusiveSettingsTest, SettingThatWouldReplaceAnotherIsRefused) {
+  using Protocols = std::vector<std::string_view>;
+  constexpr const char* kOnAlpn = "on_alpn()";
+  constexpr const char* kAlpn = "set_alpn_protocols()";
+  const auto choose = [](const ConnectionView&, std::span<const std::string_view>) {
+    return Result<std::optional<std::string>>(std::nullopt);
+  };
+  Context server = test::server_context();
+  server.set_alpn_protocols(Protocols{"h2"}).value();
+  expect_both_named(server.on_alpn(choose), kOnAlpn, kAlpn);
+  server.on_alpn({}).value();
+  EXPECT_EQ(agreed(server), "h2") << "the first stays";
+  server.set_alpn_protocols({}).value();
+  server.on_alpn(choose).value();
+  expect_both_named(server.set_alpn_protocols(Protocols{"h2"}), kOnAlpn, kAlpn);
+  server.on_alpn({}).value();
+  EXPECT_TRUE(server.set_alpn_protocols(Protocols{"h2"}));
+  EXPECT_EQ(agreed(server), "h2");
+}
+
+TEST(ExclusiveSettingsTest, TicketKeysTheirCallbackAndAStoreExcludeEachOther) {
+  constexpr std::array<const char*, 3> kNames = {"set_ticket_keys()", "on_ticket_keys()",
+                                                 "set_session_store()"};
+  const auto set = [](Context& context, std::size_t which) -> Result<void> {
+    if (which == 0) return context.set_ticket_keys({TicketKey::generate().value()});
+    if (which == 1) {
+      return context.on_ticket_keys([](const ConnectionView&) { return std::vector<TicketKey>(); });
+    }
+    return context.set_session_store(
+        {.put = [](const ConnectionView&, const Session&) {},
+         .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
+         .remove = {}});
+  };
+  for (std::size_t first = 0; first < kNames.size(); ++first) {
+    Context context = Context::create(Role::kServer).value();
+    set(context, first).value();
+    EXPECT_TRUE(set(context, first)) << "exchanged for another of its kind";
+    for (std::size_t second = 0; second < kNames.size(); ++second) {
+      if (second != first) {
+        expect_both_named(set(context, second), kNames.at(first), kNames.at(second));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace heddle
