@@ -42,7 +42,7 @@ void run_fiber(Isolation isolation, Body body) {
   QuietSource source;
   fiber::Scheduler scheduler(source, {.isolation = isolation});
   const auto task = detail::make_task_state(std::move(body));
-  scheduler.spawn("benchmark", task, /*scope=*/nullptr).value();
+  scheduler.spawn({.name = "benchmark"}, task, /*scope=*/nullptr).value();
   scheduler.run();
 }
 

@@ -45,7 +45,7 @@ void run_fiber(Body body) {
   VirtualTime source;
   fiber::Scheduler scheduler(source);
   const auto task = detail::make_task_state(std::move(body));
-  scheduler.spawn("benchmark", task, /*scope=*/nullptr).value();
+  scheduler.spawn({.name = "benchmark"}, task, /*scope=*/nullptr).value();
   scheduler.run();
 }
 

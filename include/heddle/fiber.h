@@ -25,14 +25,7 @@ class Scheduler;
 }
 
 struct SpawnOptions {
-  // Implicit, so that spawn("connection", ...) reads naturally.
-  // NOLINTBEGIN(google-explicit-constructor)
-  SpawnOptions(const char* fiber_name) : name(fiber_name) {}
-  SpawnOptions(std::string fiber_name, std::size_t stack = 0)
-      : name(std::move(fiber_name)), stack_bytes(stack) {}
-  // NOLINTEND(google-explicit-constructor)
-
-  std::string name;             // For messages and dumps; need not be unique.
+  std::string name{};           // For messages and dumps; need not be unique.
   std::size_t stack_bytes = 0;  // 0: RuntimeOptions::stack_bytes. Rounded up to pages.
 };
 
@@ -248,6 +241,10 @@ class HEDDLE_API Scope {
       -> Result<Task<std::invoke_result_t<Entry>>> {
     return detail::start_task(std::move(entry),
                               [&](const auto& state) { return start(options, state); });
+  }
+  template <std::convertible_to<std::string> Name, std::invocable Entry>
+  auto spawn(Name&& name, Entry entry) -> Result<Task<std::invoke_result_t<Entry>>> {
+    return spawn(SpawnOptions{.name = std::forward<Name>(name)}, std::move(entry));
   }
 
   // Cancels every fiber of the scope, and those spawned in it later.

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -77,6 +79,10 @@ class HEDDLE_API Runtime {
       -> Result<Task<std::invoke_result_t<Entry>>> {
     return detail::start_task(std::move(entry),
                               [&](const auto& state) { return start(options, state); });
+  }
+  template <std::convertible_to<std::string> Name, std::invocable Entry>
+  auto spawn(Name&& name, Entry entry) -> Result<Task<std::invoke_result_t<Entry>>> {
+    return spawn(SpawnOptions{.name = std::forward<Name>(name)}, std::move(entry));
   }
 
   // Runs fibers until all have finished. Throws the first exception that an entry

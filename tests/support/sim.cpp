@@ -9,7 +9,7 @@
 namespace heddle::sim {
 
 void World::start(std::string name, const std::shared_ptr<detail::TaskState>& task) {
-  scheduler_.spawn(std::move(name), task, /*scope=*/nullptr).value();
+  scheduler_.spawn({.name = std::move(name)}, task, /*scope=*/nullptr).value();
 }
 
 void World::wait(Deadline until) {

@@ -303,8 +303,9 @@ TEST(OutOfMemory, FiberIsNotSpawnedWithAnErrorOrAnException) {
       stack_bytes += std::size_t{64} * 1024;
       Result<void> done;
       scope([&](Scope& fibers) {
-        const auto task = fibers.spawn({"a name too long to be kept in place", stack_bytes},
-                                       [&spawned] { ++spawned; });
+        const auto task = fibers.spawn(
+            {.name = "a name too long to be kept in place", .stack_bytes = stack_bytes},
+            [&spawned] { ++spawned; });
         if (!task) done = task.error();
       });
       return done;

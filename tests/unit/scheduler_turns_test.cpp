@@ -101,7 +101,8 @@ TEST(SchedulerTurnsTest, FibersRunInTheOrderInWhichTheyBecameReadyUnlessPicked) 
         EXPECT_TRUE(this_fiber::yield());
       }
     };
-    ASSERT_TRUE(scheduler.spawn("fiber", detail::make_task_state(std::move(entry)), nullptr));
+    ASSERT_TRUE(
+        scheduler.spawn({.name = "fiber"}, detail::make_task_state(std::move(entry)), nullptr));
   }
   scheduler.run();
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4}));
@@ -212,7 +213,8 @@ class Clock final : public fiber::Source {
 
 template <typename Entry>
 void spawn(fiber::Scheduler& scheduler, Entry entry) {
-  ASSERT_TRUE(scheduler.spawn("fiber", detail::make_task_state(std::move(entry)), nullptr));
+  ASSERT_TRUE(
+      scheduler.spawn({.name = "fiber"}, detail::make_task_state(std::move(entry)), nullptr));
 }
 
 TEST(SchedulerTurnsTest, EventsAreLookedForHoweverFibersKeepEachOtherBusy) {

@@ -432,8 +432,8 @@ TEST_P(ScopeTest, SpawnFailsWhenNoStackCanBeMappedAndTheScopeGoesOn) {
     scope([](Scope& fibers) {
       const auto captured = std::make_shared<int>(1);
       errno = 0;
-      const auto failed =
-          fibers.spawn(SpawnOptions("huge", std::size_t{1} << 50), [captured] { ADD_FAILURE(); });
+      const auto failed = fibers.spawn({.name = "huge", .stack_bytes = std::size_t{1} << 50},
+                                       [captured] { ADD_FAILURE(); });
       ASSERT_FALSE(failed);
       EXPECT_EQ(failed.error().code, Errc::kExhausted) << failed.error().message();
       EXPECT_EQ(failed.error().sys_errno, ENOMEM);
@@ -449,7 +449,8 @@ TEST_P(ScopeTest, SpawnFailsWhenNoStackCanBeMappedAndTheScopeGoesOn) {
 TEST_P(ScopeTest, StackOfAnyImpossibleSizeIsRefused) {
   world.run([] {
     scope([](Scope& fibers) {
-      const auto failed = fibers.spawn(SpawnOptions("huge", SIZE_MAX), [] {});
+      const auto failed =
+          fibers.spawn(SpawnOptions{.name = "huge", .stack_bytes = SIZE_MAX}, [] {});
       ASSERT_FALSE(failed);
       EXPECT_EQ(failed.error().code, Errc::kExhausted) << failed.error().message();
     });
