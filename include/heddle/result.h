@@ -51,6 +51,10 @@ class [[nodiscard]] Result {
     throw_error();
     return std::move(*std::get_if<0>(&state_));
   }
+  T& value() & {
+    throw_error();
+    return *std::get_if<0>(&state_);
+  }
   const T& value() const& {
     throw_error();
     return *std::get_if<0>(&state_);

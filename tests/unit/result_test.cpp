@@ -20,7 +20,9 @@ TEST(ResultTest, ValueIsTakenByAllItsNames) {
   EXPECT_EQ(constant->size(), 4U);
   EXPECT_EQ(constant.value(), "text");
   EXPECT_EQ(constant.value_or("other"), "text");
-  EXPECT_EQ(std::move(result).value(), "text");
+  result.value().append("s");
+  EXPECT_EQ(*result, "texts");
+  EXPECT_EQ(std::move(result).value(), "texts");
 }
 
 TEST(ResultTest, ErrorIsThrownOrReplaced) {
