@@ -14,6 +14,7 @@
 #include "heddle/isolation.h"
 #include "heddle/listener.h"
 #include "heddle/offload.h"
+#include "heddle/relay.h"
 #include "heddle/result.h"
 #include "heddle/runtime.h"
 #include "heddle/signals.h"
