@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""The servers among the examples, as one would run them: deadlines, drain, reload, errors told."""
+
+import http.server
+import pathlib
+import re
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import unittest
+
+from examples_support import Certificates, Program
+from serve_support import PATIENCE, read_all, wait_until
+
+CERTIFICATES = None
+
+
+def setUpModule():
+    global CERTIFICATES
+    CERTIFICATES = Certificates()
+
+
+def tearDownModule():
+    CERTIFICATES.folder.cleanup()
+
+
+class EchoServer(unittest.TestCase):
+    def setUp(self):
+        self.ca, key = CERTIFICATES.make('echo')
+        self.server = Program(self, 'echo_server', '127.0.0.1:0', self.ca, key)
+
+    def echo(self, stream, text):
+        stream.sendall(text)
+        received = b''
+        while len(received) < len(text):
+            received += stream.recv(len(text) - len(received))
+        self.assertEqual(received, text)
+
+    def test_it_echoes_until_the_client_says_goodbye(self):
+        with self.server.tls(self.ca) as stream:
+            self.echo(stream, b'hello')
+            self.echo(stream, b'x' * 100_000)
+            stream.unwrap().close()  # It answers close_notify with its own.
+
+    def test_it_tells_who_does_not_speak_tls(self):
+        with self.server.tcp() as plain:
+            plain.sendall(b'GET / HTTP/1.1\r\n\r\n')
+            self.assertIn(read_all(plain)[:1], (b'', b'\x15'))
+            port = plain.getsockname()[1]
+        self.assertIn('HTTP', self.server.errors.find(rf'127.0.0.1:{port}: (.*)')[1].upper())
+
+    def test_sigterm_lets_clients_finish_and_nobody_in(self):
+        with self.server.tls(self.ca) as stream:
+            self.echo(stream, b'before')
+            self.server.signal()
+            wait_until(self.server.refuses, 'it has stopped listening')
+            self.echo(stream, b'after')
+            self.assertIsNone(self.server.process.poll())
+            port = stream.getsockname()[1]
+            stream.unwrap().close()
+        self.assertEqual(self.server.wait(), 0)
+        self.assertNotIn(f':{port}: ', '\n'.join(self.server.errors.rest()))
+
+    def test_a_second_sigterm_ends_it_at_once(self):
+        with self.server.tls(self.ca) as stream:
+            self.echo(stream, b'before')
+            self.server.signal()
+            wait_until(self.server.refuses, 'it has stopped listening')
+            self.server.signal()
+            self.assertEqual(self.server.wait(), -signal.SIGTERM)
+
+    def test_unusable_arguments_are_told(self):
+        done = subprocess.run([self.server.process.args[0], '127.0.0.1:0', '/nowhere', '/nowhere'],
+                              capture_output=True, text=True, timeout=PATIENCE)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r'^echo_server: .*No such file')
+
+
+class Backend:
+    """A plain HTTP server that answers with its name; /slow waits in the middle until it is released."""
+
+    def __init__(self, case, name):
+        self.released = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(handler):
+                body = name.encode() * 1000
+                handler.send_response(200)
+                handler.send_header('Content-Length', str(len(body)))
+                handler.end_headers()
+                handler.wfile.write(body[:100])
+                if handler.path == '/slow' and not self.released.wait(PATIENCE):
+                    return
+                handler.wfile.write(body[100:])
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.server.daemon_threads = True
+        thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        thread.start()
+        case.addCleanup(self.server.server_close)
+        case.addCleanup(thread.join)
+        case.addCleanup(self.server.shutdown)
+        case.addCleanup(self.released.set)
+        self.address = f'127.0.0.1:{self.server.server_port}'
+
+
+class Proxy(unittest.TestCase):
+    NAMES = ('one.test', 'two.test')
+
+    def start(self, *more_routes, client_ca='-'):
+        self.ca, self.key = CERTIFICATES.make('proxy', *self.NAMES, 'cut.test')
+        self.backends = [Backend(self, name) for name in self.NAMES]
+        routes = [f'{name}={backend.address}' for name, backend in zip(self.NAMES, self.backends)]
+        self.proxy = Program(self, 'proxy', '127.0.0.1:0', self.ca, self.key, client_ca, *routes,
+                             *more_routes)
+
+    def curl(self, name, *options):
+        return subprocess.run(
+            ['curl', '--silent', '--show-error', '--max-time', str(PATIENCE), '--cacert', self.ca, '--connect-to',
+             f'::127.0.0.1:{self.proxy.port}', *options, f'https://{name}/'], capture_output=True, text=True)
+
+    def serial(self):
+        """The certificate that a new connection gets."""
+        context = ssl._create_unverified_context()
+        with context.wrap_socket(self.proxy.tcp(), server_hostname='one.test') as stream:
+            return stream.getpeercert(binary_form=True)
+
+    def ask_slowly(self):
+        """Asks for what comes only half until the backend is released; returns after the first half."""
+        stream = self.proxy.tls(self.ca, 'one.test')
+        self.addCleanup(stream.close)
+        stream.sendall(b'GET /slow HTTP/1.0\r\n\r\n')
+        received = b''
+        while b'\r\n\r\none.test' not in received:
+            received += stream.recv(1000)
+        return stream, received
+
+    def release(self, stream, received):
+        self.backends[0].released.set()
+        received += read_all(stream)
+        self.assertTrue(received.endswith(b'\r\n\r\n' + b'one.test' * 1000))
+
+    def test_names_lead_to_their_backends(self):
+        self.start()
+        for name in (*self.NAMES, 'ONE.test'):
+            done = self.curl(name)
+            self.assertEqual((done.stdout, done.returncode), (name.lower() * 1000, 0), done.stderr)
+
+    def test_other_names_and_none_are_refused(self):
+        self.start()
+        for name in ('three.test', None):
+            context = ssl._create_unverified_context()
+            with self.assertRaisesRegex(ssl.SSLError, 'UNRECOGNIZED_NAME'):
+                context.wrap_socket(self.proxy.tcp(), server_hostname=name)
+            self.proxy.errors.find('127.0.0.1:')
+
+    def test_with_a_client_ca_only_its_clients_are_let_in(self):
+        client = CERTIFICATES.make('client')
+        self.start(client_ca=client[0])
+        self.assertEqual(self.curl('two.test', '--cert', client[0], '--key', client[1]).stdout, 'two.test' * 1000)
+        self.assertNotEqual(self.curl('two.test').returncode, 0)
+        self.proxy.errors.find('127.0.0.1:.*certificate')
+
+    def test_sighup_takes_a_new_certificate_while_transfers_go_on(self):
+        self.start()
+        before = self.serial()
+        stream, received = self.ask_slowly()
+        CERTIFICATES.make('proxy', *self.NAMES)
+        self.proxy.signal(signal.SIGHUP)
+        self.proxy.errors.find('reload: done')
+        # Both threads get the new one before they let anybody in who connects now, but not at once.
+        wait_until(lambda: all(self.serial() != before for _ in range(8)), 'both threads have the new one')
+        self.assertEqual(self.curl('two.test').stdout, 'two.test' * 1000)
+        self.release(stream, received)
+
+    def test_an_unusable_certificate_is_told_and_the_old_one_stays(self):
+        self.start()
+        before = self.serial()
+        for file in (self.ca, self.key):
+            with open(file, 'w') as junk:
+                junk.write('junk')
+        self.proxy.signal(signal.SIGHUP)
+        self.proxy.errors.find('reload: (?!done)')
+        self.assertEqual(self.serial(), before)
+
+    def test_sigterm_lets_a_transfer_end(self):
+        self.start()
+        stream, received = self.ask_slowly()
+        self.proxy.signal()
+        wait_until(self.proxy.refuses, 'it has stopped listening')
+        self.assertIsNone(self.proxy.process.poll())
+        self.release(stream, received)
+        stream.unwrap().close()
+        self.assertEqual(self.proxy.wait(), 0)
+
+    def test_a_client_sees_when_its_answer_was_cut_off(self):
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            listener.settimeout(PATIENCE)
+            self.start(f'cut.test=127.0.0.1:{listener.getsockname()[1]}')
+            with self.proxy.tls(self.ca, 'cut.test') as stream:
+                backend, _ = listener.accept()
+                backend.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                backend.sendall(b'half')
+                self.assertEqual(stream.recv(4), b'half')
+                backend.close()  # A reset.
+                with self.assertRaises((ssl.SSLError, ConnectionError)):
+                    read_all(stream)
+        self.proxy.errors.find('127.0.0.1:.*reset')
+
+    def test_a_backend_that_is_down_is_told(self):
+        self.start()
+        self.backends[1].server.shutdown()
+        self.backends[1].server.server_close()
+        self.assertNotEqual(self.curl('two.test').returncode, 0)
+        self.proxy.errors.find('127.0.0.1:.*refused')
+        self.assertEqual(self.curl('one.test').returncode, 0)
+
+    def test_two_threads_listen(self):
+        self.start()
+        listening = [line for line in pathlib.Path('/proc/net/tcp').read_text().splitlines()
+                     if re.match(rf'\s*\d+: 0100007F:{self.proxy.port:04X} \S+ 0A ', line)]
+        self.assertEqual(len(listening), 2)
+
+
+if __name__ == '__main__':
+    unittest.main()
