@@ -1,5 +1,8 @@
-// wait_descriptor(): waits for a descriptor that other code owns.
+// wait_descriptor(): waits for a descriptor that other code owns. DescriptorSource reads from one.
 #pragma once
+
+#include <cstddef>
+#include <span>
 
 #include "heddle/deadline.h"
 #include "heddle/export.h"
@@ -30,5 +33,22 @@ namespace heddle {
 //   the process may not have another one, or the kernel watches no more
 //   (fs.epoll.max_user_watches).
 HEDDLE_API Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline);
+
+// DescriptorSource is standard input, a pipe or a terminal as a ByteSource: for a BufferedReader,
+// say. As wait_descriptor(), it changes nothing of the descriptor, which may be blocking and stays
+// its owner's. If another process reads from the same one, and takes what had come, a read() of a
+// blocking descriptor holds up the thread.
+class DescriptorSource {
+ public:
+  explicit DescriptorSource(int descriptor) noexcept : descriptor_(descriptor) {}
+
+  // Reads at least one byte and at most `into.size()`; 0 at the end, and if `into` is empty. Fails
+  // as wait_descriptor() does, with kInvalid if read(2) says that this descriptor cannot be read
+  // (EBADF, EISDIR, EINVAL), and with kDisconnected if it fails otherwise. Parks.
+  Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
+
+ private:
+  int descriptor_;
+};
 
 }  // namespace heddle

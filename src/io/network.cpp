@@ -1,7 +1,13 @@
 // The public factories: what needs a runtime's reactor or resolver.
+#include <sys/types.h>
+
 #include <cerrno>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
+
+#include <unistd.h>
 
 #include "heddle/descriptor.h"
 #include "heddle/listener.h"
@@ -69,6 +75,21 @@ Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host, st
 Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline) {
   return io::wait_descriptor(io::RuntimeAccess::reactor(this_fiber::runtime()), descriptor,
                              interest, deadline);
+}
+
+Result<std::size_t> DescriptorSource::read(std::span<std::byte> into, Deadline deadline) {
+  while (!into.empty()) {
+    const Result<Interest> ready = wait_descriptor(descriptor_, Interest::kRead, deadline);
+    if (!ready) return ready.error();
+    const ssize_t count = ::read(descriptor_, into.data(), into.size());
+    if (count >= 0) return static_cast<std::size_t>(count);
+    if (errno == EINTR || errno == EAGAIN) continue;  // Or another process was faster.
+    const bool is_unfit = errno == EBADF || errno == EISDIR || errno == EINVAL;
+    return Error{.code = is_unfit ? Errc::kInvalid : Errc::kDisconnected,
+                 .sys_errno = errno,
+                 .operation = "read"};
+  }
+  return std::size_t{0};
 }
 
 Result<Listener> Listener::create(Runtime& runtime, const Address& address, ListenOptions options) {

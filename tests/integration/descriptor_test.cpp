@@ -252,5 +252,46 @@ TEST_F(DescriptorTest, FiberAndPostedWorkKnowTheirRuntime) {
                "on a thread on which no runtime runs");
 }
 
+TEST_F(DescriptorTest, SourceReadsWhatIsThereAndThenTheEnd) {
+  run([](Scope& fibers) {
+    Pair pair = Pair::make();
+    DescriptorSource source(pair.ours.get());
+    std::array<std::byte, 8> buffer{};
+    EXPECT_EQ(source.read({}, kNever).value(), 0U);
+    fibers.spawn("sender", [&pair] { pair.send(); }).value();
+    EXPECT_EQ(source.read(buffer, kNever).value(), 1U);  // Parks a descriptor that blocks.
+    EXPECT_EQ(buffer[0], std::byte{'x'});
+    EXPECT_EQ(source.read(buffer, this_fiber::after(milliseconds(1))).error().code,
+              Errc::kTimedOut);
+    pair.theirs.reset();
+    EXPECT_EQ(source.read(buffer, kNever).value(), 0U);
+    EXPECT_EQ(source.read(buffer, kNever).value(), 0U);
+  });
+}
+
+TEST_F(DescriptorTest, SourceThatCannotBeReadIsInvalid) {
+  run([](Scope&) {
+    std::array<std::byte, 8> buffer{};
+    const UniqueFd folder(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    EXPECT_EQ(DescriptorSource(folder.get()).read(buffer, kNever).error().code, Errc::kInvalid);
+    EXPECT_EQ(DescriptorSource(folder.get()).read(buffer, kNever).error().sys_errno, EISDIR);
+    const Result<std::size_t> none = DescriptorSource(-1).read(buffer, kNever);
+    EXPECT_EQ(none.error().code, Errc::kInvalid);
+  });
+}
+
+TEST_F(DescriptorTest, SourceSaysWhenItsPeerWentAwayInAnger) {
+  run([](Scope&) {
+    Pair pair = Pair::make();
+    pair.send();  // Unread bytes of ours make the close a reset.
+    EXPECT_EQ(::write(pair.ours.get(), "x", 1), 1);
+    pair.theirs.reset();
+    DescriptorSource source(pair.ours.get());
+    std::array<std::byte, 8> buffer{};
+    EXPECT_EQ(source.read(buffer, kNever).value(), 1U);
+    EXPECT_EQ(source.read(buffer, kNever).error().code, Errc::kDisconnected);
+  });
+}
+
 }  // namespace
 }  // namespace heddle
