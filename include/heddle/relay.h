@@ -67,8 +67,7 @@ class RelayState {
       const TimePoint seen = active_;
       Result<std::size_t> count = from.read(into, soonest(seen));
       if (count) active_ = this_fiber::now();
-      const bool again = !count && count.error().code == Errc::kTimedOut && active_ != seen &&
-                         Deadline::at(this_fiber::now()) < deadline_;
+      const bool again = !count && count.error().code == Errc::kTimedOut && active_ != seen;
       if (!again) return count;
     }
   }
