@@ -38,7 +38,7 @@ HEDDLE_API Result<Interest> wait_descriptor(int descriptor, Interest interest, D
 // say. As wait_descriptor(), it changes nothing of the descriptor, which may be blocking and stays
 // its owner's. If another process reads from the same one, and takes what had come, a read() of a
 // blocking descriptor holds up the thread.
-class DescriptorSource {
+class HEDDLE_API DescriptorSource {
  public:
   explicit DescriptorSource(int descriptor) noexcept : descriptor_(descriptor) {}
 

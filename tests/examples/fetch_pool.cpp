@@ -32,7 +32,7 @@ struct Url {
 
 struct Answer {
   Answer(Stream& stream, Deadline deadline) {
-    if (stream.session_reused()) how = "resumed";
+    if (stream.connection_state().resumed) how = "resumed";
     BufferedReader in(stream);
     const auto head = in.read_until("\r\n\r\n", 65536, deadline).value();
     if (!head || std::sscanf(head->c_str(), "HTTP/1.%*d %d", &status) != 1)

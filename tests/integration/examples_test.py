@@ -15,7 +15,7 @@ import unittest
 
 from serve_support import PATIENCE, Server, read_all, wait_until
 
-POLL_CLIENT = os.environ['HEDDLE_POLL_CLIENT']
+POLL_CLIENT = os.path.join(os.environ['HEDDLE_EXAMPLES'], 'poll_client')
 LIBUV_SERVER = os.environ.get('HEDDLE_LIBUV_SERVER', '')
 TEN_MEGABYTES = 10_000_000
 

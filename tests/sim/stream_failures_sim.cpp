@@ -117,10 +117,10 @@ TEST_F(StreamFailuresSim, LargeWriteLetsOthersRun) {
     shake();
     const std::string much(std::size_t{8} << 20, 'x');
     int turns = 0;
+    bool over = false;  // Outlives the fibers, as what is in the scope's function does not.
     scope([&](Scope& fibers) {
       auto reader = fibers.spawn("reader", [&] { test::read_text(*server_, much.size(), kNever); });
       ASSERT_TRUE(reader);
-      bool over = false;
       ASSERT_TRUE(fibers.spawn("other", [&] {
         while (!over) {
           this_fiber::yield().value();

@@ -315,7 +315,7 @@ TEST(SchedulerTurnsDeathTest, ParkingOutsideFibersAborts) {
         sim::World world(1);
         world.scheduler().park(Deadline::never());
       },
-      "park\\(\\) on a thread on which no runtime runs");
+      "park\\(\\) outside any fiber");
 }
 
 TEST(SchedulerTurnsDeathTest, FiberCallsWithoutARuntimeSayWhatIsMissing) {

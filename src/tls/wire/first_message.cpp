@@ -12,6 +12,7 @@ constexpr std::size_t kMessageHeaderBytes = 4;  // Type, length.
 constexpr std::size_t kRecordBytesMax = std::size_t{1} << 14;
 constexpr std::byte kHandshake{22};
 constexpr std::byte kMajorVersion{3};
+constexpr std::byte kClientHello{1};
 
 std::size_t number(std::span<const std::byte> bytes) noexcept {
   std::size_t value = 0;
@@ -34,7 +35,9 @@ class MessageRest {
     header_bytes_ += of_header;
     bytes_ += bytes.size();
   }
-  bool whole() const noexcept {
+  // Whether there is no need to wait: all is here, or it is no ClientHello.
+  bool done() const noexcept {
+    if (header_bytes_ > 0 && header_.front() != kClientHello) return true;
     return header_bytes_ == kMessageHeaderBytes &&
            bytes_ - kMessageHeaderBytes >= number(std::span(header_).subspan(1));
   }
@@ -56,7 +59,7 @@ bool has_first_message(std::span<const std::byte> bytes) noexcept {
     bytes = bytes.subspan(kRecordHeaderBytes);
     if (bytes.size() < length) return false;
     message.add(bytes.first(length));
-    if (message.whole()) return true;
+    if (message.done()) return true;
     bytes = bytes.subspan(length);
   }
   return !bytes.empty() && bytes.front() != kHandshake;
