@@ -228,5 +228,75 @@ class Proxy(unittest.TestCase):
         self.assertEqual(len(listening), 2)
 
 
+class Chat(unittest.TestCase):
+    def setUp(self):
+        self.ca, key = CERTIFICATES.make('chat')
+        self.chat = Program(self, 'chat', '127.0.0.1:0', self.ca, key)
+
+    def join(self, *others, receive_buffer=None):
+        """A client that is in: the others have heard it."""
+        stream = self.chat.tls(self.ca)
+        self.addCleanup(stream.close)
+        if receive_buffer:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        member = stream.makefile('rwb')
+        self.addCleanup(member.close)
+        member.port = stream.getsockname()[1]
+        self.say(member, 'in', *others)
+        return member
+
+    def say(self, member, text, *others):
+        member.write(f'{text}\n'.encode())
+        member.flush()
+        for other in others:
+            self.assertEqual(other.readline().decode(), f'127.0.0.1:{member.port}: {text}\n')
+
+    def test_everybody_hears_the_others_while_talking(self):
+        one = self.join()
+        two = self.join(one)
+        three = self.join(one, two)
+        for number in range(100):
+            self.say(one, f'one {number}', two, three)
+            self.say(three, f'three {number}', one, two)
+
+    def test_whoever_sends_much_at_once_drops_nobody_who_reads(self):
+        one = self.join()
+        two = self.join(one)
+        one.write(b''.join(b'%d\n' % number for number in range(1000)))
+        one.flush()
+        for number in range(1000):
+            self.assertTrue(two.readline().endswith(b': %d\n' % number))
+
+    def test_whoever_does_not_read_is_dropped_and_the_others_go_on(self):
+        one = self.join()
+        two = self.join(one)
+        silent = self.join(one, two, receive_buffer=4096)
+        text = 'x' * 1000
+        for _ in range(20_000):
+            self.say(one, text, two)
+            if not self.chat.errors.queue.empty():
+                break
+        self.chat.errors.find(f'^127.0.0.1:{silent.port}: dropped, does not read$')
+        self.say(two, 'still here', one)
+
+    def test_a_line_without_end_ends_its_client_only(self):
+        one = self.join()
+        two = self.join(one)
+        three = self.join(one, two)
+        three.write(b'x' * 2000)
+        three.flush()
+        self.chat.errors.find(f'^127.0.0.1:{three.port}: ')
+        self.say(two, 'still here', one)
+
+    def test_sigterm_says_goodbye(self):
+        one = self.join()
+        two = self.join(one)
+        self.chat.signal()
+        for member in (one, two):
+            self.assertEqual(member.read(), b'')  # close_notify: anything else would fail.
+            member.close()
+        self.assertEqual(self.chat.wait(), 0)
+
+
 if __name__ == '__main__':
     unittest.main()
