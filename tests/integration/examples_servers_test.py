@@ -12,7 +12,7 @@ import subprocess
 import threading
 import unittest
 
-from examples_support import Certificates, Program
+from examples_support import PROGRAMS, Certificates, Program
 from serve_support import PATIENCE, read_all, wait_until
 
 CERTIFICATES = None
@@ -296,6 +296,93 @@ class Chat(unittest.TestCase):
             self.assertEqual(member.read(), b'')  # close_notify: anything else would fail.
             member.close()
         self.assertEqual(self.chat.wait(), 0)
+
+
+class StartTls(unittest.TestCase):
+    def setUp(self):
+        self.ca, self.key = CERTIFICATES.make('starttls')
+
+    def serve(self):
+        self.server = Program(self, 'starttls', 'serve', '127.0.0.1:0', self.ca, self.key)
+        return self.server.port
+
+    def send(self, port, text, ca=None):
+        return subprocess.run([PROGRAMS / 'starttls', f'127.0.0.1:{port}', 'localhost', ca or self.ca, text],
+                              capture_output=True, text=True, timeout=PATIENCE)
+
+    def plain(self):
+        """A connection that has been greeted and has said EHLO."""
+        plain = self.server.tcp()
+        self.addCleanup(plain.close)
+        self.ask(plain, b'', b'220 ready\r\n')
+        self.ask(plain, b'EHLO me\r\n', b'250 ok\r\n')
+        return plain
+
+    def ask(self, stream, command, answer):
+        stream.sendall(command)
+        received = b''
+        while not received.endswith(b'\n'):
+            got = stream.recv(1)
+            self.assertTrue(got, received)
+            received += got
+        self.assertEqual(received, answer)
+
+    def test_its_client_sends_a_message_over_tls(self):
+        port = self.serve()
+        for text in ('hello', '.', '..dots'):
+            done = self.send(port, text)
+            self.assertEqual((done.returncode, done.stderr), (0, ''))
+            self.assertEqual(self.server.out.next(), text)
+
+    def test_python_talks_to_it(self):
+        self.serve()
+        plain = self.plain()
+        self.ask(plain, b'DATA\r\n', b'530 STARTTLS comes first\r\n')
+        self.ask(plain, b'STARTTLS\r\n', b'220 go ahead\r\n')
+        context = ssl.create_default_context(cafile=self.ca)
+        with context.wrap_socket(plain, server_hostname='localhost') as stream:
+            self.ask(stream, b'DATA\r\n', b'354 go on\r\n')
+            self.ask(stream, b'one\r\ntwo\r\n.\r\n', b'250 ok\r\n')
+            self.ask(stream, b'QUIT\r\n', b'221 goodbye\r\n')
+            stream.unwrap()
+        self.assertEqual([self.server.out.next() for _ in range(2)], ['one', 'two'])
+
+    def test_commands_that_are_injected_before_tls_are_refused(self):
+        self.serve()
+        plain = self.plain()
+        plain.sendall(b'STARTTLS\r\nDATA\r\nevil\r\n.\r\n')
+        try:
+            self.assertEqual(read_all(plain), b'')  # No go-ahead, and no handshake.
+        except ConnectionError:
+            pass
+        self.server.errors.find('injected behind STARTTLS')
+        self.assertEqual(self.send(self.server.port, 'still there').returncode, 0)
+        self.assertEqual(self.server.out.next(), 'still there')
+
+    def test_its_client_refuses_answers_that_are_injected_before_tls(self):
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            listener.settimeout(PATIENCE)
+
+            def inject():
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(PATIENCE)
+                    for answer in (b'220 hi\r\n', b'250-me\r\n250 STARTTLS\r\n', b'220 go\r\n250 evil\r\n'):
+                        connection.sendall(answer)
+                        connection.recv(100)
+
+            thread = threading.Thread(target=inject)
+            thread.start()
+            done = self.send(listener.getsockname()[1], 'secret')
+            thread.join()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('injected behind the answer', done.stderr)
+
+    def test_its_client_refuses_a_server_that_it_does_not_trust(self):
+        other, _ = CERTIFICATES.make('other')
+        done = self.send(self.serve(), 'secret', other)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('certificate', done.stderr)
 
 
 if __name__ == '__main__':
