@@ -57,7 +57,7 @@ TEST(FirstMessageTest, WhatIsNoHandshakeIsJudgedAtOnce) {
   EXPECT_TRUE(has(std::string_view("\x16\x02\x01\0\2", 5)));    // No version of TLS.
   EXPECT_TRUE(has(std::string_view("\x16\x03\x01\0\0", 5)));    // Empty: RFC 8446, section 5.1.
   EXPECT_TRUE(has(std::string_view("\x16\x03\x01\x40\1", 5)));  // Longer than any may be.
-  EXPECT_TRUE(has(record("\2")));  // Another handshake message.
+  EXPECT_TRUE(has(record("\2")));                               // Another handshake message.
   EXPECT_FALSE(has(std::string_view("\x16\x03\x01\x40\0", 5)));
   EXPECT_TRUE(has(in_records_of(2, hello(300)).substr(0, 7) + "\x17"));
 }
