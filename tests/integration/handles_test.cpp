@@ -41,16 +41,17 @@ static_assert(std::is_move_constructible_v<CallbackTransport>);
 
 class HandlesTest : public test::TlsOverTcp {
  protected:
-  // `call` parks on `handle`, which moves meanwhile; then `wake` ends the wait.
+  // `call` parks on `handle`, which has moved when `wake` ends the wait, and until it returns.
   template <typename Handle>
   static void move_while(Handle& handle, const std::function<void(Handle&)>& call,
                          const std::function<void(Handle&)>& wake) {
     scope([&](Scope& fibers) {
-      ASSERT_TRUE(fibers.spawn("inside the call", [&] { call(handle); }));
+      auto inside = fibers.spawn("inside the call", [&] { call(handle); });
+      ASSERT_TRUE(inside);
       ASSERT_TRUE(this_fiber::yield());
       Handle moved(std::move(handle));
       wake(moved);
-      ASSERT_TRUE(this_fiber::yield());
+      EXPECT_TRUE(inside->join());
       handle = std::move(moved);
     });
   }
