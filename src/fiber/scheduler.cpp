@@ -98,7 +98,7 @@ Result<void> Scheduler::spawn(const SpawnOptions& options,
   sanitizer::create(fiber.sanitizer, fiber.stack.base, fiber.stack.bytes);
   fiber.scheduler = this;
   fiber.id = next_id_++;
-  fiber.spawned = now();
+  fiber.spawned = t_current == this ? now() : source_.look_at_clock();
   fiber.scope = scope;
   fiber.cancelled = cancelled_;
   fiber.task = task;

@@ -2,6 +2,7 @@
 // again.
 #include "heddle/descriptor.h"
 
+#include <linux/netlink.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 
@@ -250,6 +251,32 @@ TEST_F(DescriptorTest, FiberAndPostedWorkKnowTheirRuntime) {
   EXPECT_DEATH((void)this_fiber::runtime(), "on a thread on which no runtime runs");
   EXPECT_DEATH((void)wait_descriptor(0, Interest::kRead, kNever),
                "on a thread on which no runtime runs");
+}
+
+// getpeername(2) answers for sockets of families that no Address has.
+TEST_F(DescriptorTest, DumpShowsWhatKindsOfDescriptorAreWaitedFor) {
+  const UniqueFd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  ASSERT_TRUE(netlink);
+  run([&](Scope& fibers) {
+    Pair pair = Pair::make();
+    std::array<int, 2> pipe{};
+    ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+    const UniqueFd reader(pipe[0]);
+    const UniqueFd writer(pipe[1]);
+    for (const int fd : {netlink.get(), pair.ours.get(), reader.get()}) {
+      fibers.spawn("waiter", [fd] { (void)wait_descriptor(fd, Interest::kRead, kNever); }).value();
+    }
+    test::settle_runtime();
+    int waiters = 0;
+    for (const FiberInfo& fiber : runtime_.fibers()) {
+      if (fiber.name != "waiter") continue;
+      ++waiters;
+      EXPECT_TRUE(fiber.purpose.starts_with("to read from descriptor ")) << fiber.purpose;
+      EXPECT_TRUE(fiber.descriptor);
+    }
+    EXPECT_EQ(waiters, 3);
+    fibers.cancel();
+  });
 }
 
 TEST_F(DescriptorTest, SourceReadsWhatIsThereAndThenTheEnd) {

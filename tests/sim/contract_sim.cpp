@@ -327,6 +327,17 @@ TEST_P(ContractSim, ServerBeginsOnceTheHelloIsWhole) {
   EXPECT_NE(SSL_is_init_finished(driven_->ssl()), 0);
 }
 
+TEST_P(ContractSim, ServersEndDoesNotAwaitAHello) {
+  if (role() == Role::kClient || way() == Driven::Way::kSslObject) return;  // See SslObjectEndTest.
+  for (const std::size_t heard : {0U, 20U}) {
+    open();
+    peer_->allowed = heard;
+    EXPECT_EQ(read().error().code, Errc::kTimedOut);
+    EXPECT_TRUE(driven_->end()) << heard;
+    EXPECT_EQ(driven_->write("x").error().code, Errc::kDisconnected);
+  }
+}
+
 TEST_P(ContractSim, PeersEndIsAnEndForGoodAndOursMayFollow) {
   shake_hands();
   peer_->say("last words");

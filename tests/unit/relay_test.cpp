@@ -149,7 +149,6 @@ TEST_F(Relay, SilenceOfBothDirectionsTimesOut) {
 }
 
 TEST_F(Relay, ReceiverThatReadsNothingTimesOutHoweverBusyTheOtherDirectionIs) {
-  std::optional<Result<void>> sent;
   const auto outcome = relay_beside([&] {
     for (int i = 0; i < 9; ++i) one_.sent.push("unread").value();  // One more than fits.
     for (int i = 0; i < 5; ++i) {

@@ -177,6 +177,15 @@ TEST_P(SslObjectEndTest, JunkIsRefusedWithAnAlertAndStaysRefused) {
   EXPECT_EQ(server_.read_one().error().openssl_code, first.error().openssl_code);
 }
 
+TEST_P(SslObjectEndTest, ShutdownInTheMiddleOfAHelloAwaitsItsRest) {
+  EXPECT_EQ(server_.tls->shutdown()->kind, Kind::kDone) << "nothing has begun";
+  EXPECT_EQ(client_.tls->handshake()->kind, Kind::kWantRead);
+  move(client_.outgoing, server_.incoming, 20);
+  EXPECT_EQ(server_.tls->handshake()->kind, Kind::kWantRead);
+  EXPECT_EQ(server_.incoming.pending(), 0U);
+  EXPECT_EQ(server_.tls->shutdown()->kind, Kind::kWantRead);
+}
+
 // CPython: ThreadedTests.test_ssl_cert_verify_error.
 TEST_P(SslObjectEndTest, UntrustedPeerIsNamedSoAndToldSo) {
   const Context trusts_nothing = Context::create(Role::kClient, Trust::kNothing).value();

@@ -114,7 +114,9 @@ Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
 Result<Progress> SslObject::Impl::shutdown() {
   tell_removals();
   if (machine_.failure()) return *machine_.failure();
-  if (SSL_in_before(ssl()) != 0) return Progress{Progress::Kind::kDone};
+  if (SSL_in_before(ssl()) != 0 && link_.begun.pending() == 0) {
+    return Progress{Progress::Kind::kDone};
+  }
   if (!machine_.established()) {
     const Result<Progress> shaken = drive([&] { return machine_.handshake(); });
     if (!shaken || shaken->kind != Progress::Kind::kDone) return shaken;

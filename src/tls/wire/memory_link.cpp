@@ -23,7 +23,7 @@ int memory_read(BIO* bio, char* into, int size) {
     if (refused->kind == IoResult::Kind::kWouldBlock) BIO_set_retry_read(bio);
     return -1;
   }
-  const std::size_t count = (link.begun.pending() != 0 ? link.begun : link.incoming).read(room);
+  const std::size_t count = link.next().read(room);
   link.state.intake.took(room.first(count));
   if (count != 0) return static_cast<int>(count);
   if (link.incoming.eof()) {
@@ -61,7 +61,7 @@ long memory_ctrl(BIO* bio, int command, long /*number*/, void* pointer) {
     case BIO_CTRL_EOF:
       return link_of(bio).state.at_end ? 1 : 0;  // Tells a cut connection from a failed read.
     case kControlGetUnread:
-      *static_cast<std::span<const std::byte>*>(pointer) = link_of(bio).incoming.readable();
+      *static_cast<std::span<const std::byte>*>(pointer) = link_of(bio).next().readable();
       return 1;
     default:
       return 0;

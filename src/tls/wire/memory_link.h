@@ -14,6 +14,9 @@ struct MemoryLink {
   BioState state{};
   MemoryBio begun{};  // A client's first message, until its rest has come. Read before `incoming`.
 
+  // Where what is to be read next lies.
+  MemoryBio& next() noexcept { return begun.pending() != 0 ? begun : incoming; }
+
   // For servers, before OpenSSL is asked: whether there is something for it to judge. Else takes
   // what has come, so that `incoming` is empty as after every other call that wants more.
   bool has_first_message();
