@@ -49,6 +49,8 @@ class HEDDLE_API CallbackTransport final : public Transport {
   // Precondition: `read` and `write` are not empty.
   explicit CallbackTransport(Functions functions);
 
+  CallbackTransport(const CallbackTransport&) = delete;
+  CallbackTransport& operator=(const CallbackTransport&) = delete;
   CallbackTransport(CallbackTransport&& other) noexcept;
   CallbackTransport& operator=(CallbackTransport&& other) noexcept;
   ~CallbackTransport() override;

@@ -40,7 +40,8 @@ struct FiberInfo {
   bool cancelled = false;
 
   // If it waits: for what, as in "for a mutex" or "to read from descriptor 7"; for which
-  // descriptor, if for any; and how much time is left, if it has a deadline.
+  // descriptor, if for any (in wait_descriptor(), the library's duplicate); and how much time is
+  // left, if it has a deadline.
   std::string purpose;
   std::optional<int> descriptor;
   std::optional<Duration> remaining;

@@ -47,6 +47,8 @@ class HEDDLE_API Listener {
   // either case. The path of a Unix socket stays when the listener is destroyed.
   static Result<Listener> adopt(Runtime& runtime, int descriptor);
 
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
   Listener(Listener&& other) noexcept;
   Listener& operator=(Listener&& other) noexcept;
   ~Listener();

@@ -58,6 +58,8 @@ class HEDDLE_API OffloadPool {
   // Fails with kExhausted when the kernel gives no threads.
   static Result<OffloadPool> create(OffloadOptions options = {});
 
+  OffloadPool(const OffloadPool&) = delete;
+  OffloadPool& operator=(const OffloadPool&) = delete;
   OffloadPool(OffloadPool&& other) noexcept;
   OffloadPool& operator=(OffloadPool&& other) noexcept;
   ~OffloadPool();

@@ -69,6 +69,8 @@ class HEDDLE_API Runtime {
   // Fails with kExhausted when the kernel gives no descriptor.
   static Result<Runtime> create(RuntimeOptions options = {});
 
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
   Runtime(Runtime&& other) noexcept;
   Runtime& operator=(Runtime&& other) noexcept;
   ~Runtime();

@@ -32,6 +32,8 @@ class HEDDLE_API Signals {
   // Fails with kExhausted when the kernel gives no descriptor.
   static Result<Signals> create(Runtime& runtime, std::initializer_list<int> signals);
 
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
   Signals(Signals&& other) noexcept;
   Signals& operator=(Signals&& other) noexcept;
   ~Signals();

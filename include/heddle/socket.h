@@ -41,6 +41,8 @@ class HEDDLE_API Socket final : public Transport {
   // passed over a Unix socket are closed.
   static Result<Socket> adopt(Runtime& runtime, int descriptor);
 
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
   Socket(Socket&& other) noexcept;
   Socket& operator=(Socket&& other) noexcept;
   ~Socket() override;

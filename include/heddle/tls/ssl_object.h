@@ -64,6 +64,8 @@ class HEDDLE_API SslObject {
   static Result<SslObject> create(const Context& context, MemoryBio& incoming, MemoryBio& outgoing,
                                   const StreamOptions& options = {});
 
+  SslObject(const SslObject&) = delete;
+  SslObject& operator=(const SslObject&) = delete;
   SslObject(SslObject&& other) noexcept;
   SslObject& operator=(SslObject&& other) noexcept;
   ~SslObject();

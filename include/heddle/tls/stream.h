@@ -98,6 +98,8 @@ class HEDDLE_API Stream {
   static Result<Stream> adopt(NakedConnection connection, std::unique_ptr<Transport> transport);
   static Result<Stream> adopt(NakedConnection connection, Transport& transport);
 
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
   Stream(Stream&& other) noexcept;
   Stream& operator=(Stream&& other) noexcept;
   ~Stream();
