@@ -141,9 +141,10 @@ TEST_F(HandlesTest, OffloadPoolMovesWhileItRunsAFunction) {
 
 TEST_F(HandlesTest, RuntimeMovesBeforeItRunsAndWhileItDoes) {
   auto first = Runtime::create().value();
-  auto listener = Listener::create(first, Address::parse("127.0.0.1:0").value()).value();
   std::optional<Runtime> second;
-  Runtime third = std::move(first);
+  auto third = Runtime::create().value();  // Outlives the listener, which ends up on it.
+  auto listener = Listener::create(first, Address::parse("127.0.0.1:0").value()).value();
+  third = std::move(first);
   ASSERT_TRUE(third.spawn("moves its runtime", [&] {
     EXPECT_EQ(&this_fiber::runtime(), &third);
     second.emplace(std::move(third));
