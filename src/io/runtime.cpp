@@ -72,9 +72,8 @@ Result<Runtime> Runtime::create(RuntimeOptions options) {
   return Runtime(std::make_unique<State>(*std::move(reactor), options));
 }
 
-Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {
-  state_->handle = this;
-}
+// Only create() has it, and moves it: that is when the state gets to know its handle.
+Runtime::Runtime(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Runtime::Runtime(Runtime&& other) noexcept : state_(std::move(other.state_)) {
   if (state_) state_->handle = this;
