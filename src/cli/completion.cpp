@@ -94,7 +94,7 @@ std::string bash_words(const CommandHelp& command) {
     if (option.positional) {
       alone = bash_reply(option);
     } else {
-      options += (options.empty() ? "" : " ") + joined(option.names, " ");
+      options.append(options.empty() ? "" : " ").append(joined(option.names, " "));
     }
   }
   return fmt::format(
@@ -123,7 +123,7 @@ std::string zsh_text(std::string_view text) {
 std::string zsh_value(const OptionHelp& option) {
   switch (offer_of(option)) {
     case Offer::kWords:
-      return "(" + joined(option.words, " ") + ")";
+      return fmt::format("({})", joined(option.words, " "));
     case Offer::kFiles:
       return "_files";
     case Offer::kFolders:
@@ -151,7 +151,8 @@ std::string zsh_arguments(const CommandHelp& command, std::string_view indent) {
       value = fmt::format(":{}:{}", zsh_text(option.value), zsh_value(option));
     }
     for (const std::string& name : option.names) {
-      const std::string others = option.repeats ? "*" : "(" + joined(option.names, " ") + ")";
+      const std::string others =
+          option.repeats ? "*" : fmt::format("({})", joined(option.names, " "));
       const bool may_join = !value.empty() && name.starts_with("--");  // --name=value.
       result += fmt::format(
           " \\\n{}{}", indent,
@@ -170,7 +171,7 @@ std::string bash_completion(const CommandHelp& program) {
   std::string words;
   for (const CommandHelp& command : program.commands) {
     names += command.name + " ";
-    pattern += (pattern.empty() ? "" : " | ") + command.name;
+    pattern.append(pattern.empty() ? "" : " | ").append(command.name);
     values += bash_values(command);
     words += bash_words(command);
   }

@@ -30,11 +30,11 @@ std::string escaped(std::string_view text) {
 }
 
 std::string bold(std::string_view text) {
-  return "\\fB" + escaped(text) + "\\fR";
+  return fmt::format("\\fB{}\\fR", escaped(text));
 }
 
 std::string italic(std::string_view text) {
-  return "\\fI" + escaped(text) + "\\fR";
+  return fmt::format("\\fI{}\\fR", escaped(text));
 }
 
 std::string upper(std::string text) {
@@ -62,11 +62,11 @@ std::string section(std::string_view title, const std::string& text) {
 
 std::string synopsis(const std::string& full_name, const CommandHelp& command) {
   std::string result = bold(full_name) + " [" + italic("options") + "]";
-  if (!command.commands.empty()) result += " " + italic("command");
+  if (!command.commands.empty()) result.append(" ").append(italic("command"));
   for (const OptionHelp& option : command.options) {
     if (!option.positional) continue;
     const std::string name = italic(option.names.front());
-    result += option.required ? " " + name : " [" + name + "]";
+    result += option.required ? fmt::format(" {}", name) : fmt::format(" [{}]", name);
   }
   return result + "\n";
 }
@@ -74,7 +74,8 @@ std::string synopsis(const std::string& full_name, const CommandHelp& command) {
 // "Needs --cert, --key.", or nothing.
 std::string list(std::string_view what, const std::vector<std::string>& names) {
   std::string result;
-  for (const std::string& name : names) result += (result.empty() ? "" : ", ") + bold(name);
+  for (const std::string& name : names)
+    result.append(result.empty() ? "" : ", ").append(bold(name));
   return result.empty() ? "" : std::string(what) + result + ".\n";
 }
 
@@ -87,10 +88,11 @@ std::string entry(const OptionHelp& option) {
     is_first = false;
     result += option.positional ? italic(name) : bold(name);
   }
-  if (!option.positional && !option.value.empty()) result += " " + italic(option.value);
+  if (!option.positional && !option.value.empty()) result.append(" ").append(italic(option.value));
   if (option.repeats) result += " ...";
-  result += "\n" + escaped(option.help) + ".\n";
-  if (!option.preset.empty()) result += "Default: " + bold(option.preset) + "\n.br\n";
+  result.append("\n").append(escaped(option.help)).append(".\n");
+  if (!option.preset.empty())
+    result.append("Default: ").append(bold(option.preset)).append("\n.br\n");
   result += list("Needs ", option.needs) + list("Not with ", option.excludes);
   return result;
 }

@@ -19,7 +19,7 @@ struct Url {
     text = text.substr(8, text.find('#') - 8);
     origin = text.substr(0, text.find_first_of("/?"));
     target = text.substr(origin.size());
-    if (!target.starts_with('/')) target.insert(0, "/");
+    if (!target.starts_with('/')) target.insert(target.begin(), '/');
     const auto colon = std::min(origin.find(':', origin.find(']') + 1), origin.size());
     host = origin.substr(origin.starts_with('['), colon - 2 * origin.starts_with('['));
     if (colon == origin.size()) return;
