@@ -169,7 +169,7 @@ TEST_F(HandlesTest, RuntimeMovesWhileAConnectionIsMade) {
     scope([&](Scope& fibers) {
       ASSERT_TRUE(fibers.spawn("connects", [&] {
         const auto until = this_fiber::after(std::chrono::seconds(60));
-        const auto made = connect(runtime, "localhost", listener.address().port(), until);
+        const auto made = connect(runtime, "127.0.0.1", listener.address().port(), until);
         EXPECT_TRUE(made) << made.error().message();
       }));
       ASSERT_TRUE(this_fiber::yield());
