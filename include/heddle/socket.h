@@ -71,6 +71,8 @@ class HEDDLE_API Socket final : public Transport {
   // destroyed in either case. Parks.
   Result<void> close(Deadline deadline);
 
+  // Fail with kDisconnected once there is none, and with kInvalid for a socket that was adopted
+  // and is of another family than Address knows.
   Result<Address> local_address() const;
   Result<Address> peer_address() const;
 

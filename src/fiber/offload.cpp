@@ -117,8 +117,7 @@ OffloadPool::State::~State() {
     const std::lock_guard lock(mutex_);
     if (!queue_.empty()) {
       die("an OffloadPool is destroyed while %zu functions wait in it: join the fibers that call "
-          "run() "
-          "first",
+          "run() first",
           queue_.size());
     }
     stopping_ = true;
@@ -128,8 +127,7 @@ OffloadPool::State::~State() {
     // The last owner was a function on the pool: it cannot wait for itself.
     if (thread.get_id() == std::this_thread::get_id()) {
       die("an OffloadPool is destroyed by a function that runs on it, and would wait for itself: "
-          "keep it "
-          "longer");
+          "keep it longer");
     }
     thread.join();
   }

@@ -143,7 +143,7 @@ class Scheduler {
   const ThreadErrorQueue& error_queue() const noexcept { return thread_.error_queue(); }
 
   std::size_t fibers() const noexcept { return live_; }
-  // Oldest first. Of those that wait for a descriptor, too: no more than its number.
+  // Oldest first. Of a descriptor that is waited for, the number is all that is known here.
   std::vector<FiberInfo> describe_fibers() const;
   std::uint64_t switches() const noexcept { return switches_; }
   std::uint64_t exchanges() const noexcept { return thread_.exchanges(); }

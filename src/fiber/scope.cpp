@@ -152,8 +152,7 @@ Result<void> Scope::join(Deadline deadline) {
   fiber::Scheduler& scheduler = fiber::Scheduler::current();
   if (scheduler.running_fiber().scope == this) {
     die("Scope::join() by a fiber of that scope, which would wait for itself: join it from the "
-        "fiber "
-        "that opened it");
+        "fiber that opened it");
   }
   if (const Wake wake = scheduler.breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);

@@ -105,21 +105,15 @@ struct Watched {
 };
 
 Result<Watched> watch_listening(io::Reactor& reactor, UniqueFd fd) {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof(storage);
-  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
-  if (::getsockname(fd.get(), generic, &size) != 0) return unusable("getsockname", errno);
-  switch (storage.ss_family) {
-    case AF_INET:
-    case AF_INET6:
-    case AF_UNIX:
-      break;
-    default:
-      return unusable("listen on an address of this family", EAFNOSUPPORT);
+  const auto address = io::ask_address(fd.get(), ::getsockname, "getsockname");
+  if (!address) {
+    const bool other_family = address.error().code == Errc::kInvalid;
+    return unusable(other_family ? "listen on an address of this family" : "getsockname",
+                    address.error().sys_errno);
   }
   auto pollable = io::Pollable::create(reactor, std::move(fd));
   if (!pollable) return pollable.error();
-  return Watched{*std::move(pollable), Address::from_sockaddr(generic, size)};
+  return Watched{*std::move(pollable), *address};
 }
 
 }  // namespace

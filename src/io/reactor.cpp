@@ -190,8 +190,7 @@ Result<std::unique_ptr<Pollable>> Pollable::create(Reactor& reactor, UniqueFd fd
 Pollable::~Pollable() {
   if (const fiber::Fiber* const waiter = reader_ != nullptr ? reader_ : writer_) {
     die("a socket, listener or the like is destroyed while fiber '%s' waits for it: cancel and "
-        "join "
-        "the fiber before",
+        "join the fiber before",
         waiter->name.c_str());
   }
   if (token_.index != 0) reactor_.remove(token_);

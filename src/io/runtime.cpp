@@ -3,7 +3,6 @@
 
 #include <sys/socket.h>
 
-#include <optional>
 #include <utility>
 
 #include "heddle/address.h"
@@ -15,6 +14,7 @@
 #include "io/reactor.h"
 #include "io/resolver.h"
 #include "io/runtime_access.h"
+#include "io/sockets.h"
 
 namespace heddle {
 namespace {
@@ -35,19 +35,10 @@ class RunningScope {
   Runtime* const* outer_;
 };
 
-// The peer's address, or a listener's own. Empty for what is no socket, has neither, or is of
-// another family.
-std::optional<Address> address_of(int descriptor) {
-  for (const auto ask : {::getpeername, ::getsockname}) {
-    sockaddr_storage storage{};
-    socklen_t size = sizeof(storage);
-    auto* const generic = reinterpret_cast<sockaddr*>(&storage);
-    if (ask(descriptor, generic, &size) != 0) continue;
-    const int family = storage.ss_family;
-    if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) return std::nullopt;
-    return Address::from_sockaddr(generic, size);
-  }
-  return std::nullopt;
+// The peer's address, or a listener's own. Fails for what has neither.
+Result<Address> address_of(int descriptor) {
+  auto peer = io::ask_address(descriptor, ::getpeername, "getpeername");
+  return peer ? peer : io::ask_address(descriptor, ::getsockname, "getsockname");
 }
 
 }  // namespace

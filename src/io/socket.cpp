@@ -23,16 +23,6 @@ Error broken(int sys_errno, const char* operation) {
   return {.code = Errc::kDisconnected, .sys_errno = sys_errno, .operation = operation};
 }
 
-using AddressCall = int (*)(int, sockaddr*, socklen_t*);
-
-Result<Address> ask_address(int fd, AddressCall call, const char* operation) {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof(storage);
-  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
-  if (call(fd, generic, &size) != 0) return broken(errno, operation);
-  return Address::from_sockaddr(generic, size);
-}
-
 IoResult receive(io::Pollable& pollable, std::span<std::byte> into) noexcept {
   if (!pollable.readable) return {IoResult::Kind::kWouldBlock};
   ssize_t count = 0;
@@ -98,6 +88,22 @@ class Connected final : public Transport {
 };
 
 }  // namespace
+
+Result<Address> io::ask_address(int fd, int (*ask)(int, sockaddr*, socklen_t*),
+                                const char* operation) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(storage);
+  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
+  if (ask(fd, generic, &size) != 0) return broken(errno, operation);
+  switch (storage.ss_family) {
+    case AF_INET:
+    case AF_INET6:
+    case AF_UNIX:
+      return Address::from_sockaddr(generic, size);
+    default:
+      return Error{.code = Errc::kInvalid, .sys_errno = EAFNOSUPPORT, .operation = operation};
+  }
+}
 
 bool io::set_nonblocking(int fd) noexcept {
   const int flags = ::fcntl(fd, F_GETFL);
@@ -218,11 +224,11 @@ Result<void> Socket::close(Deadline deadline) {
 }
 
 Result<Address> Socket::local_address() const {
-  return ask_address(pollable().fd(), ::getsockname, "getsockname");
+  return io::ask_address(pollable().fd(), ::getsockname, "getsockname");
 }
 
 Result<Address> Socket::peer_address() const {
-  return ask_address(pollable().fd(), ::getpeername, "getpeername");
+  return io::ask_address(pollable().fd(), ::getpeername, "getpeername");
 }
 
 int Socket::native_handle() const noexcept {

@@ -1,6 +1,8 @@
 // Making sockets: what the public factories do once they know the reactor.
 #pragma once
 
+#include <sys/socket.h>
+
 #include "heddle/address.h"
 #include "heddle/deadline.h"
 #include "heddle/listener.h"
@@ -14,6 +16,10 @@ namespace heddle::io {
 
 // Makes `fd` non-blocking (fcntl(2)). False: it did not work, and errno says why.
 bool set_nonblocking(int fd) noexcept;
+
+// The address that `ask`, getsockname(2) or getpeername(2), tells. Fails with kDisconnected and its
+// errno, and with kInvalid and EAFNOSUPPORT for sockets of a family that no Address has.
+Result<Address> ask_address(int fd, int (*ask)(int, sockaddr*, socklen_t*), const char* operation);
 
 class SocketFactory {
  public:

@@ -37,8 +37,7 @@ Wake interruption_of(const Error& error) {
 
 [[noreturn]] void refuse_count(const char* function, std::size_t count, std::size_t most) {
   die("a CallbackTransport's %s function returned %zu where it was given %zu bytes: it says how "
-      "many "
-      "of those it has used",
+      "many of those it has used",
       function, count, most);
 }
 

@@ -1,4 +1,5 @@
 // Sockets where the kernel, the peer or the program does what is not usual.
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -6,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -79,6 +81,18 @@ class SocketEdgesTest : public testing::Test {
 
   Runtime runtime_ = Runtime::create().value();
 };
+
+// The kernel tells an address of its own kind for these.
+TEST_F(SocketEdgesTest, AddressOfAnotherFamilyIsAnErrorAndNoEnd) {
+  const int netlink = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  ASSERT_GE(netlink, 0);
+  const Socket socket = Socket::adopt(runtime_, netlink).value();
+  for (const auto& address : {socket.local_address(), socket.peer_address()}) {
+    ASSERT_FALSE(address);
+    EXPECT_EQ(address.error().code, Errc::kInvalid);
+    EXPECT_EQ(address.error().sys_errno, EAFNOSUPPORT);
+  }
+}
 
 TEST_F(SocketEdgesTest, UrgentDataDoesNotHideWhatFollows) {
   run([this] {

@@ -91,8 +91,7 @@ const std::vector<Misuse>& fibers_and_threads() {
        [] { (void)this_fiber::runtime(); }},
       {"waits in posted work",
        "a wait for a semaphore outside any fiber: work that was posted must not wait, spawn a "
-       "fiber "
-       "for it",
+       "fiber for it",
        [] {
          in_posted_work([] {
            Semaphore none(0);
@@ -168,8 +167,7 @@ const std::vector<Misuse>& fibers_and_threads() {
        }},
       {"joins a scope from inside",
        "Scope::join() by a fiber of that scope, which would wait for itself: join it from the "
-       "fiber "
-       "that opened it (in fiber 'child')",
+       "fiber that opened it (in fiber 'child')",
        [] {
          in_fiber([](Runtime&) {
            scope([](Scope& fibers) {
@@ -181,8 +179,7 @@ const std::vector<Misuse>& fibers_and_threads() {
        [] { in_fiber([](Runtime& runtime) { runtime.run(); }); }},
       {"destroys a runtime with fibers",
        "a runtime is destroyed while 1 fibers have not finished, such as 'late': stop() and run() "
-       "it "
-       "first",
+       "it first",
        [] {
          Runtime runtime = Runtime::create().value();
          (void)runtime.spawn("late", [] {});
@@ -244,8 +241,7 @@ const std::vector<Misuse>& transports_and_buffers() {
        }},
       {"destroys a socket under a reader",
        "a socket, listener or the like is destroyed while fiber 'reader' waits for it: cancel and "
-       "join "
-       "the fiber before (in fiber 'worker')",
+       "join the fiber before (in fiber 'worker')",
        [] {
          in_fiber([](Runtime& runtime) {
            auto ends = std::make_unique<std::array<Socket, 2>>(sockets(runtime));
@@ -274,8 +270,7 @@ const std::vector<Misuse>& transports_and_buffers() {
        }},
       {"destroys a stream under a reader",
        "a stream is destroyed while a fiber ('reader') is inside a call of it: close() the stream, "
-       "or "
-       "cancel and join the fiber before (in fiber 'worker')",
+       "or cancel and join the fiber before (in fiber 'worker')",
        [] {
          in_fiber([](Runtime& runtime) {
            auto ends = sockets(runtime);
@@ -294,8 +289,7 @@ const std::vector<Misuse>& transports_and_buffers() {
        [] { (void)CallbackTransport({}); }},
       {"returns more bytes than there was room for",
        "a CallbackTransport's read function returned 20000 where it was given 16384 bytes: it says "
-       "how "
-       "many of those it has used (in fiber 'worker')",
+       "how many of those it has used (in fiber 'worker')",
        [] {
          in_fiber([](Runtime&) {
            auto bad =
@@ -305,8 +299,7 @@ const std::vector<Misuse>& transports_and_buffers() {
        }},
       {"destroys a pool of threads from inside",
        "an OffloadPool is destroyed by a function that runs on it, and would wait for itself: keep "
-       "it "
-       "longer",
+       "it longer",
        [] {
          in_fiber([](Runtime&) {
            auto pool = std::make_shared<OffloadPool>(OffloadPool::create({.threads = 1}).value());
@@ -319,8 +312,7 @@ const std::vector<Misuse>& transports_and_buffers() {
        [] { (void)OffloadPool::create({.nice = 20}); }},
       {"reads until nothing",
        "BufferedReader::read_until() with an empty delimiter: every text begins with that (in "
-       "fiber "
-       "'worker')",
+       "fiber 'worker')",
        [] {
          in_fiber([](Runtime& runtime) {
            auto ends = sockets(runtime);
@@ -330,8 +322,7 @@ const std::vector<Misuse>& transports_and_buffers() {
        }},
       {"commits more than it prepared",
        "MemoryBio::commit() of 9 bytes where prepare() gave room for 8: commit once, before any "
-       "other "
-       "call",
+       "other call",
        [] {
          MemoryBio bio;
          (void)bio.prepare(8);

@@ -312,12 +312,11 @@ Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
   // Our own flag: OpenSSL sets SSL_SENT_SHUTDOWN before the alert has left.
   if (!machine_.write_ended()) {
     if (const auto refused = refuse_write()) return *refused;
-    // There is nothing to end yet, and nothing to wait for.
-    if (machine_.awaits_client()) machine_.give_up_writing();
-  }
-  if (!machine_.write_ended()) {
+    // Before the client's hello there is nothing to end, and so nothing to wait for.
     const Result<bool> ended =
-        drive(Machine::kEnd, deadline, OnWriteFailure::kFail, [&] { return machine_.end(); });
+        machine_.awaits_client()
+            ? Result<bool>(true)
+            : drive(Machine::kEnd, deadline, OnWriteFailure::kFail, [&] { return machine_.end(); });
     if (!ended) {
       return is_interruption(ended.error()) ? ended.error() : machine_.report_write(ended.error());
     }

@@ -31,8 +31,7 @@ std::span<std::byte> MemoryBio::prepare(std::size_t bytes) {
 void MemoryBio::commit(std::size_t bytes) noexcept {
   if (bytes > prepared_) {
     die("MemoryBio::commit() of %zu bytes where prepare() gave room for %zu: commit once, before "
-        "any "
-        "other call",
+        "any other call",
         bytes, prepared_);
   }
   if (bytes != 0 && ended_)
