@@ -2,6 +2,7 @@
 #include <array>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -16,6 +17,9 @@
 
 namespace heddle {
 namespace {
+
+// An OCSPResponse whose responseStatus is tryLater(3): RFC 6960, section 4.2.1.
+constexpr std::string_view kTryLater = "\x30\x03\x0a\x01\x03";
 
 using test::Conversation;
 
@@ -122,7 +126,7 @@ TEST_P(HandshakeCallbacksSim, AlpnProtocolIsChosen) {
 }
 
 TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
-  const std::string response = "not parsed by either end";
+  const std::string response(kTryLater);
   std::string seen;
   server_.on_ocsp_request([&](const ConnectionView& connection) {
     EXPECT_NE(SSL_get_certificate(connection.native_handle()), nullptr);
@@ -137,6 +141,22 @@ TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
   world_.run([&] { talk()->expect_well(); });
   EXPECT_EQ(seen, response);
   EXPECT_EQ(world_.parks(), 2);
+}
+
+// OpenSSL would send them up to 3.5, and drop them silently from 3.6 on.
+TEST_P(HandshakeCallbacksSim, BytesThatAreNoOcspResponseAreNotStapled) {
+  client_.on_ocsp_response([&](const ConnectionView&, std::string_view) { return true; });
+  std::string response;
+  server_.on_ocsp_request([&](const ConnectionView&) { return std::optional(response); });
+  world_.run([&] {
+    for (const std::string& bytes :
+         {std::string(), std::string("text"), std::string(kTryLater) + "x"}) {
+      response = bytes;
+      const auto refused = talk();
+      ASSERT_TRUE(refused->server.error);
+      EXPECT_EQ(refused->server.error->code, Errc::kInvalid) << refused->server.message();
+    }
+  });
 }
 
 TEST_P(HandshakeCallbacksSim, MissingOcspResponseIsForTheClientToJudge) {
@@ -163,7 +183,7 @@ TEST_P(HandshakeCallbacksSim, MissingOcspResponseIsForTheClientToJudge) {
 TEST_P(HandshakeCallbacksSim, ClientThatDoesNotAskGetsNoOcspResponse) {
   server_.on_ocsp_request([&](const ConnectionView&) {
     ADD_FAILURE() << "nobody asks";
-    return std::optional<std::string>("unasked");
+    return std::optional<std::string>(kTryLater);
   });
   world_.run([&] { talk()->expect_well(); });
 }

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include <openssl/ocsp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
@@ -12,6 +13,7 @@
 #include "heddle/tls/context.h"
 
 #include "openssl/error.h"
+#include "openssl/handles.h"
 #include "tls/keys/credentials.h"
 #include "tls/machine/evidence.h"
 #include "tls/state/access.h"
@@ -89,10 +91,24 @@ int alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const uns
   return SSL_TLSEXT_ERR_OK;
 }
 
+// OpenSSL sends other bytes as they are, and from 3.6 on nothing instead, without a word.
+bool is_ocsp_response(std::string_view der) {
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  const unsigned char* const end = at + der.size();
+  const openssl::Handle<OCSP_RESPONSE, OCSP_RESPONSE_free> parsed(
+      d2i_OCSP_RESPONSE(nullptr, &at, static_cast<long>(der.size())));
+  return parsed != nullptr && at == end;
+}
+
 int ocsp_request(SSL* ssl, void* /*argument*/) {
+  using Response = Result<std::optional<std::string>>;
   const auto response = ask<std::optional<std::string>>(
-      "the OCSP callback, in an ASYNC job of OpenSSL", ssl,
-      [&] { return CallbackState::of(ssl).ocsp_request(ConnectionView(ssl)); });
+      "the OCSP callback, in an ASYNC job of OpenSSL", ssl, [&]() -> Response {
+        Response given = CallbackState::of(ssl).ocsp_request(ConnectionView(ssl));
+        if (!given || !*given || is_ocsp_response(**given)) return given;
+        return Error{.code = Errc::kInvalid,
+                     .operation = "staple what on_ocsp_request() gave: no OCSP response in DER"};
+      });
   if (!response) return SSL_TLSEXT_ERR_ALERT_FATAL;
   if (!*response) return SSL_TLSEXT_ERR_NOACK;
   void* const copy = OPENSSL_memdup((*response)->data(), (*response)->size());
