@@ -2,6 +2,7 @@
 #include "support/chain.h"
 
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
@@ -56,6 +57,15 @@ Issued issue(const Wanted& wanted, const Issued* issuer) {
   EVP_PKEY* const key = issuer != nullptr ? issuer->key.get() : made.key.get();
   HEDDLE_ASSERT(X509_sign(certificate, key, EVP_sha256()) > 0);
   return made;
+}
+
+std::string pem_of(const Issued& issued) {
+  const openssl::BioPtr bio(BIO_new(BIO_s_mem()));
+  PEM_write_bio_X509(bio.get(), issued.certificate.get());
+  PEM_write_bio_PrivateKey(bio.get(), issued.key.get(), nullptr, nullptr, 0, nullptr, nullptr);
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &text);
+  return {text, static_cast<std::size_t>(size)};
 }
 
 void trust(const Context& context, const Issued& root) {

@@ -26,6 +26,9 @@ struct Wanted {
 // Without an issuer it signs itself.
 Issued issue(const Wanted& wanted, const Issued* issuer = nullptr);
 
+// The certificate and its key.
+std::string pem_of(const Issued& issued);
+
 // Makes `context` trust that certificate.
 void trust(const Context& context, const Issued& root);
 

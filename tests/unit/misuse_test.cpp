@@ -31,6 +31,7 @@
 #include "heddle/tls/memory_bio.h"
 #include "heddle/tls/private_key.h"
 #include "heddle/tls/session.h"
+#include "heddle/tls/ssl_object.h"
 #include "heddle/tls/stream.h"
 
 #include "support/tls_pair.h"
@@ -360,12 +361,29 @@ const std::vector<Misuse>& contexts() {
       {"gives an empty function for ticket keys",
        "Context::on_ticket_keys() with an empty function: there is nobody to ask for keys",
        [] { (void)server().on_ticket_keys({}); }},
+      {"parks while it is shown a message",
+       "it yields inside the message callback of a TLS connection, where no other fiber may run: "
+       "do it before or behind that (in fiber 'worker')",
+       [] {
+         in_fiber([](Runtime&) {
+           Context context = client();
+           context.on_message(
+               [](const ConnectionView&, const TlsMessage&) { (void)this_fiber::yield(); });
+           MemoryBio in;
+           MemoryBio out;
+           (void)SslObject::create(context, in, out, {.server_name = test::kServerName})
+               .value()
+               .handshake();
+         });
+       }},
       {"sets versions the wrong way round",
        "Context::set_versions() from a newer version to an older one: the oldest comes first",
        [] { (void)client().set_versions(TlsVersion::kTls13, TlsVersion::kTls12); }},
       {"names nobody who signs",
        "Credentials::with_signer() with a null signer: there is nobody to sign",
        [] { (void)Credentials::with_signer("", nullptr); }},
+      {"puts no credentials together", "Credentials::combine() of none: there is nothing to show",
+       [] { (void)Credentials::combine({}); }},
       {"keeps a session that there is not",
        "Session() of a null SSL_SESSION: ask SSL_get1_session() for one only after the handshake",
        [] { (void)Session(nullptr); }},

@@ -1,5 +1,6 @@
 // Which sessions a client may offer: those of a connection that it would have accepted itself.
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
@@ -56,9 +57,7 @@ class SessionOffer : public testing::TestWithParam<TlsVersion> {
     }
     EXPECT_EQ(ours.tls->handshake()->kind, Progress::Kind::kDone);
     EXPECT_EQ(ours.read_one()->kind, Progress::Kind::kWantRead) << "tickets are no data";
-    // A copy: OpenSSL spoils a session whose connection ends without close_notify.
-    const openssl::SessionPtr session(SSL_SESSION_dup(SSL_get_session(ours.tls->native_handle())));
-    return {ours.tls->connection_state().resumed, Session(session.get())};
+    return {ours.tls->connection_state().resumed, ours.tls->session().value()};
   }
   Session session_of(const Context& context, const std::string& name = test::kServerName) const {
     return talk(context, {.server_name = name}).session;
@@ -99,6 +98,22 @@ TEST_P(SessionOffer, SessionIsForTheNameThatWasAskedForAlone) {
   expect_resumed(context, "SERVER.test", session);
   expect_resumed(context, test::kServerName,
                  Session::parse(session_of(context).serialise()).value());
+}
+
+// OpenSSL makes one unusable whose connection ends without close_notify, as each of these does.
+TEST_P(SessionOffer, SessionIsResumedHoweverItsConnectionsEnd) {
+  Context context = client();
+  std::vector<Session> told;
+  context.on_new_session(
+      [&](const ConnectionView&, const Session& session) { told.push_back(session); });
+  const Session session = session_of(context);
+  ASSERT_FALSE(told.empty());
+  for (const Session& each : {session, told.back()}) {
+    EXPECT_TRUE(each.is_resumable());
+    expect_resumed(context, test::kServerName, each);
+    EXPECT_TRUE(each.is_resumable()) << "after it was resumed";
+    expect_resumed(context, test::kServerName, each);
+  }
 }
 
 TEST_P(SessionOffer, SessionIsForTheSameTrustAndVerificationAlone) {

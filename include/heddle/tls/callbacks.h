@@ -16,6 +16,7 @@
 // not change OpenSSL's opinion of the connection.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -53,6 +54,10 @@ class HEDDLE_API ConnectionView {
   // need not be anybody's name: "..", say. Contexts of other code that have no hello callback of
   // ours do not look at it. Clients: the name that they ask for.
   std::string_view server_name() const { return server_name_; }
+
+  // The CAs whose certificates the peer has said it wants (Context::add_ca_names()), as RFC 2253
+  // writes names, safe to log; empty if it has not said.
+  std::vector<std::string> ca_names() const;
 
   // When the call of Stream that drives the connection gives up: pass it to what the callback
   // waits for. Never, if no Stream drives it.
@@ -138,7 +143,8 @@ using AlpnCallback = std::function<Result<std::optional<std::string>>(
     const ConnectionView&, std::span<const std::string_view> offered)>;
 
 // Servers: the OCSP response (DER) to staple, for SSL_get_certificate(native_handle()), when the
-// client asks for one (RFC 6066, section 8). Nothing: none is sent.
+// client asks for one (RFC 6066, section 8). Nothing: none is sent. Bytes that are no OCSPResponse
+// (RFC 6960, section 4.2.1) end the handshake with kInvalid.
 using OcspRequestCallback =
     std::function<Result<std::optional<std::string>>(const ConnectionView&)>;
 
@@ -210,6 +216,20 @@ using PskClientCallback =
 // certificates then; TLS 1.2 ends with alert unknown_psk_identity.
 using PskServerCallback =
     std::function<Result<std::optional<Psk>>(const ConnectionView&, std::string_view identity)>;
+
+// One message of the protocol, as OpenSSL tells of it (SSL_CTX_set_msg_callback(3)).
+struct TlsMessage {
+  bool sent = false;  // By this end; else received.
+  int version = 0;    // 0x0303 is TLS 1.2; 0 for the header of a record.
+  int content_type =
+      0;  // RFC 8446, section 5.1: 22 is handshake, 21 alert. 256: a record's header.
+  std::span<const std::byte> bytes;
+};
+
+// Sees every message of the handshake, and alerts, as they are before encryption, in both
+// directions. For debugging: it must not park, which ends the process, and is called in the middle
+// of reading and writing. What it throws ends the connection.
+using MessageCallback = std::function<void(const ConnectionView&, const TlsMessage&)>;
 
 // A client has got a session that it may resume later: in TLS 1.2 at the end of the handshake, in
 // TLS 1.3 in the read() that reads a ticket, once per ticket. A ticket that is renewed when a

@@ -1,9 +1,13 @@
 // Certificates as data, and certificates made at run time.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,13 +57,45 @@ enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519, kEcdsaP384, 
 HEDDLE_API Result<Identity> make_self_signed(const std::vector<std::string>& names,
                                              KeyType type = KeyType::kEcdsaP256, int days = 365);
 
-// Credentials are a certificate chain and its private key, parsed, ready to be presented. Copies
-// are cheap. Threads: any may use a copy.
+// Gives the password of an encrypted key when one is needed, and only then. It must not park, which
+// ends the process: OpenSSL is in the middle of the key.
+using PasswordCallback = std::function<Result<std::string>()>;
+
+// Credentials are a certificate chain and its private key, parsed, ready to be presented; or
+// several of them, for keys of different types. Copies are cheap. Threads: any may use a copy.
 class HEDDLE_API Credentials {
  public:
-  // As Context::use_cert_chain().
-  static Result<Credentials> parse(std::string_view chain_pem, std::string_view key_pem,
+  // As Context::use_cert_chain(). Either may also be DER: one certificate, and a key as PKCS#8,
+  // encrypted or not, or in the older form of its type.
+  static Result<Credentials> parse(std::string_view chain, std::string_view key,
                                    std::string_view password = {});
+  // Fails with what `password` fails with, if the key is encrypted.
+  static Result<Credentials> parse(std::string_view chain, std::string_view key,
+                                   const PasswordCallback& password);
+
+  // The same from files of at most a mebibyte; the key may lie in the chain's file.
+  static Result<Credentials> load(const std::filesystem::path& chain,
+                                  const std::filesystem::path& key, std::string_view password = {});
+
+  // From PKCS#12 (RFC 7292; files named .p12 or .pfx): key, certificate, and the others in it as
+  // the rest of the chain. Fails with kInvalid, also for a wrong password.
+  static Result<Credentials> parse_pkcs12(std::span<const std::byte> der,
+                                          std::string_view password = {});
+
+  // For a key that one of OpenSSL's stores has, by its URI (ossl_store(7)): "file:/path/key.pem",
+  // or "pkcs11:..." and "handle:..." where a provider for such is loaded. `password` is the key's,
+  // or the PIN.
+  static Result<Credentials> open(std::string_view chain, const std::string& key_uri,
+                                  std::string_view password = {});
+
+  // Those of `several` as one: a peer is shown the first that it can use, by the type of key. Fails
+  // with kInvalid if two have keys of the same type. Precondition: there is at least one.
+  static Result<Credentials> combine(std::span<const Credentials> several);
+
+  // When the first of their certificates is not valid any more, those of CAs included; and when the
+  // last of them becomes valid.
+  std::chrono::system_clock::time_point not_after() const;
+  std::chrono::system_clock::time_point not_before() const;
 
   // For a key that is elsewhere (heddle/tls/private_key.h), as Context::use_cert_chain().
   // Precondition: `signer` is not null.

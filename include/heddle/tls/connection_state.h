@@ -1,6 +1,7 @@
 // ConnectionState: what a handshake has negotiated, as one value.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,19 @@ struct ConnectionState {
   // Whether the kernel encrypts what is sent, and decrypts what is received; if not, why.
   KernelTlsState ktls_send = KernelTlsState::kHandshake;
   KernelTlsState ktls_recv = KernelTlsState::kHandshake;
+};
+
+// What ties something above TLS, such as a login, to one TLS connection, so that nobody can be in
+// the middle of it (RFC 5056).
+enum class ChannelBinding : std::uint8_t {
+  // RFC 5929, section 3: the first Finished message, 12 bytes. TLS 1.2 only. Two connections can be
+  // made to have the same one unless both sides know RFC 7627.
+  kTlsUnique,
+  // RFC 5929, section 4: the digest of the server's certificate. Not for Ed25519 and the like,
+  // whose signatures have no digest of their own.
+  kTlsServerEndPoint,
+  // RFC 9266: 32 exported bytes. In TLS 1.2 both sides must know RFC 7627.
+  kTlsExporter,
 };
 
 }  // namespace heddle

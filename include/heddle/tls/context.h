@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,6 +41,50 @@ enum class VerifyMode : std::uint8_t {
 enum class Trust : std::uint8_t {
   kSystem,  // OpenSSL's default file and folder, or SSL_CERT_FILE and SSL_CERT_DIR.
   kNothing,
+};
+
+// Which certificates of a chain must not be revoked by the CRLs that a Context has (RFC 5280,
+// section 6.3).
+enum class CrlCheck : std::uint8_t {
+  kNone,
+  kLeaf,   // The peer's own (X509_V_FLAG_CRL_CHECK).
+  kChain,  // All of its chain (X509_V_FLAG_CRL_CHECK_ALL).
+};
+
+// Versions, ciphers and groups as Mozilla recommends them for servers (version 5.7 and later of its
+// "Server Side TLS").
+enum class Profile : std::uint8_t {
+  kIntermediate,  // TLS 1.2 and 1.3, AEAD and forward secrecy, the client's preference.
+  kModern,        // TLS 1.3 alone.
+};
+
+// CipherInfo describes one cipher suite that a Context may use.
+struct CipherInfo {
+  std::string name;           // OpenSSL's: "ECDHE-RSA-AES128-GCM-SHA256".
+  std::string standard_name;  // IANA's: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".
+  std::string version;        // The oldest that has it: "TLSv1.2".
+  std::uint16_t id = 0;       // IANA's number.
+  int strength_bits = 0;      // Of the key in use.
+};
+
+// What the trust store of a Context holds (CPython's cert_store_stats()).
+struct StoreStatistics {
+  std::size_t certificates = 0;
+  std::size_t ca_certificates = 0;  // Among them.
+  std::size_t crls = 0;
+};
+
+// What became of the handshakes of a Context (SSL_CTX_sess_number(3)).
+struct SessionStatistics {
+  std::size_t cached = 0;         // Sessions in OpenSSL's own cache.
+  std::size_t connects = 0;       // Client handshakes that were begun,
+  std::size_t connects_done = 0;  // and those that succeeded.
+  std::size_t accepts = 0;        // Server handshakes that were begun,
+  std::size_t accepts_done = 0;   // and those that succeeded.
+  std::size_t resumed = 0;        // Handshakes that resumed a session.
+  std::size_t misses = 0;         // Sessions that clients asked for and were not found.
+  std::size_t timeouts = 0;       // Those that had timed out.
+  std::size_t evicted = 0;        // Those that were dropped because the cache was full.
 };
 
 // Context wraps an SSL_CTX. Defaults are those of CPython's create_default_context():
@@ -101,6 +146,10 @@ class HEDDLE_API Context {
   // cannot be had. Precondition: `signer` is not null.
   Result<void> use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer);
 
+  // Presents `credentials`, in place of what it has for keys of the same types. To exchange
+  // certificates while streams use the Context, return them from on_certificate() instead.
+  Result<void> use_credentials(const Credentials& credentials);
+
   // Trusts the CA certificates of a PEM file, or of a folder in which OpenSSL finds them by the
   // hash of their names when it needs one. Fails with kInvalid for a folder that has no such name:
   // see openssl-rehash(1).
@@ -112,8 +161,30 @@ class HEDDLE_API Context {
   // As Trust::kSystem.
   Result<void> load_default_certs();
 
+  // Adds certificate revocation lists: a file, or bytes, with PEM (one or more) or one in DER. They
+  // count once set_crl_check() asks for it, and a certificate whose issuer has given none does not
+  // verify then (X509_V_ERR_UNABLE_TO_GET_CRL).
+  Result<void> load_crls(const std::filesystem::path& file);
+  Result<void> add_crls(std::span<const std::byte> pem_or_der);
+  void set_crl_check(CrlCheck check);
+  CrlCheck crl_check() const;
+
+  // The certificates that this context trusts and that are CAs' (X509_check_ca(3)). Those of a
+  // folder are there once a verification has needed them.
+  std::vector<Certificate> trusted_certificates() const;
+  StoreStatistics store_statistics() const;
+
+  // Names of CAs that the peer is told of: what a server's CertificateRequest, or a client's
+  // certificate_authorities extension (RFC 8446, section 4.2.4), says. They are the subjects of the
+  // certificates in `pem`, and change nothing about trust. ConnectionView::ca_names() is what the
+  // peer has said.
+  Result<void> add_ca_names(std::string_view pem);
+
   // Precondition: oldest <= newest.
   Result<void> set_versions(TlsVersion oldest, TlsVersion newest);
+  // What an adopted SSL_CTX has set otherwise counts as the nearest of the two.
+  TlsVersion oldest_version() const;
+  TlsVersion newest_version() const;
 
   // TLS 1.2 suites, in OpenSSL's cipher list format.
   Result<void> set_ciphers(std::string_view list);
@@ -121,7 +192,32 @@ class HEDDLE_API Context {
   Result<void> set_ciphersuites(std::string_view names);
   // Key exchange groups, by name, separated by colons, best first. A server computes with the group
   // that a client chooses before it knows the client: some 120 ms with ffdhe8192, 0.1 with X25519.
+  // A name that this OpenSSL does not have is refused, unless '?' stands before it:
+  // "?X25519MLKEM768:X25519".
   Result<void> set_groups(std::string_view names);
+  // What this context would offer or accept, best first: TLS 1.3, then TLS 1.2.
+  std::vector<CipherInfo> ciphers() const;
+
+  // Signature algorithms for the handshake, such as "ECDSA+SHA256:ed25519:rsa_pss_rsae_sha256",
+  // best first: what this end accepts, and what it signs with (SSL_CTX_set1_sigalgs_list(3)).
+  Result<void> set_signature_algorithms(std::string_view names);
+  // Those for certificates of clients: on a server what it asks for, on a client what it signs
+  // with (SSL_CTX_set1_client_sigalgs_list(3)).
+  Result<void> set_client_signature_algorithms(std::string_view names);
+
+  // Servers: parameters in PEM for DHE suites of TLS 1.2 ("BEGIN DH PARAMETERS"). Without a call
+  // OpenSSL chooses them to match the certificate's key. Fails with kInvalid for those that the
+  // security level forbids.
+  Result<void> set_dh_parameters(std::string_view pem);
+
+  // Versions, ciphers, suites and groups at once. What is set later replaces its part.
+  Result<void> use_profile(Profile profile);
+
+  // One of OpenSSL's configuration commands, by its name in files: configure("Options",
+  // "-SessionTicket"). For what has no call here; nginx's ssl_conf_command. SSL_CONF_cmd(3) has
+  // the list; those that load certificates and keys are left out. Fails with kInvalid for a command
+  // that is unknown or not for this role, and for a value that it does not take.
+  Result<void> configure(std::string_view command, std::string_view value);
 
   // The protocols offered (client), or accepted, best first (server): RFC 7301. A server ends the
   // handshake of a client that offers some and none of these, with alert no_application_protocol
@@ -143,11 +239,33 @@ class HEDDLE_API Context {
   void set_strict(bool strict);
   bool strict() const;
 
+  // Flags of verification (X509_V_FLAG_..., X509_VERIFY_PARAM_set_flags(3)) that have no call here.
+  void set_verify_flags(unsigned long flags);
+  void clear_verify_flags(unsigned long flags);
+  unsigned long verify_flags() const;
+
+  // How many CA certificates a chain may have between the peer's and the trusted one.
+  void set_verify_depth(int depth);
+  int verify_depth() const;
+
+  // OpenSSL's security level (SSL_CTX_set_security_level(3)), 0 to 5: what keys, digests and
+  // versions are too weak. The default is 2.
+  void set_security_level(int level);
+  int security_level() const;
+
+  // Authentication after the handshake (TLS 1.3; RFC 8446, section 4.6.2). A client offers it. A
+  // server does not ask for a certificate in the handshake, whatever its verify mode, but when
+  // Stream::request_client_certificate() is called. Off by default.
+  void set_post_handshake_auth(bool on);
+  bool post_handshake_auth() const;
+
   // How many TLS 1.3 tickets a server sends after a handshake (default 2), some 250 bytes each or
   // more with client certificates. They are sent as the transport takes them; nobody waits for the
   // client to read them. Use 0 where nobody resumes, and where clients close without reading: that
   // resets a TCP connection if tickets are unread.
   void set_num_tickets(std::size_t count);
+  std::size_t num_tickets() const;
+  SessionStatistics session_statistics() const;
 
   // How long sessions may be resumed (default 2 hours).
   void set_session_timeout(std::chrono::seconds timeout);
@@ -171,6 +289,7 @@ class HEDDLE_API Context {
   void on_ocsp_response(OcspResponseCallback callback);  // Clients: asks for a response, too.
   void on_verify(VerifyCallback callback);
   void on_key_log(KeyLogCallback callback);
+  void on_message(MessageCallback callback);
   void on_psk_client(PskClientCallback callback);
   void on_psk_server(PskServerCallback callback);
   void on_new_session(NewSessionCallback callback);  // Clients.

@@ -66,7 +66,8 @@ class HEDDLE_API Session {
   // Clients: as the server advised; 0 without a ticket.
   std::chrono::seconds ticket_lifetime_hint() const;
   bool has_ticket() const;
-  // False for a TLS 1.3 session before its ticket has come, and for one that a failure has spoilt.
+  // False for a TLS 1.3 session before its ticket has come, and for one that was asked for after
+  // its connection had failed.
   bool is_resumable() const;
 
   // For what has no call here. Stays owned by the Session.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -100,6 +101,18 @@ class HEDDLE_API SslObject {
   ConnectionState connection_state() const;
   // As Stream::peer_certificates().
   std::vector<Certificate> peer_certificates() const;
+  // As Stream::session().
+  std::optional<Session> session() const;
+  // As Stream::verified_chain() and Stream::shared_ciphers().
+  std::vector<Certificate> verified_chain() const;
+  std::vector<std::string> shared_ciphers() const;
+  // As Stream::export_keying_material() and Stream::channel_binding().
+  Result<std::string> export_keying_material(std::string_view label, std::size_t bytes,
+                                             std::optional<std::string_view> context = {}) const;
+  Result<std::string> channel_binding(ChannelBinding kind) const;
+  // As Stream::update_keys() and Stream::request_client_certificate(), into `outgoing`.
+  Result<Progress> update_keys(bool ask_peer);
+  Result<Progress> request_client_certificate();
   // As Stream::explain().
   std::string explain(const Error& error) const;
 

@@ -123,7 +123,9 @@ class HEDDLE_API Stream {
   Result<std::size_t> peek(std::span<std::byte> into, Deadline deadline);
 
   // Writes all of `from`: when it returns, the transport has taken it. Small
-  // pieces of the last form share records and system calls.
+  // pieces of the last form share records and system calls. Two ends that both write, and neither
+  // reads, wait for each other once what lies between them is full, as over any blocking stream:
+  // read in a fiber of its own where both sides may write much.
   Result<void> write(std::span<const std::byte> from, Deadline deadline);
   Result<void> write(std::string_view text, Deadline deadline) {
     return write(std::as_bytes(std::span(text)), deadline);
@@ -174,7 +176,8 @@ class HEDDLE_API Stream {
   ConnectionState connection_state() const;
 
   // Clients: to resume with, if is_resumable(): in TLS 1.3 that is after a read() that has read a
-  // ticket, and the latest one; Context::on_new_session() gets all of them.
+  // ticket, and the latest one; Context::on_new_session() gets all of them. A copy, which may be
+  // resumed however this connection ends; so may the one that StreamOptions::session gave it.
   std::optional<Session> session() const;
 
   // Whether the kernel encrypts what is sent, and decrypts what is received; if not, why. As in
@@ -185,6 +188,39 @@ class HEDDLE_API Stream {
   // The peer's certificate first, then what it sent with it; also if they did not verify. Empty if
   // it sent none.
   std::vector<Certificate> peer_certificates() const;
+
+  // The chain that was built and verified, the peer's certificate first, up to the one that is
+  // trusted. Empty if there was nothing to verify, or it failed, and after a session was resumed.
+  std::vector<Certificate> verified_chain() const;
+
+  // Servers: the suites that the client offered and this end has too, in the client's order, by
+  // OpenSSL's names. Empty on a client, and before the hello.
+  std::vector<std::string> shared_ciphers() const;
+
+  // `bytes` of keying material that both ends can compute, and nobody else (RFC 8446, section 7.5;
+  // RFC 5705), for `label` and, if there is one, `context`: without one is not the same as with an
+  // empty one in TLS 1.2. Fails with kInvalid before the handshake is done, for a label that TLS
+  // uses itself, and for more bytes than TLS 1.3 can export (255 times its digest).
+  Result<std::string> export_keying_material(std::string_view label, std::size_t bytes,
+                                             std::optional<std::string_view> context = {}) const;
+
+  // The same on both ends of one connection. Fails with kInvalid before the handshake is done, and
+  // where this connection has none of that kind.
+  Result<std::string> channel_binding(ChannelBinding kind) const;
+
+  // TLS 1.3: sends a KeyUpdate (RFC 8446, section 4.6.3): what follows is encrypted with new keys.
+  // The peer is asked to do the same if `ask_peer`. Both ends do it by themselves before a key has
+  // encrypted too much. Fails with kInvalid before the handshake is done, below TLS 1.3 and where
+  // the kernel encrypts; else as write(). Parks.
+  Result<void> update_keys(bool ask_peer, Deadline deadline);
+
+  // Servers, TLS 1.3: asks the client for a certificate now (RFC 8446, section 4.6.2). The context
+  // needs set_post_handshake_auth() and a verify mode. Returns when the request is sent: the answer
+  // is taken by the read() that comes upon it, which fails if it does not verify; then
+  // peer_certificates() has it. Fails with kInvalid before the handshake is done, below TLS 1.3, on
+  // a client, for a client that has not offered it, and while another request waits for its answer;
+  // else as write(). Parks.
+  Result<void> request_client_certificate(Deadline deadline);
 
   // error.message(), and what this connection knows of its failure besides: the subject of the
   // certificate that did not verify ("certificate 1, CN=Inter, has expired"); the first line that a

@@ -52,9 +52,13 @@ int certificate(SSL* ssl, void* /*argument*/) {
       [&] { return CallbackState::of(ssl).certificate(ConnectionView(ssl)); });
   if (!chosen) return 0;
   if (!*chosen) return 1;
-  const CredentialsData& data = Access::data(**chosen);
   SSL_certs_clear(ssl);
-  return SSL_use_cert_and_key(ssl, data.leaf.get(), data.key.get(), data.rest.get(), 1);
+  const auto& chains = Access::data(**chosen).chains;
+  const bool used = std::all_of(chains.begin(), chains.end(), [ssl](const auto& chain) {
+    return SSL_use_cert_and_key(ssl, chain->leaf.get(), chain->key.get(), chain->rest.get(), 1) ==
+           1;
+  });
+  return used ? 1 : 0;
 }
 
 using Offered = std::vector<std::string_view>;

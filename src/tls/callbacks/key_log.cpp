@@ -1,7 +1,9 @@
-// The key log, to a function and to a file.
+// What is told of a connection to those who debug it: the key log, to a function and to a file, and
+// messages.
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <string>
 #include <utility>
 
@@ -11,6 +13,7 @@
 
 #include "heddle/tls/context.h"
 
+#include "fiber/no_park.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
 
@@ -32,8 +35,28 @@ void log_line(const SSL* ssl, const char* line) {
        [&] { state.key_log(ConnectionView(connection), line); });
 }
 
+void show_message(int sent, int version, int content_type, const void* bytes, std::size_t size,
+                  SSL* ssl, void* /*argument*/) {
+  const CallbackState& state = CallbackState::of(ssl);
+  if (!state.tls_message) return;  // Of a context that was exchanged for another.
+  const TlsMessage message = {.sent = sent != 0,
+                              .version = version,
+                              .content_type = content_type,
+                              .bytes = {static_cast<const std::byte*>(bytes), size}};
+  // OpenSSL is in the middle of a record.
+  const fiber::NoParkScope no_park("the message callback of a TLS connection");
+  tell("the message callback", ssl, [&] { state.tls_message(ConnectionView(ssl), message); });
+}
+
 }  // namespace
 }  // namespace tls
+
+void Context::on_message(MessageCallback callback) {
+  tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  state.tls_message = std::move(callback);
+  auto* const function = state.tls_message ? tls::show_message : nullptr;
+  SSL_CTX_set_msg_callback(native_handle(), function);
+}
 
 void Context::on_key_log(KeyLogCallback callback) {
   tls::CallbackState& state = tls::CallbackState::of(native_handle());

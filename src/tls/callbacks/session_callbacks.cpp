@@ -31,7 +31,7 @@ int new_session(SSL* ssl, SSL_SESSION* session) {
   const auto& function = state.store.put ? state.store.put : state.new_session;
   if (!function) return 0;  // Neither the context is known nor the one before it.
   tell("the session callback, in an ASYNC job of OpenSSL", ssl,
-       [&] { function(ConnectionView(ssl), Session(session)); });
+       [&] { function(ConnectionView(ssl), copy_of(session)); });
   return 0;  // The reference that is offered was not taken.
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <new>
 #include <string>
 
 #include <openssl/ssl.h>
@@ -191,8 +192,15 @@ std::optional<Sha256> mark_sessions(SSL* ssl, std::string_view peer_name) {
   return mark;
 }
 
+Session copy_of(const SSL_SESSION* session) {
+  const openssl::SessionPtr copy(SSL_SESSION_dup(session));
+  if (!copy) throw std::bad_alloc();
+  return Session(copy.get());
+}
+
 Result<void> offer_session(SSL* ssl, const Session& session, const std::optional<Sha256>& mark) {
-  SSL_SESSION* const handle = session.native_handle();
+  const Session copy = copy_of(session.native_handle());
+  SSL_SESSION* const handle = copy.native_handle();
   if (SSL_set_session(ssl, handle) != 1) {
     return openssl::error_from_queue(Errc::kInvalid, "set session");
   }

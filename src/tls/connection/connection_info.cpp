@@ -7,9 +7,11 @@
 #include <openssl/evp.h>
 #include <openssl/objects.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 
 #include "heddle/error_queue.h"
 
+#include "tls/callbacks/session_mark.h"
 #include "tls/machine/engine.h"
 #include "tls/x509/certificate_data.h"
 
@@ -72,6 +74,12 @@ ConnectionState connection_state(const Machine& machine, const KernelTlsStates& 
   return state;
 }
 
+std::optional<Session> session(SSL* ssl) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  const SSL_SESSION* const now = SSL_get_session(ssl);
+  return now != nullptr ? std::optional(copy_of(now)) : std::nullopt;
+}
+
 std::vector<Certificate> peer_certificates(const SSL* ssl) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   std::vector<Certificate> all;
@@ -90,6 +98,30 @@ std::vector<Certificate> peer_certificates(const SSL* ssl) {
       all.push_back(describe(certificate));
     }
   }
+  return all;
+}
+
+std::vector<Certificate> verified_chain(const SSL* ssl) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  std::vector<Certificate> all;
+  const STACK_OF(X509)* const chain = SSL_get0_verified_chain(ssl);
+  // It is there also if verification has failed.
+  if (SSL_get_verify_result(ssl) != X509_V_OK) return all;
+  for (int i = 0; i < sk_X509_num(chain); ++i) all.push_back(describe(sk_X509_value(chain, i)));
+  return all;
+}
+
+std::vector<std::string> shared_ciphers(SSL* ssl) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  std::vector<std::string> all;
+  if (SSL_is_server(ssl) == 0) return all;
+  STACK_OF(SSL_CIPHER)* const ours = SSL_get1_supported_ciphers(ssl);
+  const STACK_OF(SSL_CIPHER)* const theirs = SSL_get_client_ciphers(ssl);
+  for (int i = 0; i < sk_SSL_CIPHER_num(theirs); ++i) {
+    const SSL_CIPHER* const cipher = sk_SSL_CIPHER_value(theirs, i);
+    if (sk_SSL_CIPHER_find(ours, cipher) >= 0) all.emplace_back(SSL_CIPHER_get_name(cipher));
+  }
+  sk_SSL_CIPHER_free(ours);
   return all;
 }
 

@@ -2,10 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "heddle/result.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/connection_state.h"
+#include "heddle/tls/session.h"
 
 #include "openssl/handles.h"
 #include "tls/kernel/ktls.h"
@@ -17,6 +22,13 @@ namespace heddle::tls {
 // error queue take it away.
 std::size_t pending(const SSL* ssl) noexcept;
 ConnectionState connection_state(const Machine& machine, const KernelTlsStates& kernel);
+std::optional<Session> session(SSL* ssl);
 std::vector<Certificate> peer_certificates(const SSL* ssl);
+std::vector<Certificate> verified_chain(const SSL* ssl);
+std::vector<std::string> shared_ciphers(SSL* ssl);
+Result<std::string> export_keying_material(const Machine& machine, std::string_view label,
+                                           std::size_t bytes,
+                                           std::optional<std::string_view> context);
+Result<std::string> channel_binding(const Machine& machine, ChannelBinding kind);
 
 }  // namespace heddle::tls

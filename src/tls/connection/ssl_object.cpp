@@ -30,6 +30,7 @@ class HEDDLE_HIDDEN SslObject::Impl {
   using ReadStep = tls::Step (tls::Machine::*)(std::span<std::byte> into, std::size_t& count);
   Result<Progress> read(ReadStep step, std::span<std::byte> into);
   Result<Progress> write(std::span<const std::byte> from);
+  Result<Progress> announce(tls::Machine::Announcement what);
   Result<Progress> shutdown();
 
   const tls::Machine& machine() const noexcept { return machine_; }
@@ -109,6 +110,12 @@ Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
   return progress;
 }
 
+Result<Progress> SslObject::Impl::announce(tls::Machine::Announcement what) {
+  if (const auto turn = machine_.try_turn(); !turn) return turn.error();
+  if (const auto begun = machine_.announce(what); !begun) return begun.error();
+  return drive([&] { return machine_.settle(); });
+}
+
 // What SSL_shutdown() does when it is called again, but for data that comes first: that ends the
 // connection there, and the data is lost.
 Result<Progress> SslObject::Impl::shutdown() {
@@ -183,6 +190,36 @@ std::string SslObject::explain(const Error& error) const {
 
 std::vector<Certificate> SslObject::peer_certificates() const {
   return tls::peer_certificates(native_handle());
+}
+
+std::optional<Session> SslObject::session() const {
+  return tls::session(native_handle());
+}
+
+std::vector<Certificate> SslObject::verified_chain() const {
+  return tls::verified_chain(native_handle());
+}
+
+std::vector<std::string> SslObject::shared_ciphers() const {
+  return tls::shared_ciphers(native_handle());
+}
+
+Result<std::string> SslObject::export_keying_material(
+    std::string_view label, std::size_t bytes, std::optional<std::string_view> context) const {
+  return tls::export_keying_material(impl().machine(), label, bytes, context);
+}
+
+Result<std::string> SslObject::channel_binding(ChannelBinding kind) const {
+  return tls::channel_binding(impl().machine(), kind);
+}
+
+Result<Progress> SslObject::update_keys(bool ask_peer) {
+  using Announcement = tls::Machine::Announcement;
+  return impl().announce(ask_peer ? Announcement::kNewKeysOfBoth : Announcement::kNewKeys);
+}
+
+Result<Progress> SslObject::request_client_certificate() {
+  return impl().announce(tls::Machine::Announcement::kCertificateRequest);
 }
 
 SSL* SslObject::native_handle() const noexcept {

@@ -308,6 +308,26 @@ Result<std::size_t> Stream::Impl::copy_piece(const Piece& piece, Deadline deadli
   return count;
 }
 
+Result<void> Stream::Impl::announce(tls::Machine::Announcement what, Deadline deadline) {
+  const Call call(*this);
+  if (const auto refused = refuse_write()) return *refused;
+  if (kernel_states().send == KernelTlsState::kActive) {
+    return Error{.code = Errc::kInvalid,
+                 .operation = "send a message of TLS itself: the kernel encrypts (KernelTls)"};
+  }
+  if (const auto turn = machine_.await_turn(tls::Machine::kWrite, deadline); !turn) {
+    return turn.error();
+  }
+  if (const auto begun = machine_.announce(what); !begun) return begun;
+  const auto written = drive(tls::Machine::kWrite, deadline, OnWriteFailure::kFail,
+                             [&] { return machine_.settle(); });
+  if (!written) return machine_.report_write(written.error());
+  if (const auto sent = drain_output(tls::Machine::kWrite, deadline); !sent) {
+    return machine_.fail_writing(sent.error());
+  }
+  return {};
+}
+
 Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
   // Our own flag: OpenSSL sets SSL_SENT_SHUTDOWN before the alert has left.
   if (!machine_.write_ended()) {

@@ -44,6 +44,7 @@ class HEDDLE_HIDDEN Stream::Impl {
   Result<void> write(std::span<const std::span<const std::byte>> pieces, Deadline deadline);
   Result<std::size_t> sendfile(int file, std::uint64_t offset, std::size_t count,
                                Deadline deadline);
+  Result<void> announce(tls::Machine::Announcement what, Deadline deadline);
   Result<void> end(Deadline deadline);
   Result<void> close(Deadline deadline);
   Result<Released> release();

@@ -16,8 +16,7 @@ ConnectionState Stream::connection_state() const {
 }
 
 std::optional<Session> Stream::session() const {
-  SSL_SESSION* const session = SSL_get_session(native_handle());
-  return session != nullptr ? std::optional<Session>(session) : std::nullopt;
+  return tls::session(native_handle());
 }
 
 std::string Stream::explain(const Error& error) const {
@@ -31,6 +30,33 @@ std::string Stream::explain(const Error& error) const {
 
 std::vector<Certificate> Stream::peer_certificates() const {
   return tls::peer_certificates(native_handle());
+}
+
+std::vector<Certificate> Stream::verified_chain() const {
+  return tls::verified_chain(native_handle());
+}
+
+std::vector<std::string> Stream::shared_ciphers() const {
+  return tls::shared_ciphers(native_handle());
+}
+
+Result<std::string> Stream::export_keying_material(std::string_view label, std::size_t bytes,
+                                                   std::optional<std::string_view> context) const {
+  return tls::export_keying_material(impl().machine(), label, bytes, context);
+}
+
+Result<std::string> Stream::channel_binding(ChannelBinding kind) const {
+  return tls::channel_binding(impl().machine(), kind);
+}
+
+Result<void> Stream::update_keys(bool ask_peer, Deadline deadline) {
+  using Announcement = tls::Machine::Announcement;
+  return impl().announce(ask_peer ? Announcement::kNewKeysOfBoth : Announcement::kNewKeys,
+                         deadline);
+}
+
+Result<void> Stream::request_client_certificate(Deadline deadline) {
+  return impl().announce(tls::Machine::Announcement::kCertificateRequest, deadline);
 }
 
 }  // namespace heddle

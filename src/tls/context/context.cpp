@@ -16,6 +16,7 @@
 #include "base/die.h"
 #include "openssl/error.h"
 #include "openssl/handles.h"
+#include "tls/context/defaults.h"
 #include "tls/kernel/ktls.h"
 #include "tls/keys/credentials.h"
 #include "tls/state/access.h"
@@ -29,54 +30,6 @@ namespace {
 using openssl::error_from_queue;
 
 constexpr const char* kLoadTrusted = "load trusted certificates";
-
-int version_number(TlsVersion version) {
-  return version == TlsVersion::kTls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
-}
-
-// The server's choice: its own preference among what the client offers.
-int select_alpn(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
-                const unsigned char* offered, unsigned int offered_size, void* context) {
-  const std::string& ours = static_cast<const tls::CallbackState*>(context)->alpn_protocols;
-  const auto* const preferred = reinterpret_cast<const unsigned char*>(ours.data());
-  unsigned char* selected = nullptr;
-  const int outcome = SSL_select_next_proto(
-      &selected, out_size, preferred, static_cast<unsigned>(ours.size()), offered, offered_size);
-  if (outcome != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_ALERT_FATAL;
-  *out = selected;
-  return SSL_TLSEXT_ERR_OK;
-}
-
-// CPython's (PY_SSL_DEFAULT_CIPHERS in Modules/_ssl.c), where the security level stands in the
-// list: AEAD or SHA-2, and forward secrecy.
-constexpr const char* kCiphers =
-    "ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM";
-
-// Those that browsers offer. A server computes with a group that the client chooses, before it
-// knows anything of the client: a replayed hello with ffdhe8192 costs it 120 ms (D(HE)at,
-// CVE-2002-20001), with X25519 0.1 ms. OpenSSL has the first from 3.5 on, together with the syntax:
-// a client sends key shares for those with an asterisk, and a server prefers what stands before a
-// slash even if that takes a HelloRetryRequest.
-constexpr std::array kGroups = {"*X25519MLKEM768 / *X25519:P-256 / P-384", "X25519:P-256:P-384",
-                                "P-256:P-384"};
-
-void set_defaults(SSL_CTX* ctx, Role role) {
-  // OpenSSL of another version, or with another provider, may lack some.
-  (void)std::any_of(kGroups.begin(), kGroups.end(),
-                    [&](const char* groups) { return SSL_CTX_set1_groups_list(ctx, groups) == 1; });
-  SSL_CTX_set_cipher_list(ctx, kCiphers);
-  SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-  SSL_CTX_set_security_level(ctx, 2);
-  SSL_CTX_set_options(
-      ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-  // An idle connection gives its record buffers back. A write that is repeated may
-  // come from another address: small pieces are gathered anew.
-  SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_TRUSTED_FIRST |
-                                                           X509_V_FLAG_PARTIAL_CHAIN |
-                                                           X509_V_FLAG_X509_STRICT);
-  if (role == Role::kClient) SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
-}
 
 // OpenSSL looks for a certificate or CRL when it needs it, by a name such as "5ed36f99.0" or
 // "5ed36f99.r0" (openssl-rehash(1)), and calls any folder a success.
@@ -101,13 +54,6 @@ Result<void> check_folder(const std::filesystem::path& folder) {
                    "openssl rehash makes them"};
 }
 
-Result<void> use_credentials(SSL_CTX* ctx, const tls::CredentialsData& data) {
-  if (SSL_CTX_use_cert_and_key(ctx, data.leaf.get(), data.key.get(), data.rest.get(), 1) != 1) {
-    return error_from_queue(Errc::kInvalid, tls::kUseChain);
-  }
-  return {};
-}
-
 }  // namespace
 
 Context::Context(std::shared_ptr<tls::ContextState> state) : state_(std::move(state)) {}
@@ -125,7 +71,7 @@ Result<Context> Context::create(Role role, Trust trust) {
   openssl::SslCtxPtr ctx(
       SSL_CTX_new(role == Role::kClient ? TLS_client_method() : TLS_server_method()));
   if (!ctx) return error_from_queue(Errc::kExhausted, "SSL_CTX_new");
-  set_defaults(ctx.get(), role);
+  tls::set_defaults(ctx.get(), role);
   auto state = tls::state_of(std::move(ctx), role);
   if (!state) return state.error();
   Context context(*std::move(state));
@@ -157,11 +103,9 @@ Result<Context> Context::adopt(Role role, SSL_CTX* ctx) {
 
 Result<void> Context::load_cert_chain(const std::filesystem::path& chain,
                                       const std::filesystem::path& key, std::string_view password) {
-  auto chain_pem = tls::read_file(chain, "read the certificate chain file");
-  if (!chain_pem) return chain_pem.error();
-  auto key_pem = tls::read_file(key, "read the private key file");
-  if (!key_pem) return key_pem.error();
-  return use_cert_chain(chain_pem->text(), key_pem->text(), password);
+  const auto loaded = Credentials::load(chain, key, password);
+  if (!loaded) return loaded.error();
+  return use_credentials(*loaded);
 }
 
 Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_view key_pem,
@@ -169,14 +113,25 @@ Result<void> Context::use_cert_chain(std::string_view chain_pem, std::string_vie
   const ErrorQueueScope scope(Leftovers::kDrop);
   const auto parsed = Credentials::parse(chain_pem, key_pem, password);
   if (!parsed) return parsed.error();
-  return use_credentials(native_handle(), tls::Access::data(*parsed));
+  return use_credentials(*parsed);
 }
 
 Result<void> Context::use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   const auto parsed = Credentials::with_signer(chain_pem, std::move(signer));
   if (!parsed) return parsed.error();
-  return use_credentials(native_handle(), tls::Access::data(*parsed));
+  return use_credentials(*parsed);
+}
+
+Result<void> Context::use_credentials(const Credentials& credentials) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  for (const auto& chain : tls::Access::data(credentials).chains) {
+    if (SSL_CTX_use_cert_and_key(native_handle(), chain->leaf.get(), chain->key.get(),
+                                 chain->rest.get(), 1) != 1) {
+      return error_from_queue(Errc::kInvalid, tls::kUseChain);
+    }
+  }
+  return {};
 }
 
 Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {
@@ -247,122 +202,6 @@ Result<void> Context::load_default_certs() {
   const char* const folder = std::getenv(X509_get_default_cert_dir_env());
   digest.add_folder(store, folder != nullptr ? folder : X509_get_default_cert_dir());
   return {};
-}
-
-Result<void> Context::set_versions(TlsVersion oldest, TlsVersion newest) {
-  if (oldest > newest) {
-    die("Context::set_versions() from a newer version to an older one: the oldest comes first");
-  }
-  const ErrorQueueScope scope(Leftovers::kDrop);
-  if (SSL_CTX_set_min_proto_version(native_handle(), version_number(oldest)) != 1 ||
-      SSL_CTX_set_max_proto_version(native_handle(), version_number(newest)) != 1) {
-    return error_from_queue(Errc::kInvalid, "set the TLS versions");
-  }
-  return {};
-}
-
-Result<void> Context::set_ciphers(std::string_view list) {
-  const ErrorQueueScope scope(Leftovers::kDrop);
-  const std::string text(list);
-  // On another context first: a list in which nothing is known also drops what was set.
-  const openssl::SslCtxPtr scratch(SSL_CTX_new(TLS_method()));
-  if (!scratch || SSL_CTX_set_cipher_list(scratch.get(), text.c_str()) != 1 ||
-      SSL_CTX_set_cipher_list(native_handle(), text.c_str()) != 1) {
-    return error_from_queue(Errc::kInvalid, "set the TLS 1.2 ciphers");
-  }
-  return {};
-}
-
-Result<void> Context::set_ciphersuites(std::string_view names) {
-  const ErrorQueueScope scope(Leftovers::kDrop);
-  if (SSL_CTX_set_ciphersuites(native_handle(), std::string(names).c_str()) != 1) {
-    return error_from_queue(Errc::kInvalid, "set the TLS 1.3 ciphersuites");
-  }
-  return {};
-}
-
-Result<void> Context::set_groups(std::string_view names) {
-  const ErrorQueueScope scope(Leftovers::kDrop);
-  if (SSL_CTX_set1_groups_list(native_handle(), std::string(names).c_str()) != 1) {
-    return error_from_queue(Errc::kInvalid, "set the key exchange groups");
-  }
-  return {};
-}
-
-Result<void> Context::set_alpn_protocols(std::span<const std::string_view> protocols) {
-  const ErrorQueueScope scope(Leftovers::kDrop);
-  std::string wire;
-  for (const std::string_view protocol : protocols) {
-    if (protocol.empty() || protocol.size() > 255) {
-      return Error{.code = Errc::kInvalid,
-                   .operation = "set the ALPN protocols: each has 1 to 255 bytes"};
-    }
-    wire += static_cast<char>(protocol.size());
-    wire += protocol;
-  }
-  // RFC 7301's list and the extension around it have 16-bit lengths.
-  if (wire.size() > 0xffff - 2) {
-    return Error{.code = Errc::kInvalid, .operation = "set the ALPN protocols: too many"};
-  }
-  tls::CallbackState& callbacks = tls::CallbackState::of(native_handle());
-  if (callbacks.alpn) {
-    return Error{.code = Errc::kInvalid,
-                 .operation = "set_alpn_protocols(), and on_alpn() is set: one of them decides"};
-  }
-  callbacks.alpn_protocols = std::move(wire);
-  if (role() == Role::kServer) {
-    SSL_CTX_set_alpn_select_cb(native_handle(), protocols.empty() ? nullptr : select_alpn,
-                               &callbacks);
-    return {};
-  }
-  // Unlike its neighbours, this one returns 0 for success.
-  if (SSL_CTX_set_alpn_protos(
-          native_handle(), reinterpret_cast<const unsigned char*>(callbacks.alpn_protocols.data()),
-          static_cast<unsigned>(callbacks.alpn_protocols.size())) != 0) {
-    return error_from_queue(Errc::kExhausted, "set the ALPN protocols");
-  }
-  return {};
-}
-
-void Context::set_verify_mode(VerifyMode mode) {
-  int flags = SSL_VERIFY_NONE;
-  if (mode != VerifyMode::kNone) flags |= SSL_VERIFY_PEER;
-  if (mode == VerifyMode::kRequired) flags |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-  SSL_CTX_set_verify(native_handle(), flags, nullptr);
-}
-
-VerifyMode Context::verify_mode() const {
-  const int flags = SSL_CTX_get_verify_mode(native_handle());
-  if ((flags & SSL_VERIFY_PEER) == 0) return VerifyMode::kNone;
-  // A client has no use for the second flag: a server always sends a certificate.
-  const bool required = role() == Role::kClient || (flags & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) != 0;
-  return required ? VerifyMode::kRequired : VerifyMode::kOptional;
-}
-
-void Context::set_check_hostname(bool check) {
-  state_->check_hostname = check;
-}
-
-bool Context::check_hostname() const {
-  return state_->check_hostname;
-}
-
-void Context::set_strict(bool strict) {
-  auto* const param = SSL_CTX_get0_param(native_handle());
-  if (strict) {
-    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
-  } else {
-    X509_VERIFY_PARAM_clear_flags(param, X509_V_FLAG_X509_STRICT);
-  }
-}
-
-bool Context::strict() const {
-  const auto flags = X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(native_handle()));
-  return (flags & X509_V_FLAG_X509_STRICT) != 0;
-}
-
-void Context::set_num_tickets(std::size_t count) {
-  SSL_CTX_set_num_tickets(native_handle(), count);
 }
 
 Result<void> Context::set_kernel_tls(KernelTls mode) {

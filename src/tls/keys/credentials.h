@@ -1,5 +1,8 @@
-// A certificate chain and its key, as OpenSSL has them.
+// Certificate chains and their keys, as OpenSSL has them.
 #pragma once
+
+#include <memory>
+#include <vector>
 
 #include "heddle/tls/certificate.h"
 
@@ -7,10 +10,15 @@
 
 namespace heddle::tls {
 
-struct CredentialsData {
+struct CredentialChain {
   openssl::X509Ptr leaf;
   openssl::KeyPtr key;
   openssl::X509StackPtr rest;  // Of the chain. Never null, so OpenSSL does not build one itself.
+};
+
+// At least one, each with a key of another type.
+struct CredentialsData {
+  std::vector<std::shared_ptr<const CredentialChain>> chains;
 };
 
 inline constexpr const char* kUseChain = "use the certificate chain";

@@ -90,7 +90,8 @@ class OffloadSigner final : public Signer {
 Result<std::shared_ptr<Signer>> make_key_signer(std::string_view key_pem,
                                                 std::string_view password) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  auto key = tls::parse_key(key_pem, password, "parse the private key");
+  const auto ask = [&]() -> Result<std::string> { return std::string(password); };
+  auto key = tls::parse_key(key_pem, ask, "parse the private key");
   if (!key) return key.error();
   const auto algorithm = tls::algorithm_of(key->get());
   if (!algorithm) {

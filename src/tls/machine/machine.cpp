@@ -1,7 +1,12 @@
 // What a step leaves behind.
 #include "tls/machine/machine.h"
 
+#include <openssl/ssl.h>
+
+#include "heddle/error_queue.h"
+
 #include "base/interruption.h"
+#include "openssl/error.h"
 
 namespace heddle::tls {
 namespace {
@@ -37,6 +42,19 @@ Step Machine::await_data(bool settles) {
     return SSL_peek_ex(ssl, &byte, sizeof(byte), &count);
   });
   return got(taken);
+}
+
+Result<void> Machine::announce(Announcement what) {
+  if (const auto refused = refuse_write()) return *refused;
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  if (what == Announcement::kCertificateRequest) {
+    if (SSL_verify_client_post_handshake(ssl()) == 1) return {};
+    return openssl::error_from_queue(Errc::kInvalid, "SSL_verify_client_post_handshake");
+  }
+  const int type = what == Announcement::kNewKeysOfBoth ? SSL_KEY_UPDATE_REQUESTED
+                                                        : SSL_KEY_UPDATE_NOT_REQUESTED;
+  if (SSL_key_update(ssl(), type) == 1) return {};
+  return openssl::error_from_queue(Errc::kInvalid, "SSL_key_update");
 }
 
 Step Machine::end() {

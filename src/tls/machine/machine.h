@@ -78,6 +78,12 @@ class Machine {
   // What write() does before it writes.
   Step settle() { return written(step(kWrite, finish_pending)); }
 
+  // Prepares a message that settle() writes. Calls no callback and wants nothing. Fails with
+  // kInvalid where that is not possible, which leaves the connection as it was. Precondition:
+  // nobody is inside a step.
+  enum class Announcement { kNewKeys, kNewKeysOfBoth, kCertificateRequest };
+  Result<void> announce(Announcement what);
+
   // Writes close_notify, once. Before the handshake is done there is nothing to end. Half a message
   // that comes after the handshake is read to its end first: in the middle of it SSL_shutdown() is
   // an error.

@@ -72,6 +72,7 @@ struct CallbackState {
   OcspResponseCallback ocsp_response;
   VerifyCallback verify;
   KeyLogCallback key_log;
+  MessageCallback tls_message;
   UniqueFd key_log_file;
   PskClientCallback psk_client;
   PskServerCallback psk_server;

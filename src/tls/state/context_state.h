@@ -17,6 +17,7 @@ namespace heddle::tls {
 struct ContextState {
   Role role = Role::kClient;
   bool check_hostname = false;
+  bool post_handshake_auth = false;  // As a Context has set it.
   KernelTls kernel_tls = KernelTls::kOff;
   SSL_CTX* ctx = nullptr;  // Owns this.
 };

@@ -13,18 +13,6 @@
 namespace heddle::tls {
 namespace {
 
-// StoreLock keeps verifications from adding to a store while it is looked through.
-class StoreLock {
- public:
-  explicit StoreLock(X509_STORE* store) : store_(store) { X509_STORE_lock(store_); }
-  StoreLock(const StoreLock&) = delete;
-  StoreLock& operator=(const StoreLock&) = delete;
-  ~StoreLock() { X509_STORE_unlock(store_); }
-
- private:
-  X509_STORE* store_;
-};
-
 bool digest_of(const X509* certificate, Sha256& digest) {
   return X509_digest(certificate, EVP_sha256(), digest.data(), nullptr) == 1;
 }

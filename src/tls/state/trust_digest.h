@@ -13,6 +13,18 @@ namespace heddle::tls {
 
 using StorePtr = openssl::Handle<X509_STORE, X509_STORE_free>;
 
+// StoreLock keeps verifications from adding to a store while it is looked through.
+class StoreLock {
+ public:
+  explicit StoreLock(X509_STORE* store) : store_(store) { X509_STORE_lock(store_); }
+  StoreLock(const StoreLock&) = delete;
+  StoreLock& operator=(const StoreLock&) = delete;
+  ~StoreLock() { X509_STORE_unlock(store_); }
+
+ private:
+  X509_STORE* store_;
+};
+
 // TrustDigest computes the digest of a store's certificates and CRLs, and of the folders in which
 // OpenSSL looks for more. It keeps the last one and notices when the store changes, also through
 // the SSL_CTX.

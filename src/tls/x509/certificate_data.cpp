@@ -120,6 +120,10 @@ std::string fingerprint(const X509* certificate) {
   return text;
 }
 
+std::string printable_name(const X509_NAME* name) {
+  return printable(name_text(name));
+}
+
 std::string subject_of(const X509* certificate, std::size_t bytes_max) {
   return printable(name_text(X509_get_subject_name(certificate)), bytes_max);
 }

@@ -16,6 +16,9 @@ Certificate describe(X509* certificate);
 // As Certificate::subject, cut to `bytes_max`. Callers hold an ErrorQueueScope as well.
 std::string subject_of(const X509* certificate, std::size_t bytes_max);
 
+// As Certificate::subject. Callers hold an ErrorQueueScope.
+std::string printable_name(const X509_NAME* name);
+
 // SHA-256 over the DER form: upper case, colons.
 std::string fingerprint(const X509* certificate);
 

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
+#include <optional>
 
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -14,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/unique_fd.h"
+#include "fiber/no_park.h"
 #include "openssl/error.h"
 
 namespace heddle::tls {
@@ -29,12 +32,48 @@ Error invalid(const char* operation) {
   return openssl::error_from_queue(Errc::kInvalid, operation);
 }
 
-// PEM_read_bio_...() asks at the terminal if it has no callback of ours.
-int give_password(char* into, int size, int /*for_writing*/, void* password) {
-  const auto& text = *static_cast<const std::string_view*>(password);
-  if (text.empty() || text.size() > static_cast<std::size_t>(size)) return -1;
-  std::memcpy(into, text.data(), text.size());
-  return static_cast<int>(text.size());
+// Password is what a key's reader is asked for by OpenSSL, through C.
+struct Password {
+  const AskPassword& ask;
+  std::optional<Error> failure{};
+  std::exception_ptr thrown{};
+
+  void rethrow() const {
+    if (thrown) std::rethrow_exception(thrown);
+  }
+};
+
+// PEM_read_bio_...() and the decoders ask at the terminal if they have no callback of ours.
+int give_password(char* into, int size, int /*for_writing*/, void* data) {
+  auto& password = *static_cast<Password*>(data);
+  if (!password.ask || password.failure || password.thrown) return -1;
+  // OpenSSL is in the middle of a key.
+  const fiber::NoParkScope no_park("the password callback of a private key");
+  try {
+    SecretText text;
+    auto given = password.ask();
+    if (!given) {
+      password.failure = given.error();
+      return -1;
+    }
+    text.text() = *std::move(given);
+    if (text.text().empty() || text.text().size() > static_cast<std::size_t>(size)) return -1;
+    std::memcpy(into, text.text().data(), text.text().size());
+    return static_cast<int>(text.text().size());
+  } catch (...) {  // tidy: thrown again by parse_key().
+    password.thrown = std::current_exception();
+    return -1;
+  }
+}
+
+openssl::KeyPtr parse_der_key(std::string_view der, Password& password) {
+  const openssl::BioPtr bio = memory_bio(der.data(), der.size());
+  if (!bio) return nullptr;
+  // An encrypted one is another structure, for which the next asks for a password.
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  openssl::KeyPtr plain(d2i_AutoPrivateKey(nullptr, &at, static_cast<long>(der.size())));
+  if (plain) return plain;
+  return openssl::KeyPtr(d2i_PKCS8PrivateKey_bio(bio.get(), nullptr, give_password, &password));
 }
 
 }  // namespace
@@ -87,11 +126,24 @@ Result<std::vector<openssl::X509Ptr>> parse_chain(std::string_view pem, const ch
   return chain;
 }
 
-Result<openssl::KeyPtr> parse_key(std::string_view pem, std::string_view password,
+bool is_pem(std::string_view text) noexcept {
+  return text.find("-----BEGIN ") != std::string_view::npos;
+}
+
+Result<openssl::KeyPtr> parse_key(std::string_view text, const AskPassword& ask,
                                   const char* operation) {
-  const openssl::BioPtr bio = memory_bio(pem.data(), pem.size());
+  if (text.size() > kFileBytesMax) {
+    return Error{.code = Errc::kInvalid, .sys_errno = EFBIG, .operation = operation};
+  }
+  const openssl::BioPtr bio = memory_bio(text.data(), text.size());
   if (!bio) return invalid(operation);
-  openssl::KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, give_password, &password));
+  Password password{ask};
+  openssl::KeyPtr key =
+      is_pem(text) || text.empty()
+          ? openssl::KeyPtr(PEM_read_bio_PrivateKey(bio.get(), nullptr, give_password, &password))
+          : parse_der_key(text, password);
+  password.rethrow();
+  if (password.failure) return *password.failure;
   if (!key) return invalid(operation);
   ERR_clear_error();
   return key;

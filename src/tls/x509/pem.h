@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,11 +34,19 @@ class SecretText {
 // Reads a regular file of at most a mebibyte. `operation` goes into the error.
 Result<SecretText> read_file(const std::filesystem::path& path, const char* operation);
 
+// Whether `text` is PEM rather than DER.
+bool is_pem(std::string_view text) noexcept;
+
 // Parses every certificate in `pem`, in order; at least one.
 Result<std::vector<openssl::X509Ptr>> parse_chain(std::string_view pem, const char* operation);
 
-// Parses the private key in `pem`. Never asks at the terminal for a password.
-Result<openssl::KeyPtr> parse_key(std::string_view pem, std::string_view password,
+// Asked for the password of an encrypted key, if it is one; null: there is none. An Error is what
+// the caller fails with.
+using AskPassword = std::function<Result<std::string>()>;
+
+// Parses the private key in `text`, PEM or DER. Never asks at the terminal for a password. Throws
+// what `ask` throws.
+Result<openssl::KeyPtr> parse_key(std::string_view text, const AskPassword& ask,
                                   const char* operation);
 
 // Parses one DER certificate.
