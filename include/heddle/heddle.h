@@ -22,6 +22,7 @@
 #include "heddle/sync.h"
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/certificate_watcher.h"
 #include "heddle/tls/connection_state.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/http_connect.h"

@@ -27,6 +27,7 @@
 #include "heddle/sync.h"
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/certificate_watcher.h"
 #include "heddle/tls/context.h"
 #include "heddle/tls/memory_bio.h"
 #include "heddle/tls/private_key.h"
@@ -384,6 +385,8 @@ const std::vector<Misuse>& contexts() {
        [] { (void)Credentials::with_signer("", nullptr); }},
       {"puts no credentials together", "Credentials::combine() of none: there is nothing to show",
        [] { (void)Credentials::combine({}); }},
+      {"watches no files", "CertificateWatcher::create() of no files: there is nothing to watch",
+       [] { (void)CertificateWatcher::create({}); }},
       {"keeps a session that there is not",
        "Session() of a null SSL_SESSION: ask SSL_get1_session() for one only after the handshake",
        [] { (void)Session(nullptr); }},
