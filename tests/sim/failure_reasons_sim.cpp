@@ -104,6 +104,9 @@ TEST_P(FailureReasonsSim, ForgedCertificateIsUntrusted) {
 }
 
 TEST_P(FailureReasonsSim, EmptyOcspResponseIsTheServersFault) {
+  if (OPENSSL_VERSION_NUMBER >= 0x30600000L) {
+    GTEST_SKIP() << "from 3.6 on a server of OpenSSL cannot be made to send one";
+  }
   client_context_.on_ocsp_response(
       [](const ConnectionView&, std::string_view) -> Result<bool> { return true; });
   SSL_CTX* const ctx = server_context_.native_handle();

@@ -2,7 +2,6 @@
 #include <array>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -13,13 +12,11 @@
 #include "heddle/tls/callbacks.h"
 
 #include "support/callback_world.h"
+#include "support/ocsp.h"
 #include "support/seeds.h"
 
 namespace heddle {
 namespace {
-
-// An OCSPResponse whose responseStatus is tryLater(3): RFC 6960, section 4.2.1.
-constexpr std::string_view kTryLater = "\x30\x03\x0a\x01\x03";
 
 using test::Conversation;
 
@@ -126,7 +123,7 @@ TEST_P(HandshakeCallbacksSim, AlpnProtocolIsChosen) {
 }
 
 TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
-  const std::string response(kTryLater);
+  const std::string response = test::ocsp_response(test::identity());
   std::string seen;
   server_.on_ocsp_request([&](const ConnectionView& connection) {
     EXPECT_NE(SSL_get_certificate(connection.native_handle()), nullptr);
@@ -146,11 +143,11 @@ TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
 // OpenSSL would send them up to 3.5, and drop them silently from 3.6 on.
 TEST_P(HandshakeCallbacksSim, BytesThatAreNoOcspResponseAreNotStapled) {
   client_.on_ocsp_response([&](const ConnectionView&, std::string_view) { return true; });
+  const std::string good = test::ocsp_response(test::identity());
   std::string response;
   server_.on_ocsp_request([&](const ConnectionView&) { return std::optional(response); });
   world_.run([&] {
-    for (const std::string& bytes :
-         {std::string(), std::string("text"), std::string(kTryLater) + "x"}) {
+    for (const std::string& bytes : {std::string(), std::string("text"), good + "x"}) {
       response = bytes;
       const auto refused = talk();
       ASSERT_TRUE(refused->server.error);
@@ -183,7 +180,7 @@ TEST_P(HandshakeCallbacksSim, MissingOcspResponseIsForTheClientToJudge) {
 TEST_P(HandshakeCallbacksSim, ClientThatDoesNotAskGetsNoOcspResponse) {
   server_.on_ocsp_request([&](const ConnectionView&) {
     ADD_FAILURE() << "nobody asks";
-    return std::optional<std::string>(kTryLater);
+    return std::optional(test::ocsp_response(test::identity()));
   });
   world_.run([&] { talk()->expect_well(); });
 }

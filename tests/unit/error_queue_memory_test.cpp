@@ -42,6 +42,9 @@ TEST_F(ErrorQueueMemoryTest, WhatCannotBeSetAsideIsDropped) {
 
 // A thread that has not used OpenSSL gets its queue when it is first asked for.
 TEST_F(ErrorQueueMemoryTest, WhatCannotBeBroughtBackIsDropped) {
+  if (OPENSSL_VERSION_NUMBER >= 0x30600000L && OPENSSL_VERSION_NUMBER < 0x40000000L) {
+    GTEST_SKIP() << "3.6 calls ERR_new() from CRYPTO_malloc() from ERR_new(), without end";
+  }
   ErrorQueue aside = queue_.set_aside();
   bool left = true;
   std::thread([&] {

@@ -52,6 +52,19 @@ void explain_missing_certificate(SSL* ssl) {
   if (SSL_get_certificate(ssl) == nullptr) SSL_set_info_callback(ssl, before_alert);
 }
 
+// From 3.2 on these make a record layer. Without memory for it they say nothing, and the next call
+// that looks for it ends the process.
+Result<void> set_role(SSL* ssl, Role role) {
+  ERR_clear_error();
+  if (role == Role::kServer) {
+    SSL_set_accept_state(ssl);
+  } else {
+    SSL_set_connect_state(ssl);
+  }
+  if (ERR_peek_error() == 0) return {};
+  return openssl::error_from_queue(Errc::kExhausted, "make a record layer of TLS");
+}
+
 }  // namespace
 
 Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions& options) {
@@ -59,11 +72,7 @@ Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions
   if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
   const Result<std::string> named = set_peer_name(ssl.get(), context, options.server_name);
   if (!named) return named.error();
-  if (context.role == Role::kServer) {
-    SSL_set_accept_state(ssl.get());
-  } else {
-    SSL_set_connect_state(ssl.get());
-  }
+  if (const auto set = set_role(ssl.get(), context.role); !set) return set.error();
   const Result<void> tied = tie_sessions(ssl.get(), context, *named, options);
   if (!tied) return tied.error();
   if (context.role == Role::kServer) {

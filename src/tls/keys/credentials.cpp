@@ -203,13 +203,15 @@ Result<Credentials> Credentials::combine(std::span<const Credentials> several) {
   if (several.empty()) die("Credentials::combine() of none: there is nothing to show");
   auto all = std::make_shared<tls::CredentialsData>();
   for (const Credentials& each : several) {
-    for (const auto& chain : each.data_->chains) {
-      if (has_key_of_type(*all, key_type(chain->leaf.get()))) {
-        return Error{.code = Errc::kInvalid,
-                     .operation = "combine credentials: two have keys of the same type"};
-      }
-      all->chains.push_back(chain);
+    const auto& chains = each.data_->chains;
+    const bool are_new = std::none_of(chains.begin(), chains.end(), [&](const auto& chain) {
+      return has_key_of_type(*all, key_type(chain->leaf.get()));
+    });
+    if (!are_new) {
+      return Error{.code = Errc::kInvalid,
+                   .operation = "combine credentials: two have keys of the same type"};
     }
+    all->chains.insert(all->chains.end(), chains.begin(), chains.end());
   }
   return Credentials(std::move(all));
 }
