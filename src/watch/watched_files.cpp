@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <set>
 #include <system_error>
 
 #include <unistd.h>
@@ -20,32 +21,37 @@ constexpr int kLinksMax = 40;
 constexpr std::uint32_t kChanges = IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM |
                                    IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
 
-}  // namespace
+using Folders = std::set<std::filesystem::path>;
 
-// Those in which a file's name, or that of a link on the way to it, can be made to mean another.
-std::set<std::filesystem::path> WatchedFiles::folders() const {
-  std::set<std::filesystem::path> all;
-  for (const std::filesystem::path& file : files_) {
-    std::error_code failed;
-    std::filesystem::path at = std::filesystem::absolute(file, failed);
-    for (int links = 0; links < kLinksMax && !failed; ++links) {
-      all.insert(at.parent_path());
-      // Kubernetes' "tls.crt" is a link to "..data/tls.crt", and "..data" another one.
-      for (std::filesystem::path above = at.parent_path(); above.has_relative_path();
-           above = above.parent_path()) {
-        if (std::filesystem::is_symlink(above, failed)) all.insert(above.parent_path());
-      }
-      if (!std::filesystem::is_symlink(at, failed)) break;
-      at = at.parent_path() / std::filesystem::read_symlink(at, failed);
-    }
+// The folder of each link on the way to `folder`: Kubernetes' "tls.crt" is a link to
+// "..data/tls.crt", and "..data" another one.
+void add_links_on_the_way(Folders& all, std::filesystem::path folder) {
+  std::error_code failed;
+  for (; folder.has_relative_path(); folder = folder.parent_path()) {
+    if (std::filesystem::is_symlink(folder, failed)) all.insert(folder.parent_path());
   }
-  return all;
 }
+
+// Those in which the file's name, or that of a link on the way to it, can be made to mean another.
+void add_folders(Folders& all, const std::filesystem::path& file) {
+  std::error_code failed;
+  std::filesystem::path at = std::filesystem::absolute(file, failed);
+  for (int links = 0; links < kLinksMax && !failed; ++links) {
+    all.insert(at.parent_path());
+    add_links_on_the_way(all, at.parent_path());
+    if (!std::filesystem::is_symlink(at, failed)) return;
+    at = at.parent_path() / std::filesystem::read_symlink(at, failed);
+  }
+}
+
+}  // namespace
 
 bool WatchedFiles::arm() {
   UniqueFd notify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   bool watched = static_cast<bool>(notify);
-  for (const std::filesystem::path& folder : folders()) {
+  Folders folders;
+  for (const std::filesystem::path& file : files_) add_folders(folders, file);
+  for (const std::filesystem::path& folder : folders) {
     if (watched) watched = ::inotify_add_watch(notify.get(), folder.c_str(), kChanges) >= 0;
   }
   notify_ = watched ? std::move(notify) : UniqueFd();

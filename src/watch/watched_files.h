@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <set>
+#include <utility>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -40,7 +40,6 @@ class WatchedFiles {
   };
 
   static Stamp stamp_of(const std::filesystem::path& file) noexcept;
-  std::set<std::filesystem::path> folders() const;
 
   std::vector<std::filesystem::path> files_;
   std::vector<Stamp> stamps_;
