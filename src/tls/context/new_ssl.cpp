@@ -34,12 +34,17 @@ Result<void> tie_sessions(SSL* ssl, const ContextState& context, const std::stri
   return Error{.code = Errc::kInvalid, .operation = "set session: only a client offers one"};
 }
 
+// A callback may not have been asked yet.
+bool lacks_certificate(const SSL* ssl) {
+  return SSL_get_certificate(ssl) == nullptr && !CallbackState::of(ssl).certificate;
+}
+
 // OpenSSL's words for a server without a certificate are those for a client that has nothing in
 // common with it: no shared cipher, or no TLS 1.3, for which the server has no signature.
 void before_alert(const SSL* ssl, int where, int value) {
   const int alert = where == SSL_CB_WRITE_ALERT ? value & 0xff : 0;
   if ((alert == SSL_AD_HANDSHAKE_FAILURE || alert == SSL_AD_PROTOCOL_VERSION) &&
-      SSL_get_certificate(ssl) == nullptr) {
+      lacks_certificate(ssl)) {
     keep_failure(ssl, {.code = Errc::kInvalid,
                        .openssl_code = ERR_peek_error(),
                        .operation = "server handshake: the context has no certificate"});
@@ -49,7 +54,7 @@ void before_alert(const SSL* ssl, int where, int value) {
 }
 
 void explain_missing_certificate(SSL* ssl) {
-  if (SSL_get_certificate(ssl) == nullptr) SSL_set_info_callback(ssl, before_alert);
+  if (lacks_certificate(ssl)) SSL_set_info_callback(ssl, before_alert);
 }
 
 // From 3.2 on these make a record layer. Without memory for it they say nothing, and the next call
