@@ -12,6 +12,7 @@
 #include "heddle/tls/callbacks.h"
 
 #include "support/callback_world.h"
+#include "support/chain.h"
 #include "support/ocsp.h"
 #include "support/seeds.h"
 
@@ -44,6 +45,15 @@ class HandshakeCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersio
     server_.set_verify_mode(VerifyMode::kRequired);
   }
 
+  // From 3.6 on a server of OpenSSL staples only a response about a certificate of its chain, and
+  // of its issuer's.
+  void show_issued_certificate() {
+    test::trust(client_, root_);
+    test::show(server_, leaf_, {&root_});
+  }
+
+  const test::Issued root_ = test::issue({.common_name = "root", .is_ca = true});
+  const test::Issued leaf_ = test::issue({.common_name = "leaf"}, &root_);
   test::CallbackWorld world_{std::get<1>(GetParam())};
   Context client_ = test::client_context();
   Context server_ = test::server_context();
@@ -123,7 +133,8 @@ TEST_P(HandshakeCallbacksSim, AlpnProtocolIsChosen) {
 }
 
 TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
-  const std::string response = test::ocsp_response(test::identity());
+  show_issued_certificate();
+  const std::string response = test::ocsp_response(leaf_, root_);
   std::string seen;
   server_.on_ocsp_request([&](const ConnectionView& connection) {
     EXPECT_NE(SSL_get_certificate(connection.native_handle()), nullptr);
@@ -143,7 +154,7 @@ TEST_P(HandshakeCallbacksSim, OcspResponseIsStapledAndSeen) {
 // OpenSSL would send them up to 3.5, and drop them silently from 3.6 on.
 TEST_P(HandshakeCallbacksSim, BytesThatAreNoOcspResponseAreNotStapled) {
   client_.on_ocsp_response([&](const ConnectionView&, std::string_view) { return true; });
-  const std::string good = test::ocsp_response(test::identity());
+  const std::string good = test::ocsp_response(leaf_, root_);
   std::string response;
   server_.on_ocsp_request([&](const ConnectionView&) { return std::optional(response); });
   world_.run([&] {
@@ -180,7 +191,7 @@ TEST_P(HandshakeCallbacksSim, MissingOcspResponseIsForTheClientToJudge) {
 TEST_P(HandshakeCallbacksSim, ClientThatDoesNotAskGetsNoOcspResponse) {
   server_.on_ocsp_request([&](const ConnectionView&) {
     ADD_FAILURE() << "nobody asks";
-    return std::optional(test::ocsp_response(test::identity()));
+    return std::optional(test::ocsp_response(leaf_, root_));
   });
   world_.run([&] { talk()->expect_well(); });
 }

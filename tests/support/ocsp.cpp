@@ -2,29 +2,24 @@
 #include "support/ocsp.h"
 
 #include <openssl/ocsp.h>
-#include <openssl/pem.h>
 
 #include "base/assert.h"
 #include "openssl/handles.h"
 
 namespace heddle::test {
 
-std::string ocsp_response(const Identity& identity) {
+std::string ocsp_response(const Issued& leaf, const Issued& issuer) {
   using openssl::Handle;
   using TimePtr = Handle<ASN1_TIME, ASN1_TIME_free>;
-  const openssl::BioPtr chain(BIO_new_mem_buf(identity.certificate_pem.data(), -1));
-  const openssl::X509Ptr certificate(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
-  const openssl::BioPtr text(BIO_new_mem_buf(identity.key_pem.data(), -1));
-  const openssl::KeyPtr key(PEM_read_bio_PrivateKey(text.get(), nullptr, nullptr, nullptr));
   const Handle<OCSP_CERTID, OCSP_CERTID_free> id(
-      OCSP_cert_to_id(EVP_sha1(), certificate.get(), certificate.get()));
+      OCSP_cert_to_id(EVP_sha1(), leaf.certificate.get(), issuer.certificate.get()));
   const TimePtr now(X509_gmtime_adj(nullptr, -60));
   const TimePtr next(X509_gmtime_adj(nullptr, 3600));
   const Handle<OCSP_BASICRESP, OCSP_BASICRESP_free> basic(OCSP_BASICRESP_new());
   OCSP_basic_add1_status(basic.get(), id.get(), V_OCSP_CERTSTATUS_GOOD, 0, nullptr, now.get(),
                          next.get());
-  // Ed25519 has no digest of its own.
-  OCSP_basic_sign(basic.get(), certificate.get(), key.get(), nullptr, nullptr, OCSP_NOCERTS);
+  OCSP_basic_sign(basic.get(), issuer.certificate.get(), issuer.key.get(), EVP_sha256(), nullptr,
+                  OCSP_NOCERTS);
   const Handle<OCSP_RESPONSE, OCSP_RESPONSE_free> response(
       OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic.get()));
   unsigned char* der = nullptr;

@@ -3,11 +3,11 @@
 
 #include <string>
 
-#include "heddle/tls/certificate.h"
+#include "support/chain.h"
 
 namespace heddle::test {
 
-// An OCSPResponse in DER: `identity` is good, signed by itself.
-std::string ocsp_response(const Identity& identity);
+// An OCSPResponse in DER: `leaf` is good, says `issuer`.
+std::string ocsp_response(const Issued& leaf, const Issued& issuer);
 
 }  // namespace heddle::test
