@@ -1,5 +1,7 @@
-// What a client sends as the name that it asks for, and what the certificate must be for.
+// What a client sends as the name that it asks for, what the certificate must be for, and whether
+// the server acknowledges the name.
 #include <array>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -141,6 +143,73 @@ TEST_F(ServerNameTest, NamesThatNobodyHasAreRefusedAtOnce) {
     }
   }
 }
+
+// SSL_set_tlsext_debug_callback(3): an extension that the server has sent.
+void note_server_name(SSL* /*ssl*/, int /*of_server*/, int type, const unsigned char* /*data*/,
+                      int /*size*/, void* seen) {
+  if (type == TLSEXT_TYPE_server_name) *static_cast<bool*>(seen) = true;
+}
+
+class ServerNameAnswerTest : public testing::TestWithParam<TlsVersion> {
+ protected:
+  ServerNameAnswerTest() { client_.set_versions(GetParam(), GetParam()).value(); }
+
+  struct Answer {
+    bool acknowledged = false;
+    bool resumed = false;
+    std::optional<Session> session;
+  };
+  // A connection to its end, with what the server's hello and encrypted extensions say.
+  Answer ask(const Context& server, const std::optional<Session>& session) {
+    Answer answer;
+    test::End ours;
+    test::End theirs;
+    theirs.open(server, "");
+    ours.tls = SslObject::create(client_, ours.incoming, ours.outgoing,
+                                 {.server_name = test::kServerName, .session = session})
+                   .value();
+    SSL* const ssl = ours.tls->native_handle();
+    SSL_set_tlsext_debug_callback(ssl, note_server_name);
+    SSL_set_tlsext_debug_arg(ssl, &answer.acknowledged);
+    for (int flight = 0; flight < 3; ++flight) {
+      (void)ours.tls->handshake().value();
+      test::move(ours.outgoing, theirs.incoming);
+      (void)theirs.tls->handshake().value();
+      test::move(theirs.outgoing, ours.incoming);
+    }
+    EXPECT_EQ(ours.read_one()->kind, Progress::Kind::kWantRead) << "tickets are no data";
+    (void)ours.tls->shutdown();  // Else OpenSSL gives the session up.
+    answer.resumed = ours.tls->connection_state().resumed;
+    answer.session.emplace(SSL_get1_session(ssl));
+    SSL_SESSION_free(answer.session->native_handle());
+    return answer;
+  }
+
+  Context server_ = test::server_context();
+  Context client_ = test::client_context();
+  test::OwnEntries entries_;
+};
+
+// Names belong to connections in TLS 1.3 (RFC 8446, section 4.6.1), and to sessions before: a
+// server that resumes one does not answer the name again (RFC 6066, section 3).
+TEST_P(ServerNameAnswerTest, ResumedHandshakeAcknowledgesWhatAFullOneWould) {
+  const Context other = test::server_context();
+  const auto go_on = [](const ClientHello&) { return HelloAnswer::go_on(); };
+  const auto use = [&](const ClientHello&) { return HelloAnswer::use(other); };
+  for (const ServerNameCallback& callback :
+       {ServerNameCallback(), ServerNameCallback(go_on), ServerNameCallback(use)}) {
+    const bool wanted = callback != nullptr;
+    server_.on_server_name(callback);
+    const Answer full = ask(server_, std::nullopt);
+    EXPECT_FALSE(full.resumed);
+    EXPECT_EQ(full.acknowledged, wanted);
+    const Answer resumed = ask(server_, full.session);
+    EXPECT_TRUE(resumed.resumed);
+    EXPECT_EQ(resumed.acknowledged, wanted && GetParam() == TlsVersion::kTls13);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, ServerNameAnswerTest, test::kTlsVersions, test::version_name);
 
 }  // namespace
 }  // namespace heddle
