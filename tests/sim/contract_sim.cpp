@@ -251,6 +251,15 @@ TEST_P(ContractSim, JunkIsAProtocolErrorForGood) {
   EXPECT_EQ(driven_->write("x").error().openssl_code, first.error().openssl_code);
 }
 
+// That we have ended it before is not why it is over.
+TEST_P(ContractSim, FailureAfterOurEndIsWhatAllCallsFailWithFromThenOn) {
+  shake_hands();
+  EXPECT_TRUE(driven_->end());
+  peer_->replace("SSH-2.0-OpenSSH_9.2\r\n");
+  EXPECT_EQ(read().error().code, Errc::kProtocol);
+  expect_final(Errc::kProtocol);
+}
+
 // Whether it is driven by handshake(), read() or write().
 TEST_P(ContractSim, EndInTheMiddleOfAHandshakeIsAFailureForGood) {
   for (int by = 0; by < 3; ++by) {
