@@ -1,5 +1,7 @@
 // Callbacks that choose or judge certificates, protocols and OCSP responses, and park meanwhile.
 #include <array>
+#include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -9,6 +11,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
+#include "heddle/fiber.h"
 #include "heddle/tls/callbacks.h"
 
 #include "support/callback_world.h"
@@ -254,6 +257,36 @@ TEST_P(HandshakeCallbacksSim, VerifyCallbackMayRefuseWhatOpenSslAccepts) {
     EXPECT_EQ(refused->client.error->verify_code, X509_V_ERR_CERT_REVOKED);
     EXPECT_EQ(alert_of(refused->server), SSL_AD_CERTIFICATE_REVOKED) << refused->server.message();
   });
+}
+
+// A connection may be idle for hours after its handshake, and there may be thousands of those.
+TEST_P(HandshakeCallbacksSim, StackOfAHandshakeIsGivenBackWhicheverCallDroveIt) {
+  constexpr std::size_t kDeep = std::size_t{48} * 1024;
+  std::size_t touched = 0;
+  server_.on_certificate([&](const ConnectionView&) {
+    std::array<volatile char, kDeep> deep;
+    for (volatile char& each : deep) each = 1;
+    touched = this_fiber::stack_high_water();
+    return std::optional<Credentials>();
+  });
+  const auto never = Deadline::never();
+  std::array<std::byte, 1> one{};
+  const std::array<std::function<void(Stream&)>, 4> calls = {
+      [&](Stream& stream) { stream.handshake(never).value(); },
+      [&](Stream& stream) { (void)stream.read(one, never).value(); },
+      [&](Stream& stream) { (void)stream.peek(one, never).value(); },
+      [&](Stream& stream) { stream.write("x", never).value(); }};
+  for (const auto& call : calls) {
+    world_.run([&] {
+      const auto talk = world_.open(server_, client_);
+      test::together({[&] { talk->client.stream->write("x", never).value(); },
+                      [&] {
+                        call(*talk->server.stream);
+                        EXPECT_GE(touched, kDeep);
+                        EXPECT_LT(this_fiber::stack_high_water(), kDeep);
+                      }});
+    });
+  }
 }
 
 // Each callback that may refuse: what it throws comes out, what it fails with too, and the peer
