@@ -45,9 +45,9 @@ struct OffloadStats {
 //   block, it may not park, and it uses nothing that belongs to a runtime, but Runtime::post().
 // Threads:  any number of runtimes, on any threads, may share a pool. The function, and what it
 //   has captured, ends on the pool's thread; its result moves to the fiber. The threads block
-//   all signals but while a function runs: then those that the thread of its fiber blocks, so that
-//   processes which it starts inherit what they would inherit there. After fork() the child has
-//   none of the threads: create pools after it.
+//   all signals but while a function runs: then those that the thread of its fiber blocks, which
+//   processes that it starts inherit. Signals (heddle/signals.h) blocks none. After fork() the
+//   child has none of the threads: create pools after it.
 // Moving:   as Runtime. Not while another thread uses the handle.
 // Lifetime: no fiber may be inside a call when the pool is destroyed. Destruction joins the
 //   threads, and so waits for functions that were abandoned. Not on a thread of the pool.

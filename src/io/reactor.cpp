@@ -74,8 +74,12 @@ TimePoint Reactor::look_at_clock() noexcept {
   return now_;
 }
 
+bool Reactor::is_this_process() const noexcept {
+  return process_ == g_forks.load(std::memory_order_relaxed);
+}
+
 void Reactor::forbid_after_fork() const noexcept {
-  if (process_ == g_forks.load(std::memory_order_relaxed)) [[likely]]
+  if (is_this_process()) [[likely]]
     return;
   die("a runtime is used after fork(), in another process than it was made in: make a new one "
       "in the child");
@@ -205,6 +209,7 @@ void Pollable::close() noexcept {
 }
 
 void Pollable::unregister() noexcept {
+  if (!reactor_.is_this_process()) return;  // It is the parent's, which needs it.
   // Fails if there is no registration any more, which is as well.
   (void)::epoll_ctl(reactor_.epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);
 }

@@ -41,6 +41,7 @@ class Reactor final : public fiber::Source {
   // Ends the process if it is a child of the one that made the reactor. Both have the one epoll
   // instance then, and would take each other's events away.
   void forbid_after_fork() const noexcept;
+  bool is_this_process() const noexcept;  // False in such a child.
 
   std::uint64_t polls() const noexcept { return polls_; }
 
@@ -106,7 +107,7 @@ class Pollable {
   void close() noexcept;
 
   // Takes the registration back, for a descriptor of which others have duplicates: it would go on
-  // without us. Not to be waited for afterwards.
+  // without us. Not to be waited for afterwards. Does nothing after fork(), in the child.
   void unregister() noexcept;
 
   // Whether it is worth asking the kernel. Set by events; cleared by whoever
