@@ -20,6 +20,7 @@
 #include "heddle/signals.h"
 #include "heddle/socket.h"
 #include "heddle/sync.h"
+#include "heddle/threads.h"
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/certificate_watcher.h"

@@ -1,5 +1,4 @@
-// The threads of `heddle serve`. The first is the process's own: it waits for signals,
-// tells the others to stop, and ends last.
+// The threads of `heddle serve`. The first is the process's own, and waits for signals, too.
 #include "cli/serve_workers.h"
 
 #include <algorithm>
@@ -7,18 +6,14 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
-#include <functional>
-#include <future>
-#include <list>
 #include <memory>
 #include <new>
 #include <optional>
 #include <string_view>
 #include <system_error>
-#include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <fmt/core.h>
 #include <malloc.h>
@@ -27,7 +22,7 @@
 #include "heddle/listener.h"
 #include "heddle/runtime.h"
 #include "heddle/signals.h"
-#include "heddle/sync.h"
+#include "heddle/threads.h"
 #include "heddle/tls/ktls.h"
 
 #include "cli/log_writer.h"
@@ -58,46 +53,57 @@ http::ServerOptions server_options(const WorkerOptions& options, LogWriter& log)
 }
 
 // Worker is one thread's part.
-//
-// Threads:  made, run and destroyed on its thread; stop() from any, while it lives.
 class Worker {
  public:
   // `address` need not be that of the options: its port may be known by now.
-  // `log` must outlive it.
-  static Result<std::unique_ptr<Worker>> create(const WorkerOptions& options, LogWriter& log,
-                                                const Address& address);
+  // `log` and `stats` must outlive it.
+  static Result<std::unique_ptr<Worker>> create(Runtime& runtime, const WorkerOptions& options,
+                                                LogWriter& log, const Address& address,
+                                                http::ServerStats& stats);
 
-  // Serves until stop(). Parks.
-  Result<void> serve();
-  void stop() {
-    runtime_.post([this] { server_.stop(); });
-  }
-  // Logs what each fiber does, soon. As stop(). Without memory it says so instead.
-  void dump_fibers() {
-    runtime_.post([this] { try_dump_fibers(); });
-  }
+  // Serves until its fiber is cancelled. Parks.
+  Result<void> run();
+  // Logs what each fiber does. Without memory it says so instead.
+  void dump_fibers();
 
-  Runtime& runtime() noexcept { return runtime_; }
   const Address& address() const noexcept { return address_; }
-  http::ServerStats stats() const noexcept { return server_.stats(); }
 
  private:
-  Worker(Runtime runtime, Listener listener, const WorkerOptions& options, LogWriter& log)
-      : runtime_(std::move(runtime)),
+  Worker(Runtime& runtime, Listener listener, const WorkerOptions& options, LogWriter& log,
+         http::ServerStats& stats)
+      : runtime_(runtime),
         address_(listener.address()),
         site_(options.site),
         log_(log),
+        stats_(stats),
         server_(std::move(listener), options.context, options.site, server_options(options, log)) {}
 
+  Result<void> serve();
   void keep_house();
-  void try_dump_fibers();
 
-  Runtime runtime_;
+  Runtime& runtime_;
   Address address_;
   const http::Site& site_;
   LogWriter& log_;
+  http::ServerStats& stats_;  // Written at the end.
   http::Server server_;
 };
+
+// What `function()` returns; that there is no memory, if it throws that.
+template <typename Function>
+std::invoke_result_t<Function> or_exhausted(Function function) {
+  try {
+    return function();
+  } catch (const std::bad_alloc&) {
+    return Error{.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = "serve on a thread"};
+  }
+}
+
+Result<void> Worker::run() {
+  Result<void> served = or_exhausted([this] { return serve(); });
+  stats_ = server_.stats();
+  return served;
+}
 
 Result<void> Worker::serve() {
   return scope([this](Scope& fibers) -> Result<void> {
@@ -126,7 +132,7 @@ void Worker::keep_house() {
   }
 }
 
-void Worker::try_dump_fibers() {
+void Worker::dump_fibers() {
   try {
     log_fibers(log_, runtime_.fibers());
   } catch (const std::bad_alloc&) {
@@ -134,15 +140,13 @@ void Worker::try_dump_fibers() {
   }
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options, LogWriter& log,
-                                               const Address& address) {
-  Result<Runtime> runtime = Runtime::create({.isolation = options.isolation});
-  if (!runtime) return runtime.error();
+Result<std::unique_ptr<Worker>> Worker::create(Runtime& runtime, const WorkerOptions& options,
+                                               LogWriter& log, const Address& address,
+                                               http::ServerStats& stats) {
   Result<Listener> listener =
-      Listener::create(*runtime, address, {.reuse_port = options.threads > 1});
+      Listener::create(runtime, address, {.reuse_port = options.threads > 1});
   if (!listener) return listener.error();
-  return std::unique_ptr<Worker>(
-      new Worker(std::move(*runtime), std::move(*listener), options, log));
+  return std::unique_ptr<Worker>(new Worker(runtime, std::move(*listener), options, log, stats));
 }
 
 int report_start_failure(const WorkerOptions& options, const Error& error) {
@@ -170,78 +174,6 @@ Result<void> check_nobody_listens(const WorkerOptions& options) {
   return {};
 }
 
-// What `function()` returns; that there is no memory, if it throws that.
-template <typename Function>
-std::invoke_result_t<Function> or_exhausted(Function function) {
-  try {
-    return function();
-  } catch (const std::bad_alloc&) {
-    return Error{.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = "serve on a thread"};
-  }
-}
-
-// Serves until the worker is told to stop, on a thread that does nothing else.
-Result<void> run_alone(Worker& worker) {
-  Result<void> served;
-  const auto fiber = worker.runtime().spawn("serve", [&] { served = worker.serve(); });
-  if (!fiber) return fiber.error();
-  worker.runtime().run();
-  return served;
-}
-
-// A further thread, and what the first one knows of it.
-class WorkerThread {
- public:
-  // Starts the thread, and waits until it is able to serve. `ended` is called there
-  // when it has stopped serving.
-  Result<void> start(const WorkerOptions& options, LogWriter& log, const Address& address,
-                     std::function<void(const Result<void>&)> ended);
-
-  // Precondition of both: start() succeeded.
-  void stop() { worker_->stop(); }
-  void dump_fibers() { worker_->dump_fibers(); }
-  // What it has done. Precondition: `ended` has been called.
-  http::ServerStats stats() const noexcept { return worker_->stats(); }
-
- private:
-  Worker* worker_ = nullptr;  // On the thread's stack, until released_.
-  std::promise<void> released_;
-  std::jthread thread_;
-
- public:
-  WorkerThread() = default;
-  WorkerThread(const WorkerThread&) = delete;
-  WorkerThread& operator=(const WorkerThread&) = delete;
-  ~WorkerThread() { released_.set_value(); }  // Then the thread is joined.
-};
-
-Result<void> WorkerThread::start(const WorkerOptions& options, LogWriter& log,
-                                 const Address& address,
-                                 std::function<void(const Result<void>&)> ended) {
-  std::promise<Result<Worker*>> started;
-  std::future<Result<Worker*>> outcome = started.get_future();
-  auto live = [&options, &log, &address, ended = std::move(ended), started = std::move(started),
-               released = released_.get_future()]() mutable {
-    Result<std::unique_ptr<Worker>> worker =
-        or_exhausted([&] { return Worker::create(options, log, address); });
-    if (!worker) return started.set_value(worker.error());
-    started.set_value(worker->get());
-    ended(or_exhausted([&] { return run_alone(**worker); }));
-    released.wait();  // Until then, stop() may be called.
-  };
-  try {
-    thread_ = std::jthread(std::move(live));
-  } catch (const std::system_error& failed) {
-    return Error{.code = Errc::kExhausted,
-                 .sys_errno = failed.code().value(),
-                 .operation = "start a thread"};
-  }
-  const Result<Worker*> worker = outcome.get();
-  if (!worker) return worker.error();
-  worker_ = *worker;
-  return {};
-}
-
 // Who encrypted, and why the kernel did not do the rest.
 void summarise_kernel_tls() {
   const KernelTlsStats stats = kernel_tls_stats();
@@ -261,68 +193,38 @@ void summarise_kernel_tls() {
   say_why("received", stats.receive);
 }
 
-// Crew is all threads together.
-class Crew {
+// Service is all threads together, and what they have in common.
+class Service {
  public:
-  Crew(const WorkerOptions& options, LogWriter& log, std::unique_ptr<Worker> first, Signals signals)
-      : options_(options), log_(log), first_(std::move(first)), signals_(std::move(signals)) {}
+  Service(const WorkerOptions& options, LogWriter& log)
+      : options_(options), log_(log), address_(options.address), stats_(options.threads) {}
 
-  Result<void> start_others();
   int run();
 
  private:
-  Result<void> start_other();
-  void other_ended(const Result<void>& served);
+  Result<std::unique_ptr<Worker>> make(Runtime& runtime, std::size_t index);
+  Result<void> supervise(Crew<Worker>& workers);
   void announce() const;
-  void serve(Scope& fibers);
-  void watch_signals();
-  void dump_fibers();
-  void stop_all();
-  bool try_stop_all();
+  void dump_fibers(Crew<Worker>& workers);
   void summarise() const;
 
   const WorkerOptions& options_;
   LogWriter& log_;
-  std::unique_ptr<Worker> first_;  // Outlives what posts to its runtime,
-  Signals signals_;                // and what is registered there.
-  WaitGroup others_running_;
-  std::optional<Error> failure_;
-  std::list<WorkerThread> others_;
+  Address address_;  // Of the first thread, once that listens.
+  std::vector<http::ServerStats> stats_;
+  bool started_ = false;
 };
 
-Result<void> Crew::start_others() {
-  for (unsigned i = 1; i < options_.threads; ++i) {
-    if (Result<void> started = start_other(); !started) {
-      for (WorkerThread& running : others_) running.stop();
-      return started;
-    }
-  }
-  return {};
+Result<std::unique_ptr<Worker>> Service::make(Runtime& runtime, std::size_t index) {
+  return or_exhausted([&]() -> Result<std::unique_ptr<Worker>> {
+    auto worker = Worker::create(runtime, options_, log_, address_, stats_.at(index));
+    if (worker) address_ = (*worker)->address();
+    return worker;
+  });
 }
 
-Result<void> Crew::start_other() {
-  const auto in_post = [this](const Result<void>& served) {
-    first_->runtime().post([this, served] { other_ended(served); });
-  };
-  WorkerThread& other = others_.emplace_back();
-  Result<void> started = other.start(options_, log_, first_->address(), in_post);
-  if (started) {
-    others_running_.add();
-  } else {
-    others_.pop_back();
-  }
-  return started;
-}
-
-void Crew::other_ended(const Result<void>& served) {
-  others_running_.done();
-  if (served) return;
-  failure_ = served.error();
-  stop_all();
-}
-
-void Crew::announce() const {
-  fmt::print("listening on https://{}\n", first_->address().to_string());
+void Service::announce() const {
+  fmt::print("listening on https://{}\n", address_.to_string());
   if (!options_.fingerprint.empty()) {
     fmt::print("self-made certificate, SHA-256 {}\n", options_.fingerprint);
   }
@@ -333,84 +235,38 @@ void Crew::announce() const {
   static_cast<void>(std::fflush(stdout));
 }
 
-int Crew::run() {
+// Obeys signals until all threads have ended.
+Result<void> Service::supervise(Crew<Worker>& workers) {
+  started_ = true;
+  auto signals = Signals::create(this_fiber::runtime(), {SIGINT, SIGTERM, SIGUSR1});
+  if (!signals) return signals.error();
   announce();
-  const auto main_fiber =
-      first_->runtime().spawn("main", [this] { scope([this](Scope& fibers) { serve(fibers); }); });
-  if (!main_fiber) failure_ = main_fiber.error();
-  if (failure_) stop_all();
-  try {
-    first_->runtime().run();
-  } catch (const std::exception&) {
-    for (WorkerThread& other : others_) other.stop();  // They are joined, and would run for ever.
-    throw;
+  bool stopping = false;
+  while (const Result<int> signal = signals->wait(Deadline::never())) {
+    if (*signal == SIGUSR1) {
+      dump_fibers(workers);
+    } else if (stopping) {
+      std::_Exit(128 + *signal);
+    } else {
+      stopping = true;
+      workers.stop();
+    }
   }
-  if (failure_) {
-    print_error("serve", "stopped: " + failure_->message());
-    return kExitFailure;
-  }
-  summarise();
-  return kExitOk;
-}
-
-void Crew::serve(Scope& fibers) {
-  auto signals = fibers.spawn("signals", [this] { watch_signals(); });
-  const Result<void> served = signals ? first_->serve() : signals.error();
-  if (!served) {
-    failure_ = served.error();
-    stop_all();
-  }
-  // Nobody cancels this fiber, so this returns when they have all ended.
-  static_cast<void>(others_running_.wait());
-  if (signals) signals->cancel();
-}
-
-void Crew::watch_signals() {
-  for (;;) {
-    const Result<int> signal = signals_.wait(Deadline::never());
-    if (!signal) return;
-    if (*signal != SIGUSR1) break;
-    dump_fibers();
-  }
-  while (!try_stop_all()) {
-    // Connections end meanwhile, and free memory.
-    if (!this_fiber::sleep_until(this_fiber::after(std::chrono::milliseconds(100)))) return;
-  }
-  while (const Result<int> next = signals_.wait(Deadline::never())) {
-    if (*next != SIGUSR1) std::_Exit(128 + *next);
-    dump_fibers();
-  }
+  return {};
 }
 
 // Without memory to tell the threads, whoever asked asks again.
-void Crew::dump_fibers() {
+void Service::dump_fibers(Crew<Worker>& workers) {
   try {
-    first_->dump_fibers();
-    for (WorkerThread& other : others_) other.dump_fibers();
+    workers.post([](Worker& worker) { worker.dump_fibers(); });
   } catch (const std::bad_alloc&) {
     log_.add("heddle serve: no memory to list fibers\n");
   }
 }
 
-void Crew::stop_all() {
-  first_->stop();
-  for (WorkerThread& other : others_) other.stop();
-}
-
-// False without memory to tell the threads.
-bool Crew::try_stop_all() {
-  try {
-    stop_all();
-    return true;
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
-}
-
-void Crew::summarise() const {
-  http::ServerStats total = first_->stats();
-  for (const WorkerThread& other : others_) {
-    const http::ServerStats stats = other.stats();
+void Service::summarise() const {
+  http::ServerStats total;
+  for (const http::ServerStats& stats : stats_) {
     total.connections += stats.connections;
     total.requests += stats.requests;
     for (std::size_t i = 0; i < total.handshakes_failed.size(); ++i) {
@@ -422,6 +278,20 @@ void Crew::summarise() const {
   fmt::print("served {} requests on {} connections; {} handshakes failed\n", total.requests,
              total.connections, failed);
   if (options_.context.kernel_tls() != KernelTls::kOff) summarise_kernel_tls();
+}
+
+int Service::run() {
+  const Result<void> served = run_on_threads<Worker>(
+      {.threads = options_.threads, .runtime = {.isolation = options_.isolation}},
+      [this](Runtime& runtime, std::size_t index) { return make(runtime, index); },
+      [this](Crew<Worker>& workers) { return supervise(workers); });
+  if (!served && !started_) return report_start_failure(options_, served.error());
+  if (!served) {
+    print_error("serve", "stopped: " + served.error().message());
+    return kExitFailure;
+  }
+  summarise();
+  return kExitOk;
 }
 
 }  // namespace
@@ -441,18 +311,7 @@ int run_workers(const WorkerOptions& options) {
   if (const Result<void> alone = check_nobody_listens(options); !alone) {
     return report_start_failure(options, alone.error());
   }
-  Result<std::unique_ptr<Worker>> first = Worker::create(options, log, options.address);
-  if (!first) return report_start_failure(options, first.error());
-  // Before the other threads start: they inherit the mask.
-  Result<Signals> signals = Signals::create((*first)->runtime(), {SIGINT, SIGTERM, SIGUSR1});
-  if (!signals) {
-    print_error("serve", "cannot wait for signals: " + signals.error().message());
-    return kExitFailure;
-  }
-  Crew crew(options, log, std::move(*first), std::move(*signals));
-  const Result<void> started = crew.start_others();
-  if (!started) return report_start_failure(options, started.error());
-  return crew.run();
+  return Service(options, log).run();
 }
 
 }  // namespace heddle::cli

@@ -52,9 +52,12 @@ Result<void> Server::run() {
       if (stopped_.wait(Deadline::never()) == Wake::kCancelled) break;
     }
     acceptor->cancel();
-    // Who connects from now on is refused and can go elsewhere, instead of waiting.
-    if (acceptor->join()) listener_.reset();
-    drain(fibers);
+    // Also if this fiber was cancelled; the grace ends it.
+    this_fiber::shielded([&] {
+      // Who connects from now on is refused and can go elsewhere, instead of waiting.
+      if (acceptor->join()) listener_.reset();
+      drain(fibers);
+    });
     if (failure_) return *failure_;
     return {};
   });

@@ -6,9 +6,7 @@
 // finish.
 #include <csignal>
 #include <cstdio>
-#include <future>
 #include <map>
-#include <thread>
 
 #include <strings.h>
 
@@ -43,16 +41,13 @@ static SharedContext load(char** files, const Routes& routes) {
   return std::make_shared<const Context>(std::move(tls));
 }
 
-// One thread's share of the proxy: made, run and destroyed there.
+// One thread's share of the proxy.
 struct Worker {
   const Routes& to;
   SharedContext tls;
-  Address local;
-  Runtime runtime = Runtime::create().value();
-  Listener listener = Listener::create(runtime, local, {.reuse_port = true}).value();
-  Task<void> serving = runtime.spawn("serve", [this] { accept(); }).value();
+  Listener listener;
 
-  void accept() {
+  void run() {
     const auto on_error = [](const Error& error) { tell("serve", error.message()); };
     serve(listener, [this](Socket socket) { return serve_client(std::move(socket)); },
           {.connections_max = 10'000, .grace = 30s, .on_error = on_error});
@@ -84,37 +79,27 @@ int main(int argc, char** argv) try {
     routes.emplace(route.substr(0, equals), Address::parse(route.substr(equals + 1)).value());
   }
   SharedContext tls = load(argv + 2, routes);
-  Worker first{routes, tls, Address::parse(argv[1]).value()};
-  auto signals = Signals::create(first.runtime, {SIGHUP, SIGINT, SIGTERM}).value();
-  std::promise<Worker*> started;
-  auto thread = std::async(std::launch::async, [&, address = first.listener.address()] {
-    std::unique_ptr<Worker> worker;
-    try {
-      worker.reset(new Worker{routes, tls, address});
-      started.set_value(worker.get());
-    } catch (...) {
-      return started.set_exception(std::current_exception());
-    }
-    worker->runtime.run();
-  });
-  const std::array workers{&first, started.get_future().get()};
-  const auto obey_signals = [&] {
-    while (signals.wait(Deadline::never()).value() == SIGHUP) {
+  Address address = Address::parse(argv[1]).value();
+  const auto make = [&](Runtime& runtime, std::size_t) {
+    auto listener = Listener::create(runtime, address, {.reuse_port = true}).value();
+    address = listener.address();  // For the second thread: the port may have been 0.
+    return std::unique_ptr<Worker>(new Worker{routes, tls, std::move(listener)});
+  };
+  const auto obey_signals = [&](Crew<Worker>& workers) {
+    auto signals = Signals::create(this_fiber::runtime(), {SIGHUP, SIGINT, SIGTERM}).value();
+    std::printf("listening on %s\n", address.to_string().c_str());
+    std::fflush(stdout);
+    for (auto signal = signals.wait(Deadline::never()); signal && *signal == SIGHUP;
+         signal = signals.wait(Deadline::never())) {
       try {
-        tls = load(argv + 2, routes);
-        for (Worker* each : workers) each->runtime.post([each, tls] { each->tls = tls; });
+        workers.post([now = load(argv + 2, routes)](Worker& worker) { worker.tls = now; });
         tell("reload", "done");
       } catch (const std::exception& error) {
         tell("reload", error.what());  // What was loaded before stays.
       }
     }
-    for (Worker* each : workers) each->runtime.post([each] { each->serving.cancel(); });
-  };
-  first.runtime.spawn("signals", obey_signals).value();
-  std::printf("listening on %s\n", first.listener.address().to_string().c_str());
-  std::fflush(stdout);
-  first.runtime.run();
-  thread.get();
+  };  // All are stopped then; another SIGTERM ends the process at once.
+  run_on_threads<Worker>({.threads = 2}, make, obey_signals).value();
 } catch (const std::exception& error) {
   return tell("proxy", error.what()), 1;
 }

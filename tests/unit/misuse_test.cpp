@@ -25,6 +25,7 @@
 #include "heddle/runtime.h"
 #include "heddle/socket.h"
 #include "heddle/sync.h"
+#include "heddle/threads.h"
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/certificate_watcher.h"
@@ -179,6 +180,19 @@ const std::vector<Misuse>& fibers_and_threads() {
        }},
       {"calls run() in a fiber", "run() inside run(), on one thread (in fiber 'worker')",
        [] { in_fiber([](Runtime& runtime) { runtime.run(); }); }},
+      {"calls run_on_threads() in a fiber",
+       "run_on_threads() where a runtime runs: call it on a plain thread, which becomes the first "
+       "of "
+       "them (in fiber 'worker')",
+       [] {
+         in_fiber([](Runtime&) {
+           struct Worker {
+             static void run() {}
+           };
+           (void)run_on_threads<Worker>(
+               {.threads = 1}, [](Runtime&, std::size_t) { return std::make_unique<Worker>(); });
+         });
+       }},
       {"destroys a runtime with fibers",
        "a runtime is destroyed while 1 fibers have not finished, such as 'late': stop() and run() "
        "it first",
