@@ -114,8 +114,8 @@ int run_serve(const ServeArguments& options) {
     return refuse("cannot use --ktls on", set.error().message(),
                   "load the kernel's module (modprobe tls), or use --ktls auto");
   }
-  std::string fingerprint;
-  const int status = use_certificate(*context, options.certificate, *address, fingerprint);
+  ServedCertificate served;
+  const int status = use_certificate(*context, options.certificate, *address, served);
   if (status != kExitOk) return status;
   warn_about_files(options.certificate, options.folder);
 
@@ -124,7 +124,8 @@ int run_serve(const ServeArguments& options) {
   return run_workers({.address = *address,
                       .context = *context,
                       .site = site,
-                      .fingerprint = fingerprint,
+                      .fingerprint = served.fingerprint,
+                      .watcher = served.watcher ? &*served.watcher : nullptr,
                       .isolation = options.isolation,
                       .threads = options.threads,
                       .connections_max = connection_limit(options, descriptors),
@@ -238,7 +239,10 @@ void add_serve(Command& app, std::function<int()>& action) {
   command.footer(
       "Prints the address on its first line, and then the certificate's fingerprint if it made\n"
       "one itself. SIGINT and SIGTERM let requests finish; a second one ends it at once.\n"
-      "SIGUSR1 lists the fibers, and what each waits for, on standard error. SIGHUP is ignored.\n"
+      "SIGUSR1 lists the fibers, and what each waits for, on standard error. SIGHUP reads\n"
+      "the certificate anew; so does a change of its files, and what cannot be used leaves what "
+      "is\n"
+      "in use.\n"
       "Names that begin with a dot are not listed, and the server's key is not served. Up to 64\n"
       "files stay open until nobody has asked for them for 5 seconds; every request looks its "
       "name\n"

@@ -70,10 +70,9 @@ int write_file(const std::filesystem::path& path, std::string_view text) {
   return 0;
 }
 
-std::string now_text() {
-  const std::time_t now = std::time(nullptr);
+std::string time_text(std::time_t time) {
   std::tm fields{};
-  (void)::gmtime_r(&now, &fields);
+  (void)::gmtime_r(&time, &fields);
   std::array<char, 32> text{};
   const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%SZ", &fields);
   return {text.data(), size};
@@ -84,8 +83,10 @@ void warn(const std::string& what) {
 }
 
 // Loads the user's certificate. Returns an exit status.
-int load_certificate(Context& context, const ServeCertificate& options) {
-  const Result<void> loaded = context.load_cert_chain(options.cert, options.key_file());
+int load_certificate(Context& context, const ServeCertificate& options,
+                     std::optional<CertificateWatcher>& watcher) {
+  Result<CertificateWatcher> loaded =
+      CertificateWatcher::create({{.chain = options.cert, .key = options.key, .password = {}}});
   if (!loaded) {
     print_error("serve", fmt::format("cannot use --cert {} with --key {}: {}; both must be PEM "
                                      "files that belong together",
@@ -93,11 +94,14 @@ int load_certificate(Context& context, const ServeCertificate& options) {
                                      loaded.error().message()));
     return kExitUsage;
   }
+  context.on_certificate(loaded->callback());
+  watcher.emplace(*std::move(loaded));
   std::ifstream file(options.cert, std::ios::binary);
   const std::string pem((std::istreambuf_iterator<char>(file)), {});
   const Result<Certificate> leaf = parse_certificate(pem);
   if (!leaf) return kExitOk;  // Changed since it was loaded.
-  for (const std::string& doubt : doubts_about(*leaf, now_text(), options.names)) {
+  for (const std::string& doubt :
+       doubts_about(*leaf, time_text(std::time(nullptr)), options.names)) {
     warn(fmt::format("--cert {} {}", options.cert.string(), doubt));
   }
   return kExitOk;
@@ -140,9 +144,23 @@ std::vector<std::string> doubts_about(const Certificate& certificate, std::strin
   return doubts;
 }
 
+std::string describe(const WatcherEvent& event) {
+  const std::string end = time_text(std::chrono::system_clock::to_time_t(event.not_after));
+  switch (event.kind) {
+    case WatcherEvent::Kind::kReplaced:
+      return fmt::format("the certificate was read anew: it is valid until {}", end);
+    case WatcherEvent::Kind::kRefused:
+      return fmt::format("cannot use the new certificate, goes on with the old one: {}",
+                         event.error.message());
+    case WatcherEvent::Kind::kExpiring:
+      break;
+  }
+  return fmt::format("the certificate is valid until {} only; renew it", end);
+}
+
 int use_certificate(Context& context, const ServeCertificate& options, const Address& address,
-                    std::string& fingerprint) {
-  if (!options.cert.empty()) return load_certificate(context, options);
+                    ServedCertificate& served) {
+  if (!options.cert.empty()) return load_certificate(context, options, served.watcher);
   const std::optional<Identity> identity = make_identity(options, address);
   if (!identity) return kExitFailure;
   const Result<void> used = context.use_cert_chain(identity->certificate_pem, identity->key_pem);
@@ -150,7 +168,7 @@ int use_certificate(Context& context, const ServeCertificate& options, const Add
     print_error("serve", "cannot use the certificate just made: " + used.error().message());
     return kExitFailure;
   }
-  fingerprint = identity->sha256;
+  served.fingerprint = identity->sha256;
   if (options.write_cert.empty()) return kExitOk;
   const int failure = write_file(options.write_cert, identity->certificate_pem);
   if (failure == 0) return kExitOk;

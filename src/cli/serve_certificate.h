@@ -3,12 +3,14 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "heddle/address.h"
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/certificate_watcher.h"
 #include "heddle/tls/context.h"
 
 namespace heddle::cli {
@@ -24,11 +26,19 @@ struct ServeCertificate {
   const std::filesystem::path& key_file() const noexcept { return key.empty() ? cert : key; }
 };
 
-// Loads or makes it, and gives it to `context`; sets `fingerprint` if it was made. Says on standard
-// error what is wrong, and what will be: a certificate that has expired, or is for other names.
-// Returns an exit status.
+// What a server shows. One of the two is there.
+struct ServedCertificate {
+  std::string fingerprint;                    // Of one that was made.
+  std::optional<CertificateWatcher> watcher;  // Of the user's, which may be renewed.
+};
+
+// Loads or makes it, and gives it to `context`. Says on standard error what is wrong, and what will
+// be: a certificate that has expired, or is for other names. Returns an exit status.
 int use_certificate(Context& context, const ServeCertificate& options, const Address& address,
-                    std::string& fingerprint);
+                    ServedCertificate& served);
+
+// A line for the log: what has become of the user's certificate.
+std::string describe(const WatcherEvent& event);
 
 // Says so if the key's file can be read or written by others, or lies in `folder`.
 void warn_about_files(const ServeCertificate& options, const std::filesystem::path& folder);

@@ -27,6 +27,7 @@
 
 #include "cli/log_writer.h"
 #include "cli/process.h"
+#include "cli/serve_certificate.h"
 #include "cli/serve_log.h"
 #include "http/server.h"
 
@@ -204,6 +205,9 @@ class Service {
  private:
   Result<std::unique_ptr<Worker>> make(Runtime& runtime, std::size_t index);
   Result<void> supervise(Crew<Worker>& workers);
+  void obey(Signals& signals, Crew<Worker>& workers);
+  void watch_certificate();
+  void reload_certificate();
   void announce() const;
   void dump_fibers(Crew<Worker>& workers);
   void summarise() const;
@@ -235,16 +239,44 @@ void Service::announce() const {
   static_cast<void>(std::fflush(stdout));
 }
 
-// Obeys signals until all threads have ended.
+// Until all threads have ended.
 Result<void> Service::supervise(Crew<Worker>& workers) {
   started_ = true;
-  auto signals = Signals::create(this_fiber::runtime(), {SIGINT, SIGTERM, SIGUSR1});
+  auto signals = Signals::create(this_fiber::runtime(), {SIGINT, SIGTERM, SIGUSR1, SIGHUP});
   if (!signals) return signals.error();
   announce();
+  return scope([&](Scope& fibers) -> Result<void> {
+    const auto watching = fibers.spawn("certificate", [this] { watch_certificate(); });
+    if (!watching) return watching.error();
+    obey(*signals, workers);
+    fibers.cancel();
+    return {};
+  });
+}
+
+void Service::watch_certificate() {
+  if (options_.watcher == nullptr) return;
+  (void)options_.watcher->run([this](const WatcherEvent& event) {
+    log_.add(fmt::format("heddle serve: {}\n", describe(event)));
+  });
+}
+
+void Service::reload_certificate() {
+  if (options_.watcher == nullptr) return;
+  const Result<void> reloaded = options_.watcher->reload();
+  WatcherEvent event;
+  if (!reloaded) event = {.kind = WatcherEvent::Kind::kRefused, .error = reloaded.error()};
+  event.not_after = options_.watcher->current().not_after();
+  log_.add(fmt::format("heddle serve: {}\n", describe(event)));
+}
+
+void Service::obey(Signals& signals, Crew<Worker>& workers) {
   bool stopping = false;
-  while (const Result<int> signal = signals->wait(Deadline::never())) {
+  while (const Result<int> signal = signals.wait(Deadline::never())) {
     if (*signal == SIGUSR1) {
       dump_fibers(workers);
+    } else if (*signal == SIGHUP) {
+      reload_certificate();
     } else if (stopping) {
       std::_Exit(128 + *signal);
     } else {
@@ -252,7 +284,6 @@ Result<void> Service::supervise(Crew<Worker>& workers) {
       workers.stop();
     }
   }
-  return {};
 }
 
 // Without memory to tell the threads, whoever asked asks again.

@@ -6,6 +6,7 @@
 
 #include "heddle/address.h"
 #include "heddle/isolation.h"
+#include "heddle/tls/certificate_watcher.h"
 #include "heddle/tls/context.h"
 
 #include "http/connection.h"
@@ -17,7 +18,8 @@ struct WorkerOptions {
   Address address;  // Where to listen.
   const Context& context;
   const http::Site& site;
-  std::string fingerprint;  // To print, unless empty.
+  std::string fingerprint;                // To print, unless empty.
+  CertificateWatcher* watcher = nullptr;  // To run, if there is one.
   Isolation isolation;
   unsigned threads;
   std::size_t connections_max;  // Of each thread.

@@ -2,9 +2,11 @@
 #include "heddle/tls/certificate_watcher.h"
 
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,6 +24,20 @@
 
 namespace heddle {
 namespace {
+
+// As in the README.
+Result<void> keep_certificate(Context& tls, Runtime& runtime) {
+  auto made = CertificateWatcher::create({{.chain = "cert.pem", .key = "key.pem"}});
+  if (!made) return made.error();
+  auto watcher = std::make_shared<CertificateWatcher>(std::move(*made));
+  tls.on_certificate(watcher->callback());
+  const auto watching = runtime.spawn("certificate", [watcher] {
+    (void)watcher->run([](const WatcherEvent& event) {
+      if (event.kind == WatcherEvent::Kind::kRefused) std::puts(event.error.message().c_str());
+    });
+  });
+  return watching ? Result<void>() : watching.error();
+}
 
 namespace fs = std::filesystem;
 using Kind = WatcherEvent::Kind;
@@ -240,6 +256,20 @@ TEST_F(CertificateWatcherTest, ChangeBetweenCreateAndRunIsSeen) {
     EXPECT_EQ(next().kind, Kind::kReplaced);
     EXPECT_TRUE(shows(watcher, after));
   });
+}
+
+TEST_F(CertificateWatcherTest, ServerOfTheReadmeKeepsItsCertificate) {
+  Context server = Context::create(Role::kServer).value();
+  auto runtime = Runtime::create().value();
+  const fs::path before = fs::current_path();
+  fs::current_path(folder_);
+  EXPECT_FALSE(keep_certificate(server, runtime)) << "there is none";
+  put_pair(fresh());
+  EXPECT_TRUE(keep_certificate(server, runtime));
+  const auto in_fiber = [&] { runtime.stop(); };
+  runtime.spawn("test", in_fiber).value();
+  runtime.run();
+  fs::current_path(before);
 }
 
 TEST_F(CertificateWatcherTest, ReloadReadsAtOnce) {

@@ -27,6 +27,12 @@ class Readme(unittest.TestCase):
         code = source[begin:source.index('\n}\n', begin)]
         self.assertIn(code, (ROOT / 'README.md').read_text())
 
+    def test_readme_shows_how_certificates_are_watched(self):
+        source = (ROOT / 'tests/integration/certificate_watcher_test.cpp').read_text()
+        begin = source.index('Result<void> keep_certificate')
+        code = source[begin:source.index('\n}\n', begin)]
+        self.assertIn(code, (ROOT / 'README.md').read_text())
+
     def test_readme_shows_the_kernel_tls_that_is_run(self):
         code = (ROOT / 'tests/support/readme_ktls.h').read_text()
         code = code.split('// README\n')[1].split('\n}\n')[0]

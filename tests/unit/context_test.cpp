@@ -470,27 +470,6 @@ TEST_F(ContextTest, ServerWithoutACertificateSaysSo) {
   }
 }
 
-// It has not been asked yet when versions do not match.
-TEST_F(ContextTest, CertificateThatACallbackGivesIsNotMissed) {
-  server_.on_certificate([this](const ConnectionView&) -> Result<std::optional<Credentials>> {
-    return std::optional(Credentials::parse(ours_.certificate_pem, ours_.key_pem).value());
-  });
-  Context client = test::client_context();
-  client.set_versions(TlsVersion::kTls12, TlsVersion::kTls12).value();
-  server_.set_versions(TlsVersion::kTls13, TlsVersion::kTls13).value();
-  sim::World world(1);
-  sim::Pipe pipe(world);
-  world.spawn("client", [&] {
-    (void)test::client(client, pipe.a()).handshake(world.after(std::chrono::seconds(10)));
-  });
-  world.run([&] {
-    auto stream = test::server(server_, pipe.b());
-    const auto failed = stream.handshake(world.after(std::chrono::seconds(10)));
-    ASSERT_FALSE(failed);
-    EXPECT_EQ(failed.error().code, Errc::kProtocol) << failed.error().message();
-  });
-}
-
 TEST_F(ContextTest, VerifyModesComeBackAsTheyWereSet) {
   for (const VerifyMode mode : {VerifyMode::kOptional, VerifyMode::kRequired, VerifyMode::kNone}) {
     server_.set_verify_mode(mode);

@@ -229,6 +229,20 @@ TEST_F(CredentialsTest, PeerIsShownThatOfTheTypeThatItCanUse) {
   }
 }
 
+// It has not been asked yet when versions do not match.
+TEST_F(CredentialsTest, CertificateThatACallbackGivesIsNotCalledMissing) {
+  const auto ours = Credentials::parse(forms_.pem.certificate_pem, forms_.pem.key_pem).value();
+  Context server = Context::create(Role::kServer).value();
+  server.on_certificate([&](const ConnectionView&) { return std::optional(ours); });
+  server.set_versions(TlsVersion::kTls13, TlsVersion::kTls13).value();
+  Context client = test::client_context(KeyType::kEcdsaP256);
+  client.set_versions(TlsVersion::kTls12, TlsVersion::kTls12).value();
+  test::HandshakeOutcome outcome;
+  test::connect(outcome, server, client);
+  ASSERT_TRUE(outcome.server_error);
+  EXPECT_EQ(outcome.server_error->code, Errc::kProtocol) << outcome.server_error->message();
+}
+
 TEST_F(CredentialsTest, OneOfEachType) {
   const auto one = Credentials::parse(forms_.pem.certificate_pem, forms_.pem.key_pem).value();
   const std::array twice = {one, one};
