@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The examples that are clients, and servers with certificates by name and with HTTP/2."""
+"""The examples that are clients, and servers with certificates by name, HTTP/2 and WebSocket."""
 
 import contextlib
 import os
@@ -276,6 +276,79 @@ class Http2(unittest.TestCase):
             stream.sendall(b'GET / HTTP/1.1\r\n\r\n')
             read_all(stream)
         self.assertEqual(self.curl(self.url('7')).stdout, '2 200 7 1\n')
+
+
+@unittest.skipUnless('HEDDLE_BEAST_WEBSOCKET' in os.environ, 'Boost.Beast is not installed')
+class WebSocket(unittest.TestCase):
+    TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+    def setUp(self):
+        self.ca, key = CERTIFICATES.make('beast')
+        self.server = Program(self, 'beast_websocket', '127.0.0.1:0', self.ca, key)
+
+    def open(self):
+        stream = self.server.tls(self.ca)
+        self.addCleanup(stream.close)
+        stream.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+                       b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n')
+        head = read_head(stream)
+        self.assertTrue(head.startswith('HTTP/1.1 101 '), head)
+        self.assertIn('s3pPLMBiTxaQ9kYGzzhZRbK+xOo=', head)  # RFC 6455, 1.3.
+        return stream
+
+    def send(self, stream, kind, payload, final=True):
+        """A frame of RFC 6455, 5.2, masked with zeros."""
+        size = len(payload)
+        length = bytes([0x80 | size]) if size < 126 else bytes([0x80 | 127]) + size.to_bytes(8, 'big')
+        stream.sendall(bytes([(0x80 if final else 0) | kind]) + length + bytes(4) + payload)
+
+    def receive(self, stream):
+        def exactly(count):
+            received = b''
+            while len(received) < count:
+                piece = stream.recv(count - len(received))
+                self.assertTrue(piece, 'cut off')
+                received += piece
+            return received
+
+        kind, payload = None, b''
+        while True:
+            first, size = exactly(2)
+            kind = kind or first & 15
+            if size >= 126:
+                size = int.from_bytes(exactly(2 if size == 126 else 8), 'big')
+            payload += exactly(size)
+            if first & 0x80:
+                return kind, payload
+
+    def test_messages_come_back_and_closing_is_orderly(self):
+        stream = self.open()
+        for kind, payload in ((self.TEXT, b'hello'), (self.BINARY, bytes(range(256)) * 1000), (self.TEXT, b'')):
+            self.send(stream, kind, payload)
+            self.assertEqual(self.receive(stream), (kind, payload))
+        self.send(stream, self.TEXT, b'in ', final=False)
+        self.send(stream, self.PING, b'?')
+        self.send(stream, 0, b'pieces')
+        self.assertEqual(self.receive(stream), (self.PONG, b'?'))
+        self.assertEqual(self.receive(stream), (self.TEXT, b'in pieces'))
+        self.send(stream, self.CLOSE, b'\x03\xe8')
+        self.assertEqual(self.receive(stream)[0], self.CLOSE)
+        self.assertEqual(read_all(stream), b'')  # close_notify: anything else would fail.
+
+    def test_clients_are_served_at_the_same_time(self):
+        streams = [self.open() for _ in range(3)]
+        for stream in reversed(streams):
+            self.send(stream, self.TEXT, b'hello')
+            self.assertEqual(self.receive(stream), (self.TEXT, b'hello'))
+
+    def test_those_that_vanish_or_speak_otherwise_are_told(self):
+        self.open().close()
+        self.server.errors.find('^client: ')
+        with self.server.tls(self.ca) as stream:
+            stream.sendall(b'junk\r\n\r\n')
+            with contextlib.suppress(ssl.SSLError):  # Cut off, without a goodbye.
+                read_all(stream)
+        self.server.errors.find('^client: .*not WebSocket')
 
 
 if __name__ == '__main__':
