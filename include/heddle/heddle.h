@@ -23,6 +23,7 @@
 #include "heddle/threads.h"
 #include "heddle/tls/callbacks.h"
 #include "heddle/tls/certificate.h"
+#include "heddle/tls/certificate_details.h"
 #include "heddle/tls/certificate_watcher.h"
 #include "heddle/tls/connection_state.h"
 #include "heddle/tls/context.h"

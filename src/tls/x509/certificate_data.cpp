@@ -18,12 +18,6 @@ namespace heddle {
 namespace tls {
 namespace {
 
-std::string text_of(BIO* bio) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  return size > 0 ? std::string(data, static_cast<std::size_t>(size)) : std::string();
-}
-
 // OpenSSL escapes ASCII's control characters only, and believes that text is the UTF-8 that it is
 // said to be.
 std::string name_text(const X509_NAME* name) {
@@ -40,13 +34,6 @@ std::string time_text(const ASN1_TIME* time) {
   std::array<char, 32> text{};
   const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%SZ", &parts);
   return {text.data(), size};
-}
-
-std::string serial_text(const X509* certificate) {
-  const openssl::BignumPtr number(ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr));
-  if (!number) return {};
-  const openssl::MemoryPtr text(BN_bn2hex(number.get()));
-  return text ? text.get() : "";
 }
 
 // Control characters and NUL bytes, which could forge a log line, as \xx.
@@ -106,10 +93,25 @@ std::string key_text(X509* certificate) {
 
 }  // namespace
 
-std::string fingerprint(const X509* certificate) {
+std::string text_of(BIO* bio) {
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio, &data);
+  return size > 0 ? std::string(data, static_cast<std::size_t>(size)) : std::string();
+}
+
+std::string serial_text(const X509* certificate) {
+  const openssl::BignumPtr number(ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr));
+  if (!number) return {};
+  const openssl::MemoryPtr text(BN_bn2hex(number.get()));
+  return text ? text.get() : "";
+}
+
+std::string fingerprint(std::string_view der) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned size = 0;
-  if (X509_digest(certificate, EVP_sha256(), digest.data(), &size) != 1) return {};
+  if (EVP_Digest(der.data(), der.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    return {};
+  }
   std::string text;
   for (unsigned i = 0; i < size; ++i) {
     std::array<char, 4> hex{};
@@ -118,6 +120,14 @@ std::string fingerprint(const X509* certificate) {
     text += hex.data();
   }
   return text;
+}
+
+std::string der_of(X509* certificate) {
+  unsigned char* der = nullptr;
+  const int size = i2d_X509(certificate, &der);
+  if (size <= 0) return {};
+  const openssl::MemoryPtr owned(reinterpret_cast<char*>(der));
+  return {owned.get(), static_cast<std::size_t>(size)};
 }
 
 std::string printable_name(const X509_NAME* name) {
@@ -137,13 +147,8 @@ Certificate describe(X509* certificate) {
   data.not_after = time_text(X509_get0_notAfter(certificate));
   data.subject_alt_names = alternative_names(certificate);
   data.key = key_text(certificate);
-  data.sha256 = fingerprint(certificate);
-  unsigned char* der = nullptr;
-  const int size = i2d_X509(certificate, &der);
-  if (size > 0) {
-    const openssl::MemoryPtr owned(reinterpret_cast<char*>(der));
-    data.der.assign(owned.get(), static_cast<std::size_t>(size));
-  }
+  data.der = der_of(certificate);
+  data.sha256 = fingerprint(data.der);
   return data;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "heddle/tls/certificate.h"
 
@@ -19,7 +20,15 @@ std::string subject_of(const X509* certificate, std::size_t bytes_max);
 // As Certificate::subject. Callers hold an ErrorQueueScope.
 std::string printable_name(const X509_NAME* name);
 
-// SHA-256 over the DER form: upper case, colons.
-std::string fingerprint(const X509* certificate);
+// As Certificate::serial.
+std::string serial_text(const X509* certificate);
+
+// SHA-256: upper case, colons.
+std::string fingerprint(std::string_view der);
+
+std::string der_of(X509* certificate);
+
+// What was written to a memory BIO.
+std::string text_of(BIO* bio);
 
 }  // namespace heddle::tls

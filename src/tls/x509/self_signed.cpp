@@ -129,7 +129,7 @@ Result<Identity> make_self_signed(const std::vector<std::string>& names, KeyType
     return error_from_queue(Errc::kInvalid, kOperation);
   }
   return Identity{text_of(certificate_pem.get()), text_of(key_pem.get()),
-                  tls::fingerprint(certificate.get())};
+                  tls::fingerprint(tls::der_of(certificate.get()))};
 }
 
 }  // namespace heddle
