@@ -30,6 +30,7 @@
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/certificate_watcher.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/make_certificate.h"
 #include "heddle/tls/memory_bio.h"
 #include "heddle/tls/private_key.h"
 #include "heddle/tls/session.h"
@@ -407,6 +408,9 @@ const std::vector<Misuse>& contexts() {
       {"makes a certificate for nobody",
        "make_self_signed() without a name: name the host or the address that it is for",
        [] { (void)make_self_signed({}); }},
+      {"makes a certificate without any name",
+       "make_certificate() without a name: set common_name or names",
+       [] { (void)make_certificate({}); }},
   };
   return all;
 }

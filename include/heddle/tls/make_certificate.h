@@ -1,0 +1,45 @@
+// make_certificate(): certificates of an authority of one's own, for development and tests.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "heddle/export.h"
+#include "heddle/result.h"
+#include "heddle/tls/certificate.h"
+
+namespace heddle {
+
+enum class CertificatePurpose : std::uint8_t { kAuthority, kServer, kClient };
+
+// What a certificate is to have wrong, for tests of those who verify it.
+enum class CertificateFlaw : std::uint8_t {
+  kNone,
+  kWrongUsage,        // A server's is for clients only and the other way round; an authority's key
+                      // may not sign certificates.
+  kNoAuthorityKeyId,  // Breaks RFC 5280, 4.2.1.1: strict verification refuses it.
+  kNoAlternativeNames,  // The name is in the subject only, where nobody looks any more.
+  kBadSignature,        // The last bit of the signature is wrong.
+};
+
+struct CertificateOptions {
+  std::string common_name{};  // UTF-8, cut to 64 characters; "": the first of `names`.
+  // DNS names and IP addresses; also mail addresses ("a@b") and URIs ("spiffe://a/b").
+  std::vector<std::string> names{};
+  CertificatePurpose purpose = CertificatePurpose::kServer;
+  KeyType key_type = KeyType::kEcdsaP256;
+  std::chrono::seconds begins{-3600};  // Seen from now.
+  std::chrono::seconds ends{std::chrono::hours(24) * 365};
+  CertificateFlaw flaw = CertificateFlaw::kNone;
+};
+
+// Makes a new key and a certificate for it, signed by `issuer`, or by itself if that is null. Meets
+// X509_V_FLAG_X509_STRICT unless it is to have a flaw. What make_self_signed() says of time holds
+// here, too. Precondition: there is a common name or one of `names`. Fails with kInvalid (a name
+// that no certificate can hold, an issuer that cannot be read) or kExhausted.
+HEDDLE_API Result<Identity> make_certificate(const CertificateOptions& options,
+                                             const Identity* issuer = nullptr);
+
+}  // namespace heddle
