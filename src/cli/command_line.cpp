@@ -19,10 +19,12 @@
 namespace heddle::cli {
 namespace {
 
-// The name of the subcommand that was selected, or "".
+// The name of the subcommand that was selected, "cert make" for one within another; or "".
 std::string selected(const CLI::App& app) {
   const auto commands = app.get_subcommands();
-  return commands.empty() ? std::string() : commands.front()->get_name();
+  if (commands.empty()) return {};
+  const std::string inner = selected(*commands.front());
+  return commands.front()->get_name() + (inner.empty() ? "" : " ") + inner;
 }
 
 int explain(const CLI::App& app, const CLI::ParseError& error) {
@@ -215,6 +217,10 @@ void Command::prefix_command() const {
 
 std::vector<std::string> Command::remaining() const {
   return app_->remaining();
+}
+
+void Command::require_subcommand() const {
+  app_->require_subcommand(1);
 }
 
 void Command::hide() const {

@@ -77,6 +77,9 @@ class Command {
   void prefix_command() const;
   std::vector<std::string> remaining() const;
 
+  // It does nothing without one of its own subcommands.
+  void require_subcommand() const;
+
   // Keeps it out of the help and of describe().
   void hide() const;
 

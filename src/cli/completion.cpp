@@ -29,6 +29,13 @@ std::string joined(const std::vector<std::string>& parts, std::string_view betwe
   return result;
 }
 
+std::vector<std::string> names_of(const std::vector<CommandHelp>& commands) {
+  std::vector<std::string> names;
+  names.reserve(commands.size());
+  for (const CommandHelp& command : commands) names.push_back(command.name);
+  return names;
+}
+
 // Within single quotes, in both shells.
 std::string in_quotes(std::string_view text) {
   std::string result = "'";
@@ -72,14 +79,15 @@ std::string bash_reply(const OptionHelp& option) {
   return ":";
 }
 
-// The branches for words that follow an option with a value.
-std::string bash_values(const CommandHelp& command) {
+// The branches for words that follow an option with a value. `name` is "cert make" for a command
+// within another.
+std::string bash_values(const CommandHelp& command, const std::string& name) {
   std::string result;
   for (const OptionHelp& option : command.options) {
     if (option.positional || option.value.empty()) continue;
     std::string patterns;
-    for (const std::string& name : option.names) {
-      patterns += fmt::format("{}'{} {}'", patterns.empty() ? "" : " | ", command.name, name);
+    for (const std::string& each : option.names) {
+      patterns += fmt::format("{}'{} {}'", patterns.empty() ? "" : " | ", name, each);
     }
     result += fmt::format("    {}) {}; return ;;\n", patterns, bash_reply(option));
   }
@@ -87,9 +95,13 @@ std::string bash_values(const CommandHelp& command) {
 }
 
 // The branch for everything else: options, or what stands alone.
-std::string bash_words(const CommandHelp& command) {
+std::string bash_words(const CommandHelp& command, const std::string& name) {
   std::string options;
   std::string alone = ":";
+  if (!command.commands.empty()) {
+    const std::string names = joined(names_of(command.commands), " ");
+    alone = fmt::format("mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$current\")", names);
+  }
   for (const OptionHelp& option : command.options) {
     if (option.positional) {
       alone = bash_reply(option);
@@ -98,14 +110,28 @@ std::string bash_words(const CommandHelp& command) {
     }
   }
   return fmt::format(
-      "    {})\n"
+      "    '{}')\n"
       "      if [[ $current == -* ]]; then\n"
       "        mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$current\")\n"
       "      else\n"
       "        {}\n"
       "      fi\n"
       "      ;;\n",
-      command.name, options, alone);
+      name, options, alone);
+}
+
+// Finds the command within a command.
+std::string bash_inner(const CommandHelp& command) {
+  if (command.commands.empty()) return "";
+  return fmt::format(
+      "  if [[ $command == {0} ]]; then\n"
+      "    for ((i++; i < COMP_CWORD; i++)); do\n"
+      "      case ${{COMP_WORDS[i]}} in\n"
+      "        {1}) command=\"{0} ${{COMP_WORDS[i]}}\"; break ;;\n"
+      "      esac\n"
+      "    done\n"
+      "  fi\n",
+      command.name, joined(names_of(command.commands), " | "));
 }
 
 // --- zsh ----------------------------------------------------------------------------------------
@@ -142,8 +168,9 @@ std::string zsh_arguments(const CommandHelp& command, std::string_view indent) {
   for (const OptionHelp& option : command.options) {
     const std::string help = zsh_text(option.help);
     if (option.positional) {
-      result += fmt::format(" \\\n{}{}", indent,
-                            in_quotes(fmt::format("1:{}:{}", help, zsh_value(option))));
+      result += fmt::format(
+          " \\\n{}{}", indent,
+          in_quotes(fmt::format("{}:{}:{}", option.repeats ? "*" : "1", help, zsh_value(option))));
       continue;
     }
     std::string value;
@@ -162,6 +189,39 @@ std::string zsh_arguments(const CommandHelp& command, std::string_view indent) {
   return result;
 }
 
+// The branch of a command. One with commands within asks for these first.
+std::string zsh_branch(const CommandHelp& command) {
+  const std::string arguments = zsh_arguments(command, "            ");
+  if (command.commands.empty()) {
+    return fmt::format("        {})\n          _arguments -S{}\n          ;;\n", command.name,
+                       arguments);
+  }
+  std::string names;
+  std::string branches;
+  for (const CommandHelp& each : command.commands) {
+    names += fmt::format("                {}\n", in_quotes(each.name + ":" + zsh_text(each.help)));
+    branches += fmt::format(
+        "                {})\n                  _arguments -S{}\n                  ;;\n", each.name,
+        zsh_arguments(each, "                    "));
+  }
+  return fmt::format(
+      "        {0})\n"
+      "          _arguments -C{1} \\\n"
+      "            '1: :->inner' \\\n"
+      "            '*:: :->inner_arguments'\n"
+      "          case $state in\n"
+      "            inner)\n"
+      "              commands=(\n{2}              )\n"
+      "              _describe command commands\n"
+      "              ;;\n"
+      "            inner_arguments)\n"
+      "              case $line[1] in\n{3}              esac\n"
+      "              ;;\n"
+      "          esac\n"
+      "          ;;\n",
+      command.name, arguments, names, branches);
+}
+
 }  // namespace
 
 std::string bash_completion(const CommandHelp& program) {
@@ -169,11 +229,17 @@ std::string bash_completion(const CommandHelp& program) {
   std::string pattern;
   std::string values;
   std::string words;
+  std::string inner;
   for (const CommandHelp& command : program.commands) {
     names += command.name + " ";
     pattern.append(pattern.empty() ? "" : " | ").append(command.name);
-    values += bash_values(command);
-    words += bash_words(command);
+    values += bash_values(command, command.name);
+    words += bash_words(command, command.name);
+    inner += bash_inner(command);
+    for (const CommandHelp& each : command.commands) {
+      values += bash_values(each, command.name + " " + each.name);
+      words += bash_words(each, command.name + " " + each.name);
+    }
   }
   for (const OptionHelp& option : program.options) names += joined(option.names, " ") + " ";
   return fmt::format(
@@ -182,14 +248,14 @@ std::string bash_completion(const CommandHelp& program) {
       "    case ${{COMP_WORDS[i]}} in\n"
       "      {2}) command=${{COMP_WORDS[i]}}; break ;;\n"
       "    esac\n"
-      "  done\n"
-      "  case \"$command $previous\" in\n{3}  esac\n"
-      "  case $command in\n{4}"
-      "    *) mapfile -t COMPREPLY < <(compgen -W '{5}' -- \"$current\") ;;\n"
+      "  done\n{3}"
+      "  case \"$command $previous\" in\n{4}  esac\n"
+      "  case $command in\n{5}"
+      "    *) mapfile -t COMPREPLY < <(compgen -W '{6}' -- \"$current\") ;;\n"
       "  esac\n"
       "}}\n"
       "complete -F _heddle {0}\n",
-      program.name, kBashHead, pattern, values, words, names);
+      program.name, kBashHead, pattern, inner, values, words, names);
 }
 
 std::string zsh_completion(const CommandHelp& program) {
@@ -197,8 +263,7 @@ std::string zsh_completion(const CommandHelp& program) {
   std::string branches;
   for (const CommandHelp& command : program.commands) {
     commands += fmt::format("        {}\n", in_quotes(command.name + ":" + zsh_text(command.help)));
-    branches += fmt::format("        {})\n          _arguments -S{}\n          ;;\n", command.name,
-                            zsh_arguments(command, "            "));
+    branches += zsh_branch(command);
   }
   return fmt::format(
       "#compdef {0}\n\n"

@@ -1,6 +1,5 @@
 // heddle documentation: writes the manual pages and the completions for shells. The build calls it;
 // --help does not show it.
-#include <cstdio>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,20 +20,14 @@ struct DocumentationOptions {
   std::string page;  // A subcommand, or "" for the program itself.
 };
 
-int write_out(const std::string& text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (written && std::fflush(stdout) == 0) return kExitOk;
-  print_error("documentation", "cannot write to standard output");
-  return kExitFailure;
-}
-
 int run_documentation(const CommandHelp& program, const DocumentationOptions& options) {
-  if (options.kind == "bash") return write_out(bash_completion(program));
-  if (options.kind == "zsh") return write_out(zsh_completion(program));
-  if (options.page.empty()) return write_out(manual_page(program, program, HEDDLE_VERSION_STRING));
+  if (options.kind == "bash") return print_out("documentation", bash_completion(program));
+  if (options.kind == "zsh") return print_out("documentation", zsh_completion(program));
+  if (options.page.empty())
+    return print_out("documentation", manual_page(program, program, HEDDLE_VERSION_STRING));
   for (const CommandHelp& command : program.commands) {
     if (command.name != options.page) continue;
-    return write_out(manual_page(program, command, HEDDLE_VERSION_STRING));
+    return print_out("documentation", manual_page(program, command, HEDDLE_VERSION_STRING));
   }
   print_error("documentation", "there is no command " + options.page);
   return kExitUsage;

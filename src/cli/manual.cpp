@@ -29,6 +29,16 @@ std::string escaped(std::string_view text) {
   return result;
 }
 
+// What an option takes: a long list of words may be broken behind each.
+std::string value_text(std::string_view value) {
+  std::string result;
+  for (const char each : escaped(value)) {
+    result += each;
+    if (each == '|') result += "\\:";
+  }
+  return fmt::format("\\fI{}\\fR", result);
+}
+
 std::string bold(std::string_view text) {
   return fmt::format("\\fB{}\\fR", escaped(text));
 }
@@ -88,7 +98,8 @@ std::string entry(const OptionHelp& option) {
     is_first = false;
     result += option.positional ? italic(name) : bold(name);
   }
-  if (!option.positional && !option.value.empty()) result.append(" ").append(italic(option.value));
+  if (!option.positional && !option.value.empty())
+    result.append(" ").append(value_text(option.value));
   if (option.repeats) result += " ...";
   result.append("\n").append(escaped(option.help)).append(".\n");
   if (!option.preset.empty())
@@ -101,6 +112,26 @@ std::string entries(const CommandHelp& command, bool positional) {
   std::string result;
   for (const OptionHelp& option : command.options) {
     if (option.positional == positional) result += entry(option);
+  }
+  return result;
+}
+
+// The footers' lines about exit statuses have a section of their own in manual pages.
+std::string notes_of(const std::string& footer) {
+  std::string notes = footer.substr(0, footer.find(kExitStatus));
+  while (notes.ends_with('\n')) notes.pop_back();
+  return notes;
+}
+
+// What a page says of each subcommand within a command.
+std::string inner_commands(const std::string& full_name, const CommandHelp& command) {
+  std::string result;
+  for (const CommandHelp& each : command.commands) {
+    result += fmt::format(".SH {}\n{}.PP\n{}", escaped(upper(each.name)),
+                          synopsis(full_name + " " + each.name, each), escaped(each.help) + "\n");
+    result += entries(each, true) + entries(each, false);
+    const std::string notes = notes_of(each.footer);
+    if (!notes.empty()) result += ".PP\n" + paragraphs(notes);
   }
   return result;
 }
@@ -129,10 +160,7 @@ std::string manual_page(const CommandHelp& program, const CommandHelp& command,
   for (const CommandHelp& each : command.commands) {
     commands += ".TP\n" + bold(each.name) + "\n" + escaped(each.help) + "\n";
   }
-  // The footers' lines about exit statuses have a section of their own in manual pages.
   const std::size_t exit = command.footer.find(kExitStatus);
-  std::string notes = command.footer.substr(0, exit);
-  while (notes.ends_with('\n')) notes.pop_back();
   std::string statuses;
   if (exit != std::string::npos) statuses = command.footer.substr(exit + kExitStatus.size());
 
@@ -141,7 +169,9 @@ std::string manual_page(const CommandHelp& program, const CommandHelp& command,
          section("NAME", fmt::format("{} \\- {}\n", escaped(page), escaped(command.help))) +
          section("SYNOPSIS", synopsis(full_name, command)) + section("COMMANDS", commands) +
          section("ARGUMENTS", entries(command, true)) +
-         section("OPTIONS", entries(command, false)) + section("NOTES", paragraphs(notes)) +
+         section("OPTIONS", entries(command, false)) +
+         section("NOTES", paragraphs(notes_of(command.footer))) +
+         (is_program ? "" : inner_commands(full_name, command)) +
          section("EXIT STATUS", paragraphs(statuses)) +
          section("SEE ALSO", see_also(program, command));
 }

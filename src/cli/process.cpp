@@ -36,6 +36,13 @@ void print_error(std::string_view command, std::string_view message) {
   say(fmt::format("heddle{}{}: {}\n", command.empty() ? "" : " ", command, line));
 }
 
+int print_out(std::string_view command, std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (written && std::fflush(stdout) == 0) return kExitOk;
+  print_error(command, "cannot write to standard output");
+  return kExitFailure;
+}
+
 std::size_t raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;

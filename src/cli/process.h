@@ -21,6 +21,10 @@ void say(std::string_view text);
 // An empty `command` means `heddle` itself.
 void print_error(std::string_view command, std::string_view message);
 
+// Writes `text` to standard output, all of it, for a command whose result that is. Returns the exit
+// status: it has printed an error if that failed.
+int print_out(std::string_view command, std::string_view text);
+
 // Raises the soft limit of open descriptors to the hard one, and returns what is now allowed.
 std::size_t raise_descriptor_limit();
 
