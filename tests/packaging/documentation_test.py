@@ -16,10 +16,15 @@ def output(*args: str) -> str:
     return subprocess.run([PROGRAM, *args], check=True, capture_output=True, text=True).stdout
 
 
-def commands() -> list:
-    """Returns the subcommands that --help shows."""
-    part = output('--help').split('Subcommands:\n')[1].split('\n\n')[0]
-    return re.findall(r'^  ([a-z]+) ', part, re.MULTILINE)
+def commands(*within: str) -> list:
+    """Returns the subcommands that --help shows, of the program or `within` a subcommand."""
+    _, found, part = output(*within, '--help').partition('Subcommands:\n')
+    return re.findall(r'^  ([a-z]+) ', part.split('\n\n')[0], re.MULTILINE) if found else []
+
+
+def inner_commands() -> list:
+    """Returns (command, subcommand) for each subcommand of a subcommand."""
+    return [(command, inner) for command in commands() for inner in commands(command)]
 
 
 def options(text: str) -> list:
@@ -43,6 +48,8 @@ class Documentation(unittest.TestCase):
         self.assertIn('serve', commands())
         self.assertIn('--listen', options(output('serve', '--help')))
         self.assertNotIn('documentation', commands())
+        self.assertIn(('cert', 'make'), inner_commands())
+        self.assertIn('--folder', options(output('cert', 'make', '--help')))
 
     def test_manual_pages_know_all(self):
         for command in commands():
@@ -51,6 +58,14 @@ class Documentation(unittest.TestCase):
             for option in options(output(command, '--help')):
                 bold = '\\fB' + option.replace('-', '\\-') + '\\fR'
                 self.assertIn(bold, page, f'{option} is not in the page of {command}')
+
+    def test_manual_pages_know_what_is_within_commands(self):
+        for command, inner in inner_commands():
+            page = output('documentation', 'man', command)
+            part = page.split(f'\n.SH {inner.upper()}\n')[1].split('\n.SH ')[0]
+            for option in options(output(command, inner, '--help')):
+                bold = '\\fB' + option.replace('-', '\\-') + '\\fR'
+                self.assertIn(bold, part, f'{option} is not with {command} {inner}')
 
     def test_manual_pages_are_sound(self):
         if not shutil.which('groff'):
@@ -69,6 +84,18 @@ class Documentation(unittest.TestCase):
             expected = options(output(command, '--help'))
             offered = completed(script, 'heddle', command, '-')
             self.assertEqual(sorted(offered), sorted(expected), command)
+
+    def test_bash_completes_within_commands(self):
+        script = output('documentation', 'bash')
+        for command in commands():
+            if commands(command):
+                self.assertEqual(sorted(completed(script, 'heddle', command, '')), sorted(commands(command)))
+        for command, inner in inner_commands():
+            expected = options(output(command, inner, '--help'))
+            offered = completed(script, 'heddle', command, inner, '-')
+            self.assertEqual(sorted(offered), sorted(expected), (command, inner))
+        self.assertEqual(completed(script, 'heddle', 'cert', 'make', 'a.test', '--key-type', 'rs'),
+                         ['rsa', 'rsa4096'])
 
     def test_bash_completes_words(self):
         script = output('documentation', 'bash')
@@ -90,6 +117,13 @@ class Documentation(unittest.TestCase):
             branch = script.split(f'        {command})\n')[1].split(';;')[0]
             for option in options(output(command, '--help')):
                 self.assertRegex(branch, rf"{re.escape(option)}=?\[", command)
+
+    def test_zsh_completes_within_commands(self):
+        script = output('documentation', 'zsh')
+        for command, inner in inner_commands():
+            branch = script.split(f'        {command})\n')[1].split(f'                {inner})\n')[1].split(';;')[0]
+            for option in options(output(command, inner, '--help')):
+                self.assertRegex(branch, rf"{re.escape(option)}=?\[", (command, inner))
 
     def test_zsh_reads_its_script(self):
         if not shutil.which('zsh'):
