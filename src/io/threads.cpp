@@ -62,6 +62,7 @@ class HEDDLE_HIDDEN CrewState {
   void spawn(Seat& seat);
   void run_member(CrewMember& member);
   void run_runtime(Runtime& runtime);
+  void supervise();
   void lead();
   void fail(const Error& error);
   void fail(std::exception_ptr thrown);
@@ -203,18 +204,20 @@ Result<void> CrewState::start(std::size_t threads) {
   return made;
 }
 
+void CrewState::supervise() {
+  try {
+    if (const Result<void> done = supervise_(*this); !done) fail(done.error());
+    // tidy: the entry of a fiber, and the caller of run_on_threads() gets the exception.
+  } catch (...) {
+    fail(std::current_exception());
+  }
+  stop();
+}
+
 // The first thread's, beside its worker.
 void CrewState::lead() {
   scope([this](Scope& fibers) {
-    auto supervisor = fibers.spawn("supervise", [this] {
-      try {
-        if (const Result<void> done = supervise_(*this); !done) fail(done.error());
-        // tidy: the entry of a fiber, and the caller of run_on_threads() gets the exception.
-      } catch (...) {
-        fail(std::current_exception());
-      }
-      stop();
-    });
+    auto supervisor = fibers.spawn("supervise", [this] { supervise(); });
     if (!supervisor) fail(supervisor.error());
     // However this one is cancelled, all must have ended.
     this_fiber::shielded([this] {
