@@ -17,6 +17,7 @@ from serve_support import PATIENCE, Server, read_all, wait_until
 
 POLL_CLIENT = os.path.join(os.environ['HEDDLE_EXAMPLES'], 'poll_client')
 LIBUV_SERVER = os.environ.get('HEDDLE_LIBUV_SERVER', '')
+LIBUV_CLIENT = os.environ.get('HEDDLE_LIBUV_CLIENT', '')
 TEN_MEGABYTES = 10_000_000
 
 WORLD = None
@@ -61,6 +62,48 @@ def first_match(stream, pattern):
         if not line:
             break
     raise AssertionError(f'no line with {pattern!r}')
+
+
+@unittest.skipUnless(LIBUV_CLIENT, 'built without libuv (Debian: libuv1-dev)')
+class LibuvClient(unittest.TestCase):
+    def run_client(self, server, *targets, ca=None, host='localhost'):
+        return subprocess.run([LIBUV_CLIENT, ca or server.ca, host, '127.0.0.1', str(server.port),
+                               *targets], capture_output=True, text=True, timeout=PATIENCE)
+
+    def test_many_requests_at_once(self):
+        with Server(WORLD) as server:
+            done = self.run_client(server, *['/small'] * 50, '/big', '/none')
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = done.stdout.splitlines()
+            self.assertEqual(lines.count('200 6 /small'), 50)
+            self.assertIn(f'200 {TEN_MEGABYTES} /big', lines)
+            self.assertEqual(sum(line.startswith('404 ') for line in lines), 1, lines)
+
+    def test_failures_are_told_and_counted(self):
+        with Server(WORLD) as server:
+            done = self.run_client(server, '/small', '/small', ca=WORLD.certificate)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertIn('not trusted', done.stderr)
+            done = self.run_client(server, '/small', host='other.test')
+            self.assertIn('hostname mismatch', done.stderr.lower())
+            server.stop()
+            done = self.run_client(server, '/small')
+            self.assertEqual(done.returncode, 1)
+            self.assertIn('connection refused', done.stderr)
+
+    def test_a_peer_that_ends_without_goodbye_is_a_failure(self):
+        listener = socket.create_server(('127.0.0.1', 0))
+        self.addCleanup(listener.close)
+        listener.settimeout(PATIENCE)
+        address = listener.getsockname()
+        client = subprocess.Popen([LIBUV_CLIENT, WORLD.certificate, 'localhost', '127.0.0.1', str(address[1]),
+                                   '/x'], stderr=subprocess.PIPE, text=True)
+        peer, _ = listener.accept()
+        peer.recv(100)
+        peer.close()
+        self.assertEqual(client.wait(PATIENCE), 1)
+        self.assertIn('/x: ', client.stderr.read())
+        client.stderr.close()
 
 
 @unittest.skipUnless(LIBUV_SERVER, 'built without libuv (Debian: libuv1-dev)')
