@@ -14,7 +14,7 @@ struct sockaddr;  // NOLINT(readability-identifier-naming): POSIX's.
 
 namespace heddle {
 
-// Address is a value: copyable, comparable, no name resolution.
+// Address is a value: copyable, comparable, no name resolution. Errors have the text as context.
 class HEDDLE_API Address {
  public:
   // Parses "127.0.0.1:443", "[::1]:443" or "unix:/path". Fails with kInvalid. A link-local address

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "heddle/export.h"
 
@@ -24,7 +26,48 @@ enum class Errc : std::uint8_t {
   kInternal,      // A bug, here or in OpenSSL.
 };
 
-// Error is a plain value: cheap to copy, no allocation, safe to keep.
+// ErrorContext is the text that Error::with() adds, shared by the copies of an Error.
+//
+// Threads:  copies may be used by several threads at once.
+class HEDDLE_API ErrorContext {
+ public:
+  constexpr ErrorContext() noexcept = default;
+  constexpr ErrorContext(const ErrorContext& other) noexcept : shared_(other.shared_) {
+    if (shared_ != nullptr) [[unlikely]]
+      keep();
+  }
+  constexpr ErrorContext(ErrorContext&& other) noexcept
+      : shared_(std::exchange(other.shared_, nullptr)) {}
+  constexpr ErrorContext& operator=(const ErrorContext& other) noexcept {
+    ErrorContext copy(other);
+    std::swap(shared_, copy.shared_);
+    return *this;
+  }
+  constexpr ErrorContext& operator=(ErrorContext&& other) noexcept {
+    std::swap(shared_, other.shared_);
+    return *this;
+  }
+  constexpr ~ErrorContext() {
+    if (shared_ != nullptr) [[unlikely]]
+      drop();
+  }
+
+  // Empty if nothing was added. Valid until the object is assigned to or destroyed.
+  std::string_view text() const noexcept;
+
+ private:
+  friend struct Error;
+  struct Shared;
+  // Null if there is no memory.
+  static Shared* share(std::string_view text) noexcept;
+  void keep() const noexcept;
+  void drop() const noexcept;
+
+  Shared* shared_ = nullptr;
+};
+
+// Error is a value: cheap to copy, safe to keep and to hand to another thread. Without a context it
+// allocates nothing.
 struct HEDDLE_API Error {
   Errc code = Errc::kInternal;
   // When kUntrusted: which certificate did not verify, as X509_STORE_CTX_get_error_depth(3) counts.
@@ -36,13 +79,34 @@ struct HEDDLE_API Error {
   std::int16_t verify_code = 0;    // X509_V_ERR_* when kUntrusted, else 0.
   int sys_errno = 0;               // errno of the system call that failed, or 0.
   unsigned long openssl_code = 0;  // The ERR_* entry that explains it, or 0.
-  const char* operation = "";      // Static string, such as "SSL_read".
+  const char* operation = "";      // What was attempted, such as "SSL_read". A static string.
+  const char* detail = "";         // Why it failed, or what helps: a static string, "" if none.
+  ErrorContext contexts{};         // What context() returns.
 
-  // Describes the error for a log line. Never parse it. Nothing in it is the peer's choice.
-  // Stream::explain() knows more of a failed connection.
+  // Returns the error with `text` added to its context: what the operation was for, such as an
+  // address, a host name or a file. The library adds what it knows (the address of a connection
+  // that cannot be made, the file that cannot be loaded), and the program may add more. The newest
+  // comes first and goes on with ": ", so that the context reads from the whole to its part, as
+  // wrapped errors do elsewhere: with("127.0.0.1:443") and then with("upstream eu-1") make
+  // "upstream eu-1: 127.0.0.1:443".
+  //
+  // `text` may be anything, a peer's word too: what could deceive a reader of a log (control
+  // characters, changes of direction, bytes that are no UTF-8) is written \XX in hexadecimal. Of
+  // one text at most 256 bytes are kept, of all together 1024: what is cut ends with "...", and
+  // what has no room is left out. Without memory the context stays as it was.
+  [[nodiscard]] Error with(std::string_view text) const noexcept;
+
+  // What with() has added. Empty if nothing was. Valid as long as this Error or a copy of it.
+  std::string_view context() const noexcept { return contexts.text(); }
+
+  // Describes the error in one line for a log: context, operation, what `code` means, the reason
+  // that the system or OpenSSL gives, and the detail; parts that are empty are left out. Such as
+  // "127.0.0.1:443: connect: unreachable: Connection refused". Never parse it. Nothing in it is the
+  // peer's choice, unless with() was given that. Stream::explain() knows more of a failed
+  // connection.
   std::string message() const;
 };
-static_assert(sizeof(Error) <= 24);
+static_assert(sizeof(Error) <= 40);  // Every read returns a Result that has room for one.
 
 // Exception carries an Error out of Result<T>::value(). Nothing in this library
 // throws it on its own.

@@ -26,7 +26,7 @@ class [[nodiscard]] Result {
   // Implicit, so that `return count;` and `return error;` both read naturally.
   // NOLINTBEGIN(google-explicit-constructor)
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
-  Result(Error error) : state_(std::in_place_index<1>, error) {}
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
   // NOLINTEND(google-explicit-constructor)
 
   bool has_value() const noexcept { return state_.index() == 0; }
@@ -89,7 +89,8 @@ template <>
 class [[nodiscard]] Result<void> {
  public:
   Result() = default;
-  Result(Error error) : error_(error) {}  // NOLINT(google-explicit-constructor): as above.
+  // NOLINTNEXTLINE(google-explicit-constructor): as above.
+  Result(Error error) : error_(std::move(error)) {}
 
   bool has_value() const noexcept { return !error_.has_value(); }
   explicit operator bool() const noexcept { return has_value(); }

@@ -10,14 +10,19 @@
 namespace heddle {
 namespace {
 
-constexpr const char* kEnd = "read: the stream has ended in the middle";
+// What is read ends in the middle.
+Error cut_off(const char* operation) {
+  return {.code = Errc::kTruncated,
+          .operation = operation,
+          .detail = "the stream has ended in the middle"};
+}
 
 std::string_view text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-Error too_long(const char* operation) {
-  return {.code = Errc::kProtocol, .operation = operation};
+Error too_long(const char* operation, const char* detail) {
+  return {.code = Errc::kProtocol, .operation = operation, .detail = detail};
 }
 
 }  // namespace
@@ -62,12 +67,13 @@ Result<std::size_t> BufferedReader::read_more(Deadline deadline) {
 Result<void> BufferedReader::need(std::size_t count, Deadline deadline) {
   const Result<std::span<const std::byte>> there = peek(count, deadline);
   if (!there) return there.error();
-  if (there->size() < count) return Error{.code = Errc::kTruncated, .operation = kEnd};
+  if (there->size() < count) return cut_off("read so many bytes");
   return {};
 }
 
 Result<std::optional<std::string>> BufferedReader::read_until(std::string_view delimiter,
                                                               std::size_t max, Deadline deadline) {
+  constexpr const char* kOperation = "read up to a delimiter";
   if (delimiter.empty()) {
     die("BufferedReader::read_until() with an empty delimiter: every text begins with that");
   }
@@ -83,18 +89,19 @@ Result<std::optional<std::string>> BufferedReader::read_until(std::string_view d
     // A delimiter that has begun may still be completed, right behind `max` bytes.
     const bool no_room = held.size() >= delimiter.size() && held.size() - delimiter.size() >= max;
     if (found != std::string_view::npos || no_room) {
-      return too_long("read up to a delimiter: the peer sends more without one than allowed");
+      return too_long(kOperation, "the peer sends more without one than allowed");
     }
     searched = held.size() - std::min(held.size(), delimiter.size() - 1);
     const Result<std::size_t> more = read_more(deadline);
     if (!more) return more.error();
     if (*more > 0) continue;
     if (held.empty()) return std::optional<std::string>();
-    return Error{.code = Errc::kTruncated, .operation = kEnd};
+    return cut_off(kOperation);
   }
 }
 
 Result<std::optional<std::string>> BufferedReader::read_line(std::size_t max, Deadline deadline) {
+  constexpr const char* kOperation = "read a line";
   std::size_t searched = 0;
   for (;;) {
     const std::string_view held = text_of(buffered());
@@ -109,14 +116,14 @@ Result<std::optional<std::string>> BufferedReader::read_line(std::size_t max, De
     // A "\r" at the end may belong to the line's end.
     const std::size_t least = held.size() - (held.ends_with('\r') ? 1 : 0);
     if (ended || least > max) {
-      return too_long("read a line: the peer's line is longer than allowed");
+      return too_long(kOperation, "the peer's line is longer than allowed");
     }
     searched = held.size();
     const Result<std::size_t> more = read_more(deadline);
     if (!more) return more.error();
     if (*more > 0) continue;
     if (held.empty()) return std::optional<std::string>();
-    return Error{.code = Errc::kTruncated, .operation = kEnd};
+    return cut_off(kOperation);
   }
 }
 

@@ -12,8 +12,8 @@ namespace {
 constexpr std::size_t kNameBytesMax = 253;  // 255 in a DNS message (RFC 1035, section 2.3.4).
 constexpr std::size_t kLabelBytesMax = 63;
 
-Error invalid(const char* operation) {
-  return {.code = Errc::kInvalid, .operation = operation};
+Error invalid(const char* detail) {
+  return {.code = Errc::kInvalid, .operation = "parse a host name", .detail = detail};
 }
 
 bool is_digit(char c) {
@@ -54,25 +54,25 @@ Host parse_address(std::string_view text) {
 
 const char* objection(std::string_view name) {
   if (std::any_of(name.begin(), name.end(), [](char c) { return (c & 0x80) != 0; })) {
-    return "host name: not ASCII, write it in its xn-- form";
+    return "not ASCII, write it in its xn-- form";
   }
-  if (name.starts_with('[')) return "host name: an IPv6 address goes without brackets here";
-  if (name.find(':') != std::string_view::npos) return "host name: no port belongs to it";
+  if (name.starts_with('[')) return "an IPv6 address goes without brackets here";
+  if (name.find(':') != std::string_view::npos) return "no port belongs to it";
   if (!std::all_of(name.begin(), name.end(), is_of_a_name)) {
-    return "host name: only letters, digits, '-', '_' and '.' belong to it";
+    return "only letters, digits, '-', '_' and '.' belong to it";
   }
-  if (name.size() > kNameBytesMax) return "host name: longer than 253 bytes";
+  if (name.size() > kNameBytesMax) return "longer than 253 bytes";
   std::string_view label;
   for (std::string_view rest = name;; rest.remove_prefix(label.size() + 1)) {
     label = rest.substr(0, rest.find('.'));
-    if (label.empty()) return "host name: an empty label";
-    if (label.size() > kLabelBytesMax) return "host name: a label longer than 63 bytes";
+    if (label.empty()) return "an empty label";
+    if (label.size() > kLabelBytesMax) return "a label longer than 63 bytes";
     if (label.size() == rest.size()) break;
   }
   // The last one. "127.1" and "0x7f000001" are addresses to inet_aton(3).
   const bool is_hexadecimal = label.starts_with("0x") || label.starts_with("0X");
   if (is_hexadecimal || std::all_of(label.begin(), label.end(), is_digit)) {
-    return "host name: neither a name nor an IP address";
+    return "neither a name nor an IP address";
   }
   return nullptr;
 }
@@ -80,9 +80,9 @@ const char* objection(std::string_view name) {
 }  // namespace
 
 Result<Host> Host::parse(std::string_view text) {
-  if (text.empty()) return invalid("host name: it is empty");
+  if (text.empty()) return invalid("it is empty");
   // inet_pton() would stop there.
-  if (text.find('\0') != std::string_view::npos) return invalid("host name: a NUL in it");
+  if (text.find('\0') != std::string_view::npos) return invalid("a NUL in it");
   Host host = parse_address(text);
   if (host.is_address()) return host;
   if (text.ends_with('.')) text.remove_suffix(1);

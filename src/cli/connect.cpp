@@ -60,8 +60,10 @@ struct ConnectOptions {
 
 int fail(const std::string& what, const Error& error, const std::string& message,
          std::string_view advice) {
-  print_error(kCommand,
-              fmt::format("{}: {}{}{}", what, message, advice.empty() ? "" : "; ", advice));
+  // The error's own context may begin with what this is about.
+  const std::string begin = what + ": ";
+  print_error(kCommand, fmt::format("{}{}{}{}", message.starts_with(begin) ? "" : begin, message,
+                                    advice.empty() ? "" : "; ", advice));
   return error.code == Errc::kInvalid ? kExitUsage : kExitFailure;
 }
 
@@ -93,13 +95,13 @@ int configure(Context& context, const ConnectOptions& options) {
   if (options.no_strict) context.set_strict(false);
   if (!options.ca_path.empty()) {
     const Result<void> loaded = context.load_verify_locations(options.ca_path);
-    if (!loaded) return fail("--cafile " + options.ca_path, loaded.error());
+    if (!loaded) return fail("--cafile", loaded.error());
   }
   if (!options.cert_path.empty()) {
     const std::string& key = options.key_path.empty() ? options.cert_path : options.key_path;
     const Result<void> loaded = context.load_cert_chain(options.cert_path, key);
     if (!loaded) {
-      return fail(fmt::format("--cert {} --key {}", options.cert_path, key), loaded.error());
+      return fail(options.key_path.empty() ? "--cert" : "--cert and --key", loaded.error());
     }
   }
   if (!options.alpn.empty()) {
@@ -240,14 +242,14 @@ Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& 
   if (options.no_strict) context->set_strict(false);
   const auto loaded = ca_path.empty() ? Result<void>() : context->load_verify_locations(ca_path);
   if (!loaded) {
-    return {.transport = nullptr, .status = fail("--proxy-cafile " + ca_path, loaded.error())};
+    return {.transport = nullptr, .status = fail("--proxy-cafile", loaded.error())};
   }
   Tunnel tunnel = open_tunnel(runtime, proxy, *context, endpoint, deadline);
   if (!tunnel.transport) {
     const Error& error = tunnel.transport.error();
     if (!options.quiet) print_refused(tunnel.certificates, name);
     const int status = tunnel.reached ? fail(name, error, tunnel.message, Peer::kProxy)
-                                      : fail(name, error, advice_on_connecting(error));
+                                      : fail("proxy", error, advice_on_connecting(error));
     return {.transport = nullptr, .status = status};
   }
   return {.transport = *std::move(tunnel.transport), .where = options.target + " through " + name};

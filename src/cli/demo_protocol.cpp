@@ -22,7 +22,11 @@ Result<Message> receive_message(Stream& stream, Deadline deadline) {
   while (done < bytes.size()) {
     const Result<std::size_t> count = stream.read(std::span(bytes).subspan(done), deadline);
     if (!count) return count.error();
-    if (*count == 0) return Error{.code = Errc::kDisconnected, .operation = "peer's end"};
+    if (*count == 0) {
+      return Error{.code = Errc::kDisconnected,
+                   .operation = "read a message",
+                   .detail = "the peer has ended"};
+    }
     done += *count;
   }
   return std::bit_cast<Message>(bytes);

@@ -102,7 +102,7 @@ Result<void> ask(Stream& stream, std::uint64_t number) {
   const Result<Message> answer = receive_message(stream, deadline);
   if (!answer) return answer.error();
   if (*answer == Message{.verb = Verb::kAnswer, .number = number}) return {};
-  return Error{.code = Errc::kProtocol, .operation = "wrong answer"};
+  return Error{.code = Errc::kProtocol, .operation = "ask", .detail = "the answer is wrong"};
 }
 
 // How long each of `connections` clients waits between two questions.
@@ -136,7 +136,10 @@ Error Run::live(std::size_t id, Stream& stream) {
   for (std::uint64_t number = 1;; ++number) {
     std::array<std::byte, kMessageBytes> unasked{};
     const Result<std::size_t> count = stream.read(unasked, next);
-    if (count) return Error{.code = Errc::kProtocol, .operation = "answer without a question"};
+    if (count) {
+      return Error{
+          .code = Errc::kProtocol, .operation = "wait", .detail = "an answer without a question"};
+    }
     if (count.error().code != Errc::kTimedOut) return count.error();
     next = this_fiber::after(pause);
     if (auto answered = ask(stream, number); !answered) return answered.error();

@@ -88,10 +88,11 @@ int load_certificate(Context& context, const ServeCertificate& options,
   Result<CertificateWatcher> loaded =
       CertificateWatcher::create({{.chain = options.cert, .key = options.key, .password = {}}});
   if (!loaded) {
-    print_error("serve", fmt::format("cannot use --cert {} with --key {}: {}; both must be PEM "
-                                     "files that belong together",
-                                     options.cert.string(), options.key_file().string(),
-                                     loaded.error().message()));
+    // The error's context is the file that is at fault.
+    print_error("serve",
+                fmt::format("cannot use --cert with --key: {}; both must be PEM files that "
+                            "belong together",
+                            loaded.error().message()));
     return kExitUsage;
   }
   context.on_certificate(loaded->callback());

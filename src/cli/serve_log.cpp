@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "http/date.h"
+#include "http/server.h"
 
 namespace heddle::cli {
 namespace {
@@ -92,8 +93,8 @@ void log_fibers(LogWriter& log, std::span<const FiberInfo> fibers) {
 void say_exhausted(LogWriter& log, const Error& error, std::size_t connections_max) {
   constexpr fmt::string_view kLine = "heddle serve: new connections have to wait: {}; {}\n";
   const int failed = error.sys_errno;
-  if (error.operation == std::string_view("connection limit")) {
-    const Text why("{}, {} at most for this thread", error.operation, connections_max);
+  if (error.detail == std::string_view(http::kConnectionLimit)) {
+    const Text why("{}, {} at most for this thread", error.detail, connections_max);
     return log.add(Text(kLine, why.view(), "raise --max-connections").view());
   }
   if (failed == EMFILE || failed == ENFILE) {

@@ -155,8 +155,10 @@ int report_start_failure(const WorkerOptions& options, const Error& error) {
     print_error("serve", "cannot start: " + error.message());
     return kExitFailure;
   }
-  const std::string why =
-      error.sys_errno != 0 ? std::generic_category().message(error.sys_errno) : error.message();
+  Error without_address = error;
+  without_address.contexts = {};
+  const std::string why = error.sys_errno != 0 ? std::generic_category().message(error.sys_errno)
+                                               : without_address.message();
   const std::string_view remedy = error.sys_errno == EADDRINUSE
                                       ? "choose another port with --listen, or 0 for any"
                                       : "choose another address with --listen";

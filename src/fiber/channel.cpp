@@ -71,11 +71,11 @@ ChannelCore::~ChannelCore() {
 }
 
 Error ChannelCore::closed_error() {
-  return {.code = Errc::kDisconnected, .operation = "push to a closed channel"};
+  return {.code = Errc::kDisconnected, .operation = kPush.operation, .detail = "it is closed"};
 }
 
 Error ChannelCore::full_error() {
-  return {.code = Errc::kExhausted, .operation = "push to a channel that is full"};
+  return {.code = Errc::kExhausted, .operation = kPush.operation, .detail = "it is full"};
 }
 
 // All of the wait's cases leave their queues at once: nobody may choose a second one.

@@ -111,7 +111,8 @@ bool Server::ask_longest_to_leave() {
 Result<void> Server::make_room() {
   while (options_.max_connections != 0 && sessions_.size() >= options_.max_connections) {
     if (!ask_longest_to_leave()) {
-      report_exhausted(Error{.code = Errc::kExhausted, .operation = "connection limit"});
+      report_exhausted(
+          Error{.code = Errc::kExhausted, .operation = "accept", .detail = kConnectionLimit});
     }
     if (finished_.wait(Deadline::never()) == Wake::kCancelled) {
       return Error{.code = Errc::kCancelled, .operation = "accept"};

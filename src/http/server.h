@@ -21,6 +21,9 @@
 
 namespace heddle::http {
 
+// The detail of an Error that says that no more connections may be open.
+inline constexpr const char* kConnectionLimit = "connection limit";
+
 struct ServerOptions {
   Timeouts timeouts;
 

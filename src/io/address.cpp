@@ -20,8 +20,13 @@ namespace {
 
 constexpr std::string_view kUnixPrefix = "unix:";
 
-Error invalid(const char* operation) {
-  return {.code = Errc::kInvalid, .operation = operation};
+constexpr const char* kParse = "parse an address";
+constexpr const char* kParseIp = "parse an IP address";
+constexpr const char* kParsePath = "parse the path of a Unix socket";
+
+// `text` is what was to be parsed.
+Error invalid(std::string_view text, const char* operation, const char* detail) {
+  return Error{.code = Errc::kInvalid, .operation = operation, .detail = detail}.with(text);
 }
 
 template <typename T>
@@ -55,26 +60,27 @@ Result<Address> Address::parse(std::string_view text) {
   if (text.starts_with(kUnixPrefix)) return from_unix_path(text.substr(kUnixPrefix.size()));
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) {
-    return invalid("parse an address: expected IP:PORT, [IPV6]:PORT or unix:PATH");
+    return invalid(text, kParse, "expected IP:PORT, [IPV6]:PORT or unix:PATH");
   }
   std::string_view ip = text.substr(0, colon);
   const std::string_view digits = text.substr(colon + 1);
   std::uint16_t port = 0;
   const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), port);
   if (digits.empty() || parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size()) {
-    return invalid("parse an address: the port is not a number from 0 to 65535");
+    return invalid(text, kParse, "the port is not a number from 0 to 65535");
   }
   if (ip.starts_with('[') && ip.ends_with(']') && ip.find(':') != std::string_view::npos) {
     ip = ip.substr(1, ip.size() - 2);
   } else if (ip.find(':') != std::string_view::npos) {
-    return invalid("parse an address: an IPv6 address needs brackets, as in [::1]:443");
+    return invalid(text, kParse, "an IPv6 address needs brackets, as in [::1]:443");
   }
   return from_ip(ip, port);
 }
 
 Result<Address> Address::from_ip(std::string_view ip, std::uint16_t port) {
+  constexpr const char* kExpected = "expected one such as 127.0.0.1, ::1 or fe80::1%eth0";
   // inet_pton() would stop at a NUL and take what is before it.
-  if (ip.find('\0') != std::string_view::npos) return invalid("parse an IP address");
+  if (ip.find('\0') != std::string_view::npos) return invalid(ip, kParseIp, kExpected);
   const std::size_t percent = ip.find('%');
   const std::string text(ip.substr(0, percent));
   if (sockaddr_in v4{};
@@ -88,18 +94,18 @@ Result<Address> Address::from_ip(std::string_view ip, std::uint16_t port) {
     v6.sin6_port = htons(port);
     if (percent != std::string_view::npos) {
       v6.sin6_scope_id = zone_index(ip.substr(percent + 1));
-      if (v6.sin6_scope_id == 0) return invalid("parse an IP address: no such zone here");
+      if (v6.sin6_scope_id == 0) return invalid(ip, kParseIp, "no such zone here");
     }
     return make(v6);
   }
-  return invalid("parse an IP address");
+  return invalid(ip, kParseIp, kExpected);
 }
 
 Result<Address> Address::from_unix_path(std::string_view path) {
   sockaddr_un unix_address{};
   if (path.empty() || path.size() >= sizeof(unix_address.sun_path) ||
       path.find('\0') != std::string_view::npos) {
-    return invalid("parse a Unix socket path: it has 1 to 107 bytes, none of them NUL");
+    return invalid(path, kParsePath, "it has 1 to 107 bytes, none of them NUL");
   }
   unix_address.sun_family = AF_UNIX;
   std::memcpy(unix_address.sun_path, path.data(), path.size());

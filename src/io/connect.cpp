@@ -43,9 +43,7 @@ Result<int> start(int fd, const Address& address, Deadline deadline) {
   return 0;
 }
 
-}  // namespace
-
-Result<Socket> connect_address(Reactor& reactor, const Address& address, Deadline deadline) {
+Result<Socket> attempt(Reactor& reactor, const Address& address, Deadline deadline) {
   // It may fail at once.
   if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);
@@ -65,6 +63,14 @@ Result<Socket> connect_address(Reactor& reactor, const Address& address, Deadlin
   socklen_t size = sizeof(failed);
   (void)::getsockopt(socket->native_handle(), SOL_SOCKET, SO_ERROR, &failed, &size);
   if (failed != 0) return failure(failed);
+  return socket;
+}
+
+}  // namespace
+
+Result<Socket> connect_address(Reactor& reactor, const Address& address, Deadline deadline) {
+  Result<Socket> socket = attempt(reactor, address, deadline);
+  if (!socket) return about(address, socket.error());
   return socket;
 }
 

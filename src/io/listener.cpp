@@ -26,16 +26,16 @@ namespace heddle {
 namespace {
 
 constexpr const char* kAccept = "accept a connection";
-constexpr const char* kAcceptClosed = "accept on a listener that is closed";
 constexpr int kYieldAfter = 32;
 constexpr Duration kBackoffMin = std::chrono::milliseconds(5);
 constexpr Duration kBackoffMax = std::chrono::seconds(1);
 
-Error unusable(const char* operation, int sys_errno) {
+Error unusable(const char* operation, int sys_errno, const char* detail = "") {
   const bool exhausted = sys_errno == EMFILE || sys_errno == ENFILE || sys_errno == ENOMEM;
   return {.code = exhausted ? Errc::kExhausted : Errc::kInvalid,
           .sys_errno = sys_errno,
-          .operation = operation};
+          .operation = operation,
+          .detail = detail};
 }
 
 std::string unix_path(const Address& address) {
@@ -108,11 +108,11 @@ Result<Watched> watch_listening(io::Reactor& reactor, UniqueFd fd) {
   const auto address = io::ask_address(fd.get(), ::getsockname, "getsockname");
   if (!address) {
     const bool other_family = address.error().code == Errc::kInvalid;
-    return unusable(other_family ? "listen on an address of this family" : "getsockname",
-                    address.error().sys_errno);
+    return unusable("getsockname", address.error().sys_errno,
+                    other_family ? "a listener is for IPv4, IPv6 and Unix sockets" : "");
   }
   auto pollable = io::Pollable::create(reactor, std::move(fd));
-  if (!pollable) return pollable.error();
+  if (!pollable) return io::about(*address, pollable.error());
   return Watched{*std::move(pollable), *address};
 }
 
@@ -154,7 +154,7 @@ Result<Listener> io::ListenerFactory::make(Reactor& reactor, UniqueFd fd, Path p
 Result<Listener> io::ListenerFactory::listen_on(Reactor& reactor, const Address& address,
                                                 const ListenOptions& options) {
   UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd) return unusable("make a socket", errno);
+  if (!fd) return about(address, unusable("socket", errno));
   const PathLock lock(address);
   const int on = 1;
   if (address.family() == AF_UNIX) {
@@ -166,9 +166,9 @@ Result<Listener> io::ListenerFactory::listen_on(Reactor& reactor, const Address&
     }
   }
   if (::bind(fd.get(), address.data(), address.size()) != 0) {
-    return unusable("bind an address", errno);
+    return about(address, unusable("bind", errno));
   }
-  if (::listen(fd.get(), options.backlog) != 0) return unusable("listen", errno);
+  if (::listen(fd.get(), options.backlog) != 0) return about(address, unusable("listen", errno));
   return make(reactor, std::move(fd), Path::kOurs);
 }
 
@@ -196,7 +196,10 @@ Listener::State& Listener::state(const char* call) const noexcept {
 }
 
 Result<Socket> Listener::accept(Deadline deadline) {
-  return state().accept(deadline);
+  State& state = this->state();
+  Result<Socket> socket = state.accept(deadline);
+  if (!socket) return io::about(state.address(), socket.error());
+  return socket;
 }
 
 void Listener::close() noexcept {
@@ -222,7 +225,10 @@ Result<Socket> Listener::State::accept(Deadline deadline) {
     if (const Wake wake = await_connection(deadline); wake != Wake::kReady) {
       return interruption(wake, kAccept);
     }
-    if (closed_) return Error{.code = Errc::kDisconnected, .operation = kAcceptClosed};
+    if (closed_) {
+      return Error{
+          .code = Errc::kDisconnected, .operation = kAccept, .detail = "the listener is closed"};
+    }
     UniqueFd fd(::accept4(pollable_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
       backoff_ = Duration::zero();

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,14 +38,19 @@ Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadli
   return io::connect_address(io::RuntimeAccess::reactor(runtime), address, deadline);
 }
 
-Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
-                       Deadline deadline) {
-  const Result<Host> judged = Host::parse(host);
-  if (!judged) return judged.error();
-  if (judged->is_address()) {
-    const auto address = Address::from_ip(host, port);
-    return address ? connect(runtime, *address, deadline) : address.error();
+namespace {
+
+// `error`, with "host:port" as its context; without memory as it is.
+Error about(std::string_view host, std::uint16_t port, const Error& error) noexcept {
+  try {
+    return error.with(std::string(host).append(":").append(std::to_string(port)));
+  } catch (const std::bad_alloc&) {
+    return error;
   }
+}
+
+Result<Socket> connect_name(Runtime& runtime, std::string_view host, std::uint16_t port,
+                            Deadline deadline) {
   const Result<io::Resolver*> resolver = io::RuntimeAccess::resolver(runtime);
   if (!resolver) return resolver.error();
   io::Race<Socket> race(
@@ -58,18 +64,35 @@ Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t po
   return race.run();
 }
 
+}  // namespace
+
+Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                       Deadline deadline) {
+  const Result<Host> judged = Host::parse(host);
+  if (!judged) return about(host, port, judged.error());
+  if (judged->is_address()) {
+    const auto address = Address::from_ip(host, port);
+    return address ? connect(runtime, *address, deadline) : address.error();
+  }
+  Result<Socket> socket = connect_name(runtime, host, port, deadline);
+  if (!socket) return about(host, port, socket.error());
+  return socket;
+}
+
 Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host, std::uint16_t port,
                                      Deadline deadline) {
   const Result<Host> judged = Host::parse(host);
-  if (!judged) return judged.error();
+  if (!judged) return judged.error().with(host);
   if (judged->is_address()) {
     const auto address = Address::from_ip(host, port);
     if (!address) return address.error();
     return std::vector<Address>{*address};
   }
   const Result<io::Resolver*> resolver = io::RuntimeAccess::resolver(runtime);
-  if (!resolver) return resolver.error();
-  return (*resolver)->resolve_all(std::string(host), port, deadline);
+  if (!resolver) return resolver.error().with(host);
+  auto found = (*resolver)->resolve_all(std::string(host), port, deadline);
+  if (!found) return found.error().with(host);
+  return found;
 }
 
 Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline) {

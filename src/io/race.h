@@ -30,6 +30,7 @@ class Race {
   static constexpr Duration kResolutionDelay = std::chrono::milliseconds(50);
   static constexpr Duration kAttemptDelay = std::chrono::milliseconds(250);
   static constexpr std::size_t kAddressesMax = 64;  // Of each family.
+  static constexpr const char* kConnect = "connect";
 
   Race(Resolve resolve, Connect connect, Deadline deadline)
       : resolve_(std::move(resolve)), connect_(std::move(connect)), deadline_(deadline) {}
@@ -74,8 +75,8 @@ class Race {
   Result<void> advance(Scope& fibers) {
     const bool addresses_left = !ipv6_.empty() || !ipv4_.empty();
     if (!addresses_left && resolving_ == 0 && attempts_ == 0) {
-      return last_error_.value_or(
-          Error{.code = Errc::kInvalid, .operation = "connect: the name has no address"});
+      return last_error_.value_or(Error{
+          .code = Errc::kInvalid, .operation = kConnect, .detail = "the name has no address"});
     }
     Deadline next = Deadline::never();
     if (addresses_left) {
@@ -121,7 +122,7 @@ class Race {
     changed_.wake_all();
   }
 
-  static Error interrupted(Errc code) { return {.code = code, .operation = "connect"}; }
+  static Error interrupted(Errc code) { return {.code = code, .operation = kConnect}; }
 
   Resolve resolve_;
   Connect connect_;

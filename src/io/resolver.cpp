@@ -27,22 +27,22 @@ namespace {
 constexpr const char* kOperation = "resolve a host name";
 
 Error failure(int status) {
-  const auto error = [](Errc code, const char* operation) {
-    return Error{.code = code, .operation = operation};
+  const auto error = [](Errc code, const char* detail) {
+    return Error{.code = code, .operation = kOperation, .detail = detail};
   };
   switch (status) {
     case ARES_ENOTFOUND:
     case ARES_EBADNAME:
-      return error(Errc::kInvalid, "resolve a host name: no such name");
+      return error(Errc::kInvalid, "no such name");
     case ARES_ENODATA:
-      return error(Errc::kInvalid, "resolve a host name: it has no address");
+      return error(Errc::kInvalid, "it has no address");
     case ARES_ETIMEOUT:
     case ARES_ECONNREFUSED:
-      return error(Errc::kUnreachable, "resolve a host name: no name server answers");
+      return error(Errc::kUnreachable, "no name server answers");
     case ARES_ENOMEM:
-      return error(Errc::kExhausted, "resolve a host name");
+      return error(Errc::kExhausted, "no memory");
     default:
-      return error(Errc::kUnreachable, "resolve a host name: the name server failed");
+      return error(Errc::kUnreachable, "the name server failed");
   }
 }
 

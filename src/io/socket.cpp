@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <new>
 
 #include <fcntl.h>
 
@@ -102,6 +103,14 @@ Result<Address> io::ask_address(int fd, int (*ask)(int, sockaddr*, socklen_t*),
       return Address::from_sockaddr(generic, size);
     default:
       return Error{.code = Errc::kInvalid, .sys_errno = EAFNOSUPPORT, .operation = operation};
+  }
+}
+
+Error io::about(const Address& address, const Error& error) noexcept {
+  try {
+    return error.with(address.to_string());
+  } catch (const std::bad_alloc&) {
+    return error;
   }
 }
 

@@ -21,6 +21,9 @@ bool set_nonblocking(int fd) noexcept;
 // errno, and with kInvalid and EAFNOSUPPORT for sockets of a family that no Address has.
 Result<Address> ask_address(int fd, int (*ask)(int, sockaddr*, socklen_t*), const char* operation);
 
+// `error`, with `address` as its context; without memory as it is.
+Error about(const Address& address, const Error& error) noexcept;
+
 class SocketFactory {
  public:
   // `fd` is a connected stream socket, already non-blocking.

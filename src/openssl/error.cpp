@@ -1,10 +1,15 @@
 // What an error says in a log.
 #include "openssl/error.h"
 
+#include <algorithm>
 #include <array>
+#include <atomic>
+#include <cstdint>
+#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
@@ -12,9 +17,15 @@
 #include "heddle/result.h"
 
 #include "base/die.h"
+#include "base/printable.h"
 
 namespace heddle {
 namespace {
+
+constexpr std::size_t kTextBytesMax = 256;      // Of one text that with() adds.
+constexpr std::size_t kContextBytesMax = 1024;  // Of all.
+constexpr std::string_view kBetween = ": ";
+constexpr std::string_view kCut = "...";  // The least that printable() makes of a text.
 
 // In the order of Errc.
 constexpr std::array<const char*, 10> kNames = {
@@ -44,6 +55,52 @@ std::string verdict_text(const Error& error, std::string_view subject) {
 
 }  // namespace
 
+// In one allocation with its text, which follows it.
+struct ErrorContext::Shared {
+  mutable std::atomic<unsigned> users = 1;
+  std::uint32_t bytes = 0;
+
+  char* text() noexcept { return reinterpret_cast<char*>(this + 1); }
+};
+
+ErrorContext::Shared* ErrorContext::share(std::string_view text) noexcept {
+  void* const memory = ::operator new(sizeof(Shared) + text.size(), std::nothrow);
+  if (memory == nullptr) return nullptr;
+  auto* const made = new (memory) Shared{.bytes = static_cast<std::uint32_t>(text.size())};
+  std::copy(text.begin(), text.end(), made->text());
+  return made;
+}
+
+void ErrorContext::keep() const noexcept {
+  shared_->users.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ErrorContext::drop() const noexcept {
+  if (shared_->users.fetch_sub(1, std::memory_order_acq_rel) == 1) ::operator delete(shared_);
+}
+
+std::string_view ErrorContext::text() const noexcept {
+  if (shared_ == nullptr) return {};
+  return {shared_->text(), shared_->bytes};
+}
+
+Error Error::with(std::string_view text) const noexcept {
+  Error error = *this;
+  const std::string_view inner = context();
+  const std::size_t taken = inner.empty() ? 0 : inner.size() + kBetween.size();
+  if (text.empty() || taken + kCut.size() > kContextBytesMax) return error;
+  try {
+    std::string all = printable(text, std::min(kTextBytesMax, kContextBytesMax - taken));
+    if (!inner.empty()) all.append(kBetween).append(inner);
+    ErrorContext longer;
+    longer.shared_ = ErrorContext::share(all);
+    if (longer.shared_ != nullptr) error.contexts = std::move(longer);
+  } catch (const std::bad_alloc&) {
+    return error;  // What it says without is worth more than nothing.
+  }
+  return error;
+}
+
 std::string Error::message() const {
   return openssl::message_about(*this, "");
 }
@@ -64,21 +121,23 @@ void result_has_no_error() noexcept {
 namespace openssl {
 
 std::string message_about(const Error& error, std::string_view subject) {
-  std::string text(error.operation);
-  const auto add = [&text](const std::string& more) { text += ": " + more; };
-  // Without an errno `operation` says why: no name server answers, a proxy reaches nobody.
-  if (error.code != Errc::kUnreachable || error.sys_errno != 0) {
-    add(kNames[static_cast<std::size_t>(error.code)]);
-  }
-  if (error.code == Errc::kTruncated) add("the peer ended without close_notify");
+  std::string text(error.context());
+  const auto add = [&text](std::string_view more) {
+    if (more.empty()) return;
+    if (!text.empty()) text.append(kBetween);
+    text.append(more);
+  };
+  add(error.operation);
+  add(kNames[static_cast<std::size_t>(error.code)]);
   if (error.verify_code != 0) {
     add(verdict_text(error, subject));
-    return text;
+  } else {
+    if (error.sys_errno != 0) add(std::generic_category().message(error.sys_errno));
+    if (error.openssl_code != 0 && error.code != Errc::kTruncated) {
+      add(describe_entry(error.openssl_code));
+    }
   }
-  if (error.sys_errno != 0) add(std::generic_category().message(error.sys_errno));
-  if (error.openssl_code != 0 && error.code != Errc::kTruncated) {
-    add(describe_entry(error.openssl_code));
-  }
+  add(error.detail);
   return text;
 }
 std::string describe_entry(unsigned long code) {
@@ -92,12 +151,15 @@ std::string describe_entry(unsigned long code) {
   return library != nullptr ? std::string(library) + ": " + reason : reason;
 }
 
-Error error_from_queue(Errc code, const char* operation) noexcept {
+Error error_from_queue(Errc code, const char* operation, const char* detail) noexcept {
   const unsigned long oldest = ERR_peek_error();
+  Error error{.code = code, .operation = operation, .detail = detail};
   if (ERR_SYSTEM_ERROR(oldest)) {
-    return {.code = code, .sys_errno = ERR_GET_REASON(oldest), .operation = operation};
+    error.sys_errno = ERR_GET_REASON(oldest);
+  } else {
+    error.openssl_code = oldest;
   }
-  return {.code = code, .openssl_code = oldest, .operation = operation};
+  return error;
 }
 
 }  // namespace openssl

@@ -17,6 +17,6 @@ std::string message_about(const Error& error, std::string_view subject);
 
 // An Error with the oldest entry of the thread's queue, which is the root cause. An
 // entry for a failed system call becomes `sys_errno`. Leaves the queue as it is.
-Error error_from_queue(Errc code, const char* operation) noexcept;
+Error error_from_queue(Errc code, const char* operation, const char* detail = "") noexcept;
 
 }  // namespace heddle::openssl

@@ -20,7 +20,8 @@ constexpr std::size_t kInputBytes = std::size_t{16} * 1024;    // About a record
 constexpr std::size_t kOutputBytes = std::size_t{128} * 1024;  // Several.
 
 constexpr Error kThrew{.code = Errc::kDisconnected,
-                       .operation = "an exception of a transport's function"};
+                       .operation = "call a transport's function",
+                       .detail = "it threw an exception"};
 
 // Whether `error` says no more than that the wait for it was to end.
 bool is_interruption(const Error& error, Deadline deadline) {
@@ -137,7 +138,8 @@ Wake CallbackTransport::write_some(Deadline deadline) {
   }
   if (!took && is_interruption(took.error(), deadline)) return interruption_of(took.error());
   write_failure_ = took ? Error{.code = Errc::kInvalid,
-                                .operation = "a transport's write function that writes nothing"}
+                                .operation = "call a transport's write function",
+                                .detail = "it wrote nothing and did not fail"}
                         : took.error();
   return Wake::kReady;
 }

@@ -51,7 +51,8 @@ Result<void> finish_and_drain(Transport& transport, Deadline deadline) {
     const Wake wake = fiber::call_user(&Transport::wait, transport, Interest::kRead, deadline);
     if (wake != Wake::kReady) return interruption(wake, kOperation);
   }
-  return Error{.code = Errc::kDisconnected, .operation = "the peer sends on after our end"};
+  return Error{
+      .code = Errc::kDisconnected, .operation = kOperation, .detail = "it sends on without end"};
 }
 
 }  // namespace heddle

@@ -106,9 +106,9 @@ Result<void> CertificateWatcher::Impl::reload() {
   };
   if (!is_good(*next) && is_good(slot_->get())) {
     return Error{.code = Errc::kInvalid,
-                 .operation = next->not_before() > now
-                                  ? "reload certificates: the new one is not valid yet"
-                                  : "reload certificates: the new one has expired"};
+                 .operation = "reload certificates",
+                 .detail = next->not_before() > now ? "the new one is not valid yet"
+                                                    : "the new one has expired"};
   }
   slot_->set(*std::move(next));
   return {};

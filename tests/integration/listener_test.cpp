@@ -110,6 +110,27 @@ TEST_F(ListenerTest, ConnectionWhereNobodyListensIsRefused) {
   });
 }
 
+TEST_F(ListenerTest, ErrorNamesTheAddress) {
+  run([this] {
+    const Deaf deaf(kAnyPort);
+    const Address there = deaf.address();
+    const std::string text = there.to_string();
+    const Error refused = connect(runtime_, there, patience()).error();
+    EXPECT_EQ(refused.message(), text + ": connect: unreachable: Connection refused");
+    EXPECT_EQ(connect(runtime_, "127.0.0.1", there.port(), patience()).error().context(), text);
+    EXPECT_EQ(connect(runtime_, "two words", 443, patience()).error().context(), "two words:443");
+    EXPECT_EQ(resolve(runtime_, "two words", 443, patience()).error().context(), "two words");
+    EXPECT_EQ(connect(runtime_, unix_address(), patience()).error().context(),
+              unix_address().to_string());
+    EXPECT_EQ(refusal(there).message(), text + ": bind: not usable: Address already in use");
+    auto listener = listen();
+    listener.close();
+    const Error closed = listener.accept(patience()).error();
+    EXPECT_EQ(closed.context(), listener.address().to_string());
+    EXPECT_STREQ(closed.detail, "the listener is closed");
+  });
+}
+
 // Fills a backlog, so that the next connection can only wait.
 std::vector<Socket> fill_backlog(Runtime& runtime, const Listener& listener) {
   std::vector<Socket> waiting;

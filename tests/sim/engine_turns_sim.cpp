@@ -180,7 +180,7 @@ TEST_P(EngineTurnsSim, CallbackThatUsesItsOwnConnectionIsRefused) {
   for (const auto& refused : {refused_read, refused_write}) {
     ASSERT_TRUE(refused);
     EXPECT_EQ(refused->code, Errc::kInvalid);
-    EXPECT_STREQ(refused->operation, "use of a TLS connection inside a callback of its own");
+    EXPECT_STREQ(refused->detail, "a callback of the same connection makes the call");
   }
 }
 

@@ -93,7 +93,7 @@ TEST_P(HelloCallbacksSim, RefusedNameGetsTheAlert) {
     EXPECT_EQ(alert_of(talk->client), SSL_AD_UNRECOGNIZED_NAME) << talk->client.message();
     ASSERT_TRUE(talk->server.error);
     EXPECT_EQ(talk->server.error->code, Errc::kProtocol);
-    EXPECT_STREQ(talk->server.error->operation, "refused by a hello callback");
+    EXPECT_STREQ(talk->server.error->detail, "a callback has refused it");
   });
 }
 

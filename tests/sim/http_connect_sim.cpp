@@ -119,16 +119,17 @@ TEST_P(HttpConnectSim, RefusalSaysWhy) {
         Case{"HTTP/1.1 302 Found\r\nLocation: /login\r\n\r\n", Errc::kProtocol, "redirection"},
         Case{"HTTP/1.1 101 Switching Protocols\r\n\r\n", Errc::kProtocol, "101"},
         Case{"HTTP/1.1 599 \r\n\r\n", Errc::kProtocol, "5xx"},
-        Case{"HTTP/1.1 2000 OK\r\n\r\n", Errc::kProtocol, "no HTTP"},
-        Case{"HTTP/1.1 20 OK\r\n\r\n", Errc::kProtocol, "no HTTP"},
-        Case{"HTTP/2.0 200 OK\r\n\r\n", Errc::kProtocol, "no HTTP"},
-        Case{"220 mail.test ESMTP\r\n\r\n", Errc::kProtocol, "no HTTP"},
+        Case{"HTTP/1.1 2000 OK\r\n\r\n", Errc::kProtocol, "not HTTP"},
+        Case{"HTTP/1.1 20 OK\r\n\r\n", Errc::kProtocol, "not HTTP"},
+        Case{"HTTP/2.0 200 OK\r\n\r\n", Errc::kProtocol, "not HTTP"},
+        Case{"220 mail.test ESMTP\r\n\r\n", Errc::kProtocol, "not HTTP"},
         Case{"HTTP/1.1 200 OK\r\nVia: x\r\n", Errc::kDisconnected, "closed"},
         Case{"", Errc::kDisconnected, "closed"}}) {
     const Error error = refused(each.answer);
     EXPECT_EQ(error.code, each.code) << each.answer;
-    EXPECT_NE(std::string_view(error.operation).find(each.says), std::string_view::npos)
-        << each.answer << ": " << error.operation;
+    EXPECT_EQ(error.context(), "origin.test:443");
+    EXPECT_NE(std::string_view(error.detail).find(each.says), std::string_view::npos)
+        << each.answer << ": " << error.detail;
   }
 }
 

@@ -263,7 +263,7 @@ TEST_P(SessionCallbacksSim, SessionOfAnotherHostIsRefused) {
     auto refused = Stream::create(client_, pipe.a(),
                                   {.server_name = test::kServerName, .session = got_.back()});
     ASSERT_FALSE(refused);
-    EXPECT_STREQ(refused.error().operation, "set session: it is another host's");
+    EXPECT_STREQ(refused.error().detail, "it is another host's");
   });
 }
 
@@ -279,7 +279,7 @@ TEST_P(SessionCallbacksSim, SessionOfAnUnverifiedPeerIsRefusedByWhoVerifies) {
         client_, pipe.a(),
         {.server_name = test::kServerName, .session = first->client.stream->session()});
     ASSERT_FALSE(refused);
-    EXPECT_STREQ(refused.error().operation, "set session: its peer was not verified");
+    EXPECT_STREQ(refused.error().detail, "its peer was not verified");
   });
 }
 

@@ -70,7 +70,8 @@ Result<std::vector<std::byte>> RemoteSigner::sign(SignatureScheme scheme,
   if (!signed_it) return signed_it.error();
   auto signature = read_sized(*stream, deadline);
   if (!signature) return signature.error();
-  if (*signed_it != 1) return Error{.code = Errc::kInvalid, .operation = "sign remotely: refused"};
+  if (*signed_it != 1)
+    return Error{.code = Errc::kInvalid, .operation = "sign remotely", .detail = "refused"};
   (void)stream->close(deadline);  // The answer is here, whatever becomes of the rest.
   return signature;
 }

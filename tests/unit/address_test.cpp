@@ -123,6 +123,19 @@ TEST(AddressTest, UnixPathHasOneTo107Bytes) {
   EXPECT_EQ(Address::from_unix_path("").error().code, Errc::kInvalid);
 }
 
+TEST(AddressTest, ErrorNamesWhatWasToBeParsedAndWhatIsExpected) {
+  const Error no_port = Address::parse("nowhere\n").error();
+  EXPECT_EQ(no_port.context(), "nowhere\\0A");
+  EXPECT_STREQ(no_port.operation, "parse an address");
+  EXPECT_STREQ(no_port.detail, "expected IP:PORT, [IPV6]:PORT or unix:PATH");
+  EXPECT_EQ(Address::parse("127.0.0.1:http").error().context(), "127.0.0.1:http");
+  EXPECT_EQ(Address::parse("::1:443").error().context(), "::1:443");
+  EXPECT_EQ(Address::from_ip("1.2.3", 1).error().context(), "1.2.3");
+  EXPECT_EQ(Address::from_ip("fe80::1%no", 1).error().context(), "fe80::1%no");
+  const std::string too_long(108, 'x');
+  EXPECT_EQ(Address::from_unix_path(too_long).error().context(), too_long);
+}
+
 TEST(AddressTest, TakesWhatTheKernelFillsIn) {
   sockaddr_in v4{};
   v4.sin_family = AF_INET;

@@ -129,6 +129,7 @@ TEST_F(CertificateTest, NamesThatNoCertificateCanHoldAreRefused) {
       const auto made = make_self_signed(names, KeyType::kEd25519);
       ASSERT_FALSE(made) << bad;
       EXPECT_EQ(made.error().code, Errc::kInvalid);
+      EXPECT_EQ(made.error().context().empty(), bad.empty()) << "it names the one at fault";
     }
   }
 }
@@ -139,6 +140,7 @@ TEST_F(CertificateTest, NameWithAPortIsRefused) {
     const auto made = make_self_signed({bad}, KeyType::kEd25519);
     ASSERT_FALSE(made) << bad;
     EXPECT_EQ(made.error().code, Errc::kInvalid);
+    EXPECT_EQ(made.error().context(), bad);
   }
 }
 

@@ -56,13 +56,11 @@ TEST(AdviceTest, ProxysCertificateHasOptionsOfItsOwn) {
   EXPECT_FALSE(contains(advice_on(X509_V_ERR_HOSTNAME_MISMATCH, Peer::kProxy), "--servername"));
 }
 
-TEST(AdviceTest, NameThatIsNotResolvedIsNotCalledUnreachable) {
-  const Error error = {.code = Errc::kUnreachable,
-                       .operation = "resolve a host name: no name server answers"};
-  EXPECT_EQ(error.message(), "resolve a host name: no name server answers");
+TEST(AdviceTest, NameThatIsNotResolvedIsForTheNameServersAndAnAddressForTheServer) {
+  const Error error = {.code = Errc::kUnreachable, .operation = "resolve a host name"};
   EXPECT_TRUE(contains(std::string(advice_on_connecting(error)), "name servers"));
   const Error refused = {.code = Errc::kUnreachable, .sys_errno = ECONNREFUSED, .operation = "c"};
-  EXPECT_EQ(refused.message(), "c: unreachable: Connection refused");
+  EXPECT_TRUE(contains(std::string(advice_on_connecting(refused)), "a server listens"));
 }
 
 }  // namespace

@@ -146,8 +146,8 @@ TEST_F(ContextTest, ChainKeepsItsOrder) {
 }
 
 TEST_F(ContextTest, ErrorNamesTheFileThatCannotBeRead) {
-  constexpr const char* kChain = "read the certificate chain file";
-  constexpr const char* kKey = "read the private key file";
+  constexpr const char* kChain = "read a certificate chain";
+  constexpr const char* kKey = "read a private key";
   const path missing = folder_ / "missing";
   const path pipe = fifo();
   const path huge = file("huge", std::string((1 << 20) + 1, '\n'));
@@ -162,8 +162,8 @@ TEST_F(ContextTest, ErrorNamesTheFileThatCannotBeRead) {
 }
 
 TEST_F(ContextTest, ErrorNamesTheTextThatCannotBeParsed) {
-  constexpr const char* kChain = "parse the certificate chain";
-  constexpr const char* kKey = "parse the private key";
+  constexpr const char* kChain = "parse a certificate chain";
+  constexpr const char* kKey = "parse a private key";
   const std::string& pem = ours_.certificate_pem;
   for (const std::string& bad :
        {""s, "nonsense"s, ours_.key_pem, pem.substr(0, pem.size() / 2),
@@ -179,14 +179,14 @@ TEST_F(ContextTest, ErrorNamesTheTextThatCannotBeParsed) {
 }
 
 TEST_F(ContextTest, KeyOfAnotherCertificateIsRefused) {
-  constexpr const char* kMatch = "match the private key with the certificate";
+  constexpr const char* kMatch = "match a private key with its certificate";
   expect_refused(server_.use_cert_chain(ours_.certificate_pem, other_.key_pem), kMatch);
   const Identity& other_type = test::identity(KeyType::kEcdsaP256);
   expect_refused(server_.use_cert_chain(ours_.certificate_pem, other_type.key_pem), kMatch);
 }
 
 TEST_F(ContextTest, EncryptedKeyNeedsItsPassword) {
-  constexpr const char* kKey = "parse the private key";
+  constexpr const char* kKey = "parse a private key";
   const std::string& pem = ours_.certificate_pem;
   const std::string locked = encrypted_key(ours_, "open sesame");
   // Never asked for at the terminal: this would hang.
@@ -228,6 +228,25 @@ TEST_F(ContextTest, TrustThatCannotBeLoadedIsRefused) {
                  kLoad);
 }
 
+TEST_F(ContextTest, ErrorNamesTheFileThatIsAtFault) {
+  const path missing = folder_ / "missing";
+  const path junk = file("junk", "nonsense");
+  const path other = file("other", other_.key_pem);
+  const auto at_fault = [](const Result<void>& result) {
+    return result ? path("none") : path(result.error().context());
+  };
+  EXPECT_EQ(at_fault(server_.load_cert_chain(missing, key())), missing);
+  EXPECT_EQ(at_fault(server_.load_cert_chain(junk, key())), junk);
+  EXPECT_EQ(at_fault(server_.load_cert_chain(chain(), junk)), junk);
+  EXPECT_EQ(at_fault(server_.load_cert_chain(chain(), other)), other) << "not the certificate's";
+  Context client = Context::create(Role::kClient, Trust::kNothing).value();
+  EXPECT_EQ(at_fault(client.load_verify_locations(missing)), missing);
+  EXPECT_EQ(at_fault(client.load_verify_locations(junk)), junk);
+  EXPECT_EQ(at_fault(client.load_verify_locations(folder_)), folder_) << "it has no hash names";
+  EXPECT_EQ(at_fault(client.set_key_log_file(folder_)), folder_);
+  EXPECT_EQ(server_.use_cert_chain("nonsense", ours_.key_pem).error().context(), "") << "no file";
+}
+
 TEST_F(ContextTest, FolderOfTrustNeedsANameThatOpenSslLooksFor) {
   Context client = Context::create(Role::kClient, Trust::kNothing).value();
   (void)chain();
@@ -238,9 +257,9 @@ TEST_F(ContextTest, FolderOfTrustNeedsANameThatOpenSslLooksFor) {
   const auto refused = client.load_verify_locations(folder_);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::kInvalid);
-  EXPECT_STREQ(refused.error().operation,
-               "load trusted certificates: none under a hash name in the folder, openssl rehash "
-               "makes them");
+  EXPECT_STREQ(refused.error().operation, "load trusted certificates");
+  EXPECT_STREQ(refused.error().detail,
+               "the folder has none under a hash name, which openssl rehash makes");
   for (const char* const name : {"5ed36f99.0", "5ed36f99.r12"}) {
     const path hashed = file(name, ours_.certificate_pem);
     const auto loaded = client.load_verify_locations(folder_);
@@ -274,7 +293,7 @@ TEST_F(ContextTest, FilesWithoutPermissionAreRefused) {
                  EACCES);
   const auto unreadable = client.load_verify_locations(secret);
   EXPECT_EQ(unreadable.error().sys_errno, EACCES) << unreadable.error().message();
-  expect_refused(server_.load_cert_chain(trust, secret), "read the private key file", EACCES);
+  expect_refused(server_.load_cert_chain(trust, secret), "read a private key", EACCES);
   if (root) {
     ASSERT_EQ(::seteuid(0), 0);
   }
@@ -465,7 +484,7 @@ TEST_F(ContextTest, ServerWithoutACertificateSaysSo) {
       const auto failed = stream.handshake(world.after(std::chrono::seconds(10)));
       ASSERT_FALSE(failed);
       EXPECT_EQ(failed.error().code, Errc::kInvalid) << failed.error().message();
-      EXPECT_STREQ(failed.error().operation, "server handshake: the context has no certificate");
+      EXPECT_STREQ(failed.error().detail, "the server's context has no certificate");
     });
   }
 }

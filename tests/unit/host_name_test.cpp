@@ -99,11 +99,10 @@ TEST(HostTest, WhatIsNoHostIsRefused) {
 }
 
 TEST(HostTest, ErrorSaysHowToWriteIt) {
-  EXPECT_STREQ(Host::parse("m\xc3\xbcnchen.test").error().operation,
-               "host name: not ASCII, write it in its xn-- form");
-  EXPECT_STREQ(Host::parse("[::1]").error().operation,
-               "host name: an IPv6 address goes without brackets here");
-  EXPECT_STREQ(Host::parse("host:443").error().operation, "host name: no port belongs to it");
+  EXPECT_STREQ(Host::parse("m\xc3\xbcnchen.test").error().detail,
+               "not ASCII, write it in its xn-- form");
+  EXPECT_STREQ(Host::parse("[::1]").error().detail, "an IPv6 address goes without brackets here");
+  EXPECT_STREQ(Host::parse("host:443").error().detail, "no port belongs to it");
 }
 
 }  // namespace

@@ -234,8 +234,9 @@ const std::vector<Misuse>& fibers_and_threads() {
          runtime.run();
        }},
       {"takes the value of a failure",
-       "the value of a Result was taken that holds an error (ask has_value() first): parse an "
-       "address: expected IP:PORT, [IPV6]:PORT or unix:PATH: not usable",
+       "the value of a Result was taken that holds an error (ask has_value() first): nowhere: "
+       "parse "
+       "an address: not usable: expected IP:PORT, [IPV6]:PORT or unix:PATH",
        [] { (void)*Address::parse("nowhere"); }},
   };
   return all;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include <gtest/gtest.h>
 #include <openssl/err.h>
@@ -336,6 +338,31 @@ TEST(OutOfMemory, OffloadedFunctionComesBack) {
   ASSERT_TRUE(runtime.spawn("test", in_fiber));
   runtime.run();
   EXPECT_GE(sum, 2);
+}
+
+TEST(ErrorOutOfMemoryTest, ContextIsLostRatherThanTheError) {
+  const std::string text(100, 'x');
+  const Error plain{.code = Errc::kUnreachable, .sys_errno = ECONNREFUSED, .operation = "connect"};
+  const Error inner = plain.with("the address of somebody far away");
+  const std::string whole = text + ": the address of somebody far away";
+  Error outer;
+  fail_each(
+      [&](bool has_failed) {
+        EXPECT_EQ(outer.context(), has_failed ? inner.context() : std::string_view(whole));
+        EXPECT_EQ(outer.sys_errno, ECONNREFUSED);
+      },
+      [&] { outer = inner.with(text); });
+}
+
+TEST(ErrorOutOfMemoryTest, ErrorWithoutAContextAllocatesNothing) {
+  ShortMemory::fail_nth(1);
+  Error error{.code = Errc::kTimedOut, .operation = "read", .detail = "why"};
+  const Error copy = error;
+  const Result<int> result = copy;
+  error = result.error();
+  ShortMemory::stop();
+  EXPECT_FALSE(ShortMemory::has_failed());
+  EXPECT_EQ(error.code, Errc::kTimedOut);
 }
 
 }  // namespace

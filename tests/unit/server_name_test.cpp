@@ -140,6 +140,7 @@ TEST_F(ServerNameTest, NamesThatNobodyHasAreRefusedAtOnce) {
       auto refused = SslObject::create(*context, in, out, {.server_name = name});
       ASSERT_FALSE(refused) << name;
       EXPECT_EQ(refused.error().code, Errc::kInvalid);
+      EXPECT_EQ(refused.error().context(), name);
     }
   }
 }

@@ -53,7 +53,7 @@ enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519, kEcdsaP384, 
 // addresses), valid from an hour ago for `days`. A client that trusts this
 // certificate accepts the server that presents it. Takes up to a second for
 // RSA, and several for its 4096 bits. Precondition: `names` is not empty. Fails with kInvalid (a
-// name that no certificate can hold) or kExhausted.
+// name that no certificate can hold: the error's context) or kExhausted.
 HEDDLE_API Result<Identity> make_self_signed(const std::vector<std::string>& names,
                                              KeyType type = KeyType::kEcdsaP256, int days = 365);
 

@@ -107,8 +107,8 @@ struct SessionStatistics {
 // Threads:  configure on one thread; afterwards streams of any thread may use it.
 // Lifetime: streams keep what they need alive; the Context may go first.
 // Errors:   kInvalid for what cannot be read, parsed or used, with the OpenSSL
-//   entry or errno that says why. A Context that refused a call is as it was before,
-//   unless the call says otherwise.
+//   entry or errno that says why; the context of the Error names the file, if it is one's
+//   fault. A Context that refused a call is as it was before, unless the call says otherwise.
 // No call leaves an entry in the thread's OpenSSL error queue or removes one.
 class HEDDLE_API Context {
  public:
@@ -132,7 +132,8 @@ class HEDDLE_API Context {
 
   // Uses the certificate chain (PEM, leaf first) and its private key (PEM) from
   // files; the key may lie in the chain's file. Called again with another type of
-  // key (RSA, ECDSA), serves both. `Error::operation` says which file is at fault.
+  // key (RSA, ECDSA), serves both. Error::context() names the file that is at fault: `key` also if
+  // it is not the certificate's.
   // An encrypted key needs `password`; without one it is refused, never asked for.
   Result<void> load_cert_chain(const std::filesystem::path& chain, const std::filesystem::path& key,
                                std::string_view password = {});

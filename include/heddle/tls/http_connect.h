@@ -25,7 +25,8 @@ struct HttpConnectRequest {
 // it wants other credentials or allows no such tunnel (401, 403, 407), or if `request` cannot be
 // sent; kProtocol if it answers with any other status, with no HTTP, or with more than 16 KiB of
 // head; kDisconnected if it closes instead; and as Stream::read() and write() do. The status is in
-// `Error::operation`. After a failure `proxy` is of no further use but to be closed.
+// `Error::detail`, and the origin is the error's context. After a failure `proxy` is of no further
+// use but to be closed.
 HEDDLE_API Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request,
                                      Deadline deadline);
 

@@ -65,8 +65,8 @@ struct StreamOptions {
 // The thread's OpenSSL error queue is after each call as it was before.
 class HEDDLE_API Stream {
  public:
-  // Makes a stream and starts no I/O. Fails with kInvalid (no usable
-  // `server_name` though the context checks host names; a name or session for a server; a session
+  // Makes a stream and starts no I/O. Fails with kInvalid (no usable `server_name`, which is then
+  // Error::context(), where the context checks names; a name or session for a server; a session
   // made for another name or address, with other trust, or of an unverified peer; a transport that
   // cannot have the KernelTls::kOn that the context insists on) or kExhausted. The first form takes
   // the transport, Socket or any other, and owns it; so does the second. In the third, the

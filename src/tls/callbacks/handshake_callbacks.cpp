@@ -86,7 +86,8 @@ int alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, const uns
         const auto found = std::find(offered.begin(), offered.end(), **wanted);
         if (found != offered.end()) return *found;
         return Error{.code = Errc::kInvalid,
-                     .operation = "choose an ALPN protocol: the client does not offer it"};
+                     .operation = "choose an ALPN protocol",
+                     .detail = "the client does not offer it"};
       });
   if (!selected) return SSL_TLSEXT_ERR_ALERT_FATAL;
   if (selected->empty()) return SSL_TLSEXT_ERR_NOACK;
@@ -111,7 +112,8 @@ int ocsp_request(SSL* ssl, void* /*argument*/) {
         Response given = CallbackState::of(ssl).ocsp_request(ConnectionView(ssl));
         if (!given || !*given || is_ocsp_response(**given)) return given;
         return Error{.code = Errc::kInvalid,
-                     .operation = "staple what on_ocsp_request() gave: no OCSP response in DER"};
+                     .operation = "staple an OCSP response",
+                     .detail = "what on_ocsp_request() gave is none in DER"};
       });
   if (!response) return SSL_TLSEXT_ERR_ALERT_FATAL;
   if (!*response) return SSL_TLSEXT_ERR_NOACK;
@@ -163,9 +165,9 @@ Result<void> Context::on_alpn(AlpnCallback callback) {
   tls::only_for(Role::kServer, *this, "Context::on_alpn()");
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
   if (callback && !state.alpn_protocols.empty()) {
-    return Error{
-        .code = Errc::kInvalid,
-        .operation = "on_alpn(), and set_alpn_protocols() was called: one of them decides"};
+    return Error{.code = Errc::kInvalid,
+                 .operation = "Context::on_alpn()",
+                 .detail = "set_alpn_protocols() was called, and one of them decides"};
   }
   // An empty one leaves what set_alpn_protocols() has installed.
   if (!callback && !state.alpn) return {};

@@ -138,6 +138,8 @@ HelloAnswer HelloAnswer::refuse(Alert alert) {
 namespace tls {
 namespace {
 
+constexpr const char* kAnswerHello = "answer a client hello";
+
 void use_verification(SSL* ssl, SSL_CTX* ctx) {
   SSL_verify_cb callback = SSL_CTX_get_verify_callback(ctx);
   if (Engine* const engine = Engine::of(ssl)) {
@@ -190,7 +192,9 @@ bool choose(SSL* ssl, int* alert) {
   if (!answer) return false;
   if (const auto refusal = Access::alert(*answer)) {
     *alert = static_cast<int>(*refusal);
-    keep_failure(ssl, {.code = Errc::kProtocol, .operation = "refused by a hello callback"});
+    keep_failure(ssl, {.code = Errc::kProtocol,
+                       .operation = kAnswerHello,
+                       .detail = "a callback has refused it"});
     return false;
   }
   const ContextState* const chosen = Access::context(*answer);
@@ -225,19 +229,19 @@ bool is_host_name(std::string_view name) {
   });
 }
 
-bool refuse(SSL* ssl, int* alert, int with, const char* operation) {
+bool refuse(SSL* ssl, int* alert, int with, const char* detail) {
   *alert = with;
-  keep_failure(ssl, {.code = Errc::kProtocol, .operation = operation});
+  keep_failure(ssl, {.code = Errc::kProtocol, .operation = kAnswerHello, .detail = detail});
   return false;
 }
 
 // Of every hello, the second too.
 bool is_acceptable(SSL* ssl, int* alert) {
   if (is_oversized(ssl)) {
-    return refuse(ssl, alert, SSL_AD_ILLEGAL_PARAMETER, "client hello: too many groups");
+    return refuse(ssl, alert, SSL_AD_ILLEGAL_PARAMETER, "it has too many groups");
   }
   if (!is_host_name(server_name_of(ssl))) {
-    return refuse(ssl, alert, SSL_AD_UNRECOGNIZED_NAME, "client hello: not a host name");
+    return refuse(ssl, alert, SSL_AD_UNRECOGNIZED_NAME, "the name in it is not a host name");
   }
   return true;
 }

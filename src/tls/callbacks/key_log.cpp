@@ -66,14 +66,13 @@ void Context::on_key_log(KeyLogCallback callback) {
 }
 
 Result<void> Context::set_key_log_file(const std::filesystem::path& file) {
-  const auto failed = [](int sys_errno) {
-    return Error{
-        .code = Errc::kInvalid, .sys_errno = sys_errno, .operation = "open the key log file"};
-  };
   // Not blocking: the name may be a FIFO's.
   constexpr int kFlags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   UniqueFd fd(::open(file.c_str(), kFlags, S_IRUSR | S_IWUSR));
-  if (!fd) return failed(errno);
+  if (!fd) {
+    const Error error{.code = Errc::kInvalid, .sys_errno = errno, .operation = "open a key log"};
+    return error.with(file.native());
+  }
   tls::CallbackState::of(native_handle()).key_log_file = std::move(fd);
   SSL_CTX_set_keylog_callback(native_handle(), tls::log_line);
   return {};

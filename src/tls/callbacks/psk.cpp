@@ -34,7 +34,9 @@ Result<std::optional<Psk>> checked(Result<std::optional<Psk>> psk) {
   if (psk && *psk &&
       ((*psk)->key.empty() || (*psk)->key.size() > kKeyBytesMax ||
        (*psk)->identity.size() > kIdentityBytesMax)) {
-    return Error{.code = Errc::kInvalid, .operation = "use a PSK: of an impossible size"};
+    return Error{.code = Errc::kInvalid,
+                 .operation = "use a PSK",
+                 .detail = "the key is empty or over 256 bytes, or the identity over 128"};
   }
   return psk;
 }

@@ -154,8 +154,8 @@ void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
 namespace {
 
 // Two settings of which one would have no effect.
-Error both(const char* which) {
-  return {.code = Errc::kInvalid, .operation = which};
+Error both(const char* call, const char* why_not) {
+  return {.code = Errc::kInvalid, .operation = call, .detail = why_not};
 }
 
 }  // namespace
@@ -172,18 +172,17 @@ void Context::on_new_session(NewSessionCallback callback) {
 }
 
 Result<void> Context::set_session_store(SessionStore store) {
-  tls::only_for(Role::kServer, *this, "Context::set_session_store()");
+  constexpr const char* kCall = "Context::set_session_store()";
+  tls::only_for(Role::kServer, *this, kCall);
   if (!store.put || !store.get) {
     die("Context::set_session_store() with an empty function: a store has both put and get");
   }
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
   if (state.ticket_keys) {
-    return both(
-        "set_session_store(), and on_ticket_keys() is set: with a store there are no tickets");
+    return both(kCall, "on_ticket_keys() is set, and with a store there are no tickets");
   }
   if (state.ticket_key_ring.get()) {
-    return both(
-        "set_session_store(), and set_ticket_keys() was called: with a store there are no tickets");
+    return both(kCall, "set_ticket_keys() was called, and with a store there are no tickets");
   }
   auto& held = state.store;
   held = std::move(store);
@@ -202,11 +201,12 @@ void Context::set_session_timeout(std::chrono::seconds timeout) {
 }
 
 Result<void> Context::set_ticket_keys(std::vector<TicketKey> keys) {
-  tls::only_for(Role::kServer, *this, "Context::set_ticket_keys()");
+  constexpr const char* kCall = "Context::set_ticket_keys()";
+  tls::only_for(Role::kServer, *this, kCall);
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
-  if (state.ticket_keys) return both("set_ticket_keys(), and on_ticket_keys() is set: use one");
+  if (state.ticket_keys) return both(kCall, "on_ticket_keys() is set: use one of them");
   if (state.store.put) {
-    return both("set_ticket_keys(), and set_session_store() was called: with it there are none");
+    return both(kCall, "set_session_store() was called, and with a store there are no tickets");
   }
   state.ticket_key_ring.set(std::move(keys));
   SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
@@ -214,16 +214,17 @@ Result<void> Context::set_ticket_keys(std::vector<TicketKey> keys) {
 }
 
 Result<void> Context::on_ticket_keys(TicketKeysCallback callback) {
-  tls::only_for(Role::kServer, *this, "Context::on_ticket_keys()");
+  constexpr const char* kCall = "Context::on_ticket_keys()";
+  tls::only_for(Role::kServer, *this, kCall);
   if (!callback) {
     die("Context::on_ticket_keys() with an empty function: there is nobody to ask for keys");
   }
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
   if (state.ticket_key_ring.get()) {
-    return both("on_ticket_keys(), and set_ticket_keys() was called: use one");
+    return both(kCall, "set_ticket_keys() was called: use one of them");
   }
   if (state.store.put) {
-    return both("on_ticket_keys(), and set_session_store() was called: with it there are none");
+    return both(kCall, "set_session_store() was called, and with a store there are no tickets");
   }
   state.ticket_keys = std::move(callback);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);

@@ -145,21 +145,21 @@ const char* objection(SSL* ssl, SSL_SESSION* session, const std::optional<Sha256
   const char* const now = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   const char* const then = SSL_SESSION_get0_hostname(session);
   if (now != nullptr && then != nullptr && ::strcasecmp(now, then) != 0) {
-    return "set session: it is another host's";
+    return "it is another host's";
   }
   const X509* const peer = SSL_SESSION_get0_peer(session);
   if (verifies(ssl) && peer != nullptr) {
-    if (SSL_get_verify_result(ssl) != X509_V_OK) return "set session: its peer was not verified";
-    if (has_expired(ssl, peer)) return "set session: its peer's certificate has expired";
+    if (SSL_get_verify_result(ssl) != X509_V_OK) return "its peer was not verified";
+    if (has_expired(ssl, peer)) return "its peer's certificate has expired";
   }
   unsigned size = 0;
   const unsigned char* const theirs = SSL_SESSION_get0_id_context(session, &size);
   if (mark && size != 0) {
     const bool same = std::equal(mark->begin(), mark->end(), theirs, theirs + size);
-    return same ? nullptr : "set session: made for another name, trust, verification or identity";
+    return same ? nullptr : "made for another name, trust, verification or identity";
   }
   if (verifies(ssl) && !verifies_again(ssl, session)) {
-    return "set session: its peer's certificate does not verify here";
+    return "its peer's certificate does not verify here";
   }
   // A client takes no session of another ID context, and nothing else depends on it here.
   SSL_set_session_id_context(ssl, theirs, size);
@@ -202,10 +202,10 @@ Result<void> offer_session(SSL* ssl, const Session& session, const std::optional
   const Session copy = copy_of(session.native_handle());
   SSL_SESSION* const handle = copy.native_handle();
   if (SSL_set_session(ssl, handle) != 1) {
-    return openssl::error_from_queue(Errc::kInvalid, "set session");
+    return openssl::error_from_queue(Errc::kInvalid, kSetSession);
   }
   if (const char* const why = objection(ssl, handle, mark)) {
-    return Error{.code = Errc::kInvalid, .operation = why};
+    return Error{.code = Errc::kInvalid, .operation = kSetSession, .detail = why};
   }
   if (CallbackState::of(ssl).verify && SSL_SESSION_get0_peer(handle) != nullptr) {
     SSL_set_info_callback(ssl, before_hello);

@@ -18,6 +18,8 @@
 
 namespace heddle::tls {
 
+inline constexpr const char* kSetSession = "set session";
+
 // Marks the sessions that `ssl` makes, and so those that it resumes, with what it verifies and
 // whom it shows: verify mode, trust, CRLs and all other parameters of verification, its
 // certificate, and `peer_name`, which is whom a client asks for and under what name a server is

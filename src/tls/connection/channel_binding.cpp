@@ -18,15 +18,18 @@ namespace heddle::tls {
 namespace {
 
 constexpr const char* kExport = "SSL_export_keying_material";
+constexpr const char* kUnique = "channel binding tls-unique";
+constexpr const char* kEndPoint = "channel binding tls-server-end-point";
+constexpr const char* kTooEarly = "the handshake is not done";
 
-Error no_binding(const char* why) {
-  return {.code = Errc::kInvalid, .operation = why};
+Error no_binding(const char* kind, const char* why) {
+  return {.code = Errc::kInvalid, .operation = kind, .detail = why};
 }
 
-Result<void> expect_done(const Machine& machine, const char* too_early) {
+Result<void> expect_done(const Machine& machine, const char* operation) {
   // Other code may have done the handshake of one that was adopted.
   if (machine.established() || SSL_is_init_finished(machine.ssl()) != 0) return {};
-  return Error{.code = Errc::kInvalid, .operation = too_early};
+  return Error{.code = Errc::kInvalid, .operation = operation, .detail = kTooEarly};
 }
 
 // Whether the keys depend on the whole handshake (RFC 7627).
@@ -37,7 +40,7 @@ bool binds_handshake(SSL* ssl) {
 // The first Finished: the client's, or the server's where a session is resumed.
 Result<std::string> tls_unique(SSL* ssl) {
   if (SSL_version(ssl) >= TLS1_3_VERSION) {
-    return no_binding("channel binding tls-unique: not in TLS 1.3 (RFC 8446, C.5)");
+    return no_binding(kUnique, "TLS 1.3 has none (RFC 8446, C.5)");
   }
   std::array<char, EVP_MAX_MD_SIZE> finished{};
   const bool server_first = SSL_session_reused(ssl) != 0;
@@ -51,14 +54,12 @@ Result<std::string> tls_server_end_point(SSL* ssl) {
   X509* const certificate =
       SSL_is_server(ssl) != 0 ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
   if (certificate == nullptr) {
-    return no_binding("channel binding tls-server-end-point: the server showed no certificate");
+    return no_binding(kEndPoint, "the server showed no certificate");
   }
   int digest_nid = NID_undef;
   if (X509_get_signature_info(certificate, &digest_nid, nullptr, nullptr, nullptr) != 1 ||
       digest_nid == NID_undef) {
-    return no_binding(
-        "channel binding tls-server-end-point: the certificate's signature has no digest of its "
-        "own");
+    return no_binding(kEndPoint, "the certificate's signature has no digest of its own");
   }
   // RFC 5929, section 4.1.
   if (digest_nid == NID_md5 || digest_nid == NID_sha1) digest_nid = NID_sha256;
@@ -66,14 +67,14 @@ Result<std::string> tls_server_end_point(SSL* ssl) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
   unsigned size = 0;
   if (digest == nullptr || X509_digest(certificate, digest, bytes.data(), &size) != 1) {
-    return openssl::error_from_queue(Errc::kInvalid, "channel binding tls-server-end-point");
+    return openssl::error_from_queue(Errc::kInvalid, kEndPoint);
   }
   return std::string(reinterpret_cast<const char*>(bytes.data()), size);
 }
 
 Result<std::string> tls_exporter(const Machine& machine) {
   if (!binds_handshake(machine.ssl())) {
-    return no_binding("channel binding tls-exporter: the peer does not know RFC 7627");
+    return no_binding("channel binding tls-exporter", "the peer does not know RFC 7627");
   }
   constexpr std::size_t kBytes = 32;  // RFC 9266, section 2.
   return export_keying_material(machine, "EXPORTER-Channel-Binding", kBytes, "");
@@ -85,11 +86,11 @@ Result<std::string> export_keying_material(const Machine& machine, std::string_v
                                            std::size_t bytes,
                                            std::optional<std::string_view> context) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  const auto done = expect_done(machine, "export keying material before the handshake is done");
+  const auto done = expect_done(machine, kExport);
   if (!done) return done.error();
   constexpr std::size_t kBytesMax = std::size_t{255} * EVP_MAX_MD_SIZE;
   if (bytes == 0 || bytes > kBytesMax) {
-    return Error{.code = Errc::kInvalid, .operation = "export keying material: too many bytes"};
+    return Error{.code = Errc::kInvalid, .operation = kExport, .detail = "none, or too many bytes"};
   }
   std::string material(bytes, '\0');
   const std::string_view given = context.value_or(std::string_view());
@@ -103,7 +104,7 @@ Result<std::string> export_keying_material(const Machine& machine, std::string_v
 
 Result<std::string> channel_binding(const Machine& machine, ChannelBinding kind) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  const auto done = expect_done(machine, "channel binding before the handshake is done");
+  const auto done = expect_done(machine, "channel binding");
   if (!done) return done.error();
   switch (kind) {
     case ChannelBinding::kTlsUnique:
@@ -113,7 +114,7 @@ Result<std::string> channel_binding(const Machine& machine, ChannelBinding kind)
     case ChannelBinding::kTlsExporter:
       return tls_exporter(machine);
   }
-  return no_binding("channel binding of an unknown kind");
+  return no_binding("channel binding", "of an unknown kind");
 }
 
 }  // namespace heddle::tls

@@ -42,6 +42,10 @@ bool kernel_encrypts(SSL* ssl) {
          (to != nullptr && BIO_ctrl(to, BIO_CTRL_GET_KTLS_SEND, 0, nullptr) > 0);
 }
 
+Error refuse_adoption(const char* why) {
+  return {.code = Errc::kInvalid, .operation = "adopt an SSL", .detail = why};
+}
+
 }  // namespace
 
 void FreeSsl::operator()(SSL* ssl) const noexcept {
@@ -68,8 +72,7 @@ Result<NakedConnection> NakedConnection::create(const Context& context,
 }
 
 Result<Stream> Stream::adopt(NakedConnection connection, std::unique_ptr<Transport> transport) {
-  if (!transport)
-    return Error{.code = Errc::kInvalid, .operation = "adopt an SSL over a null transport"};
+  if (!transport) return refuse_adoption("its transport is null");
   Transport& below = *transport;
   return Impl::adopt(std::move(connection), below, std::move(transport));
 }
@@ -80,14 +83,14 @@ Result<Stream> Stream::adopt(NakedConnection connection, Transport& transport) {
 
 Result<Stream> Stream::Impl::adopt(NakedConnection connection, Transport& transport,
                                    std::unique_ptr<Transport> owned) {
-  if (!connection.ssl) return Error{.code = Errc::kInvalid, .operation = "adopt a null SSL"};
+  if (!connection.ssl) return refuse_adoption("it is null");
   const ErrorQueueScope scope(Leftovers::kDrop);
   SSL* const ssl = connection.ssl.get();
   if (SSL_version(ssl) >> 8 != TLS1_VERSION_MAJOR) {
-    return Error{.code = Errc::kInvalid, .operation = "adopt an SSL that is not TLS"};
+    return refuse_adoption("it is not TLS");
   }
   if (kernel_encrypts(ssl)) {
-    return Error{.code = Errc::kInvalid, .operation = "adopt an SSL whose socket has kernel TLS"};
+    return refuse_adoption("its socket has kernel TLS");
   }
   SSL_CTX* const ctx = SSL_get_SSL_CTX(ssl);
   if (SSL_CTX_up_ref(ctx) != 1) return openssl::error_from_queue(Errc::kInternal, "SSL_CTX_up_ref");

@@ -134,7 +134,11 @@ Result<Progress> SslObject::Impl::shutdown() {
   std::size_t unread = 0;
   Result<Progress> progress = drive([&] { return machine_.peek({&next, 1}, unread); });
   if (!progress) return progress;
-  if (unread != 0) return Error{.code = Errc::kInvalid, .operation = "shutdown before all is read"};
+  if (unread != 0) {
+    return Error{.code = Errc::kInvalid,
+                 .operation = tls::Machine::kEnd,
+                 .detail = "there is data to be read"};
+  }
   if (progress->kind == Progress::Kind::kEnd) progress->kind = Progress::Kind::kDone;
   return progress;
 }

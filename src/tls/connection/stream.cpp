@@ -313,7 +313,8 @@ Result<void> Stream::Impl::announce(tls::Machine::Announcement what, Deadline de
   if (const auto refused = refuse_write()) return *refused;
   if (kernel_states().send == KernelTlsState::kActive) {
     return Error{.code = Errc::kInvalid,
-                 .operation = "send a message of TLS itself: the kernel encrypts (KernelTls)"};
+                 .operation = "send a message of TLS itself",
+                 .detail = "the kernel encrypts (KernelTls)"};
   }
   if (const auto turn = machine_.await_turn(tls::Machine::kWrite, deadline); !turn) {
     return turn.error();
@@ -366,7 +367,7 @@ Result<void> Stream::Impl::end_other_calls(Deadline deadline) {
 Result<void> Stream::Impl::close(Deadline deadline) {
   if (released_) return again(*machine_.failure());
   if (closer_ != nullptr && closer_ != running_fiber()) {
-    return Error{.code = Errc::kInvalid, .operation = "close a stream that another fiber closes"};
+    return Error{.code = Errc::kInvalid, .operation = "close", .detail = "another fiber does that"};
   }
   if (const auto turn = machine_.await_turn("close", deadline); !turn) return turn;
   const Closing closing(*this);
@@ -380,29 +381,31 @@ Result<void> Stream::Impl::close(Deadline deadline) {
 
 Result<Stream::Released> Stream::Impl::release() {
   const auto refuse = [](const char* why) {
-    return Error{.code = Errc::kInvalid, .operation = why};
+    return Error{.code = Errc::kInvalid, .operation = "release a stream", .detail = why};
   };
   if (machine_.failure()) return again(*machine_.failure());
-  if (machine_.busy()) return refuse("release a stream in the middle of a call");
+  if (machine_.busy()) return refuse("it is in the middle of a call");
   if ((SSL_get_shutdown(machine_.ssl()) & SSL_RECEIVED_SHUTDOWN) == 0) {
-    return refuse("release a stream before the peer's close_notify was read");
+    return refuse("the peer's close_notify was not read");
   }
   if (!machine_.write_ended() || machine_.write_failure() || link_.output_bytes() > 0) {
-    return refuse("release a stream before our close_notify was sent");
+    return refuse("our close_notify was not sent");
   }
   if (link_.kernel() != nullptr && (link_.kernel()->sends() || link_.kernel()->receives())) {
-    return refuse("release a stream whose socket has kernel TLS, which cannot be taken away");
+    return refuse("its socket has kernel TLS, which cannot be taken away");
   }
   (void)machine_.fail(
-      {.code = Errc::kDisconnected, .operation = "use of a stream after release()"});
+      {.code = Errc::kDisconnected, .operation = "use a stream", .detail = "it has been released"});
   released_ = true;
   return Released{.transport = std::move(owned_transport_), .unread = link_.take_unread()};
 }
 
 Result<Stream> Stream::create(const Context& context, std::unique_ptr<Transport> transport,
                               const StreamOptions& options) {
-  if (!transport)
-    return Error{.code = Errc::kInvalid, .operation = "make a stream over a null transport"};
+  if (!transport) {
+    return Error{
+        .code = Errc::kInvalid, .operation = "make a stream", .detail = "its transport is null"};
+  }
   Transport& below = *transport;
   return Impl::create(context.state_, below, std::move(transport), options);
 }

@@ -49,9 +49,36 @@ Result<void> check_folder(const std::filesystem::path& folder) {
   });
   if (found) return {};
   return Error{.code = Errc::kInvalid,
-               .operation =
-                   "load trusted certificates: none under a hash name in the folder, "
-                   "openssl rehash makes them"};
+               .operation = kLoadTrusted,
+               .detail = "the folder has none under a hash name, which openssl rehash makes"};
+}
+
+Result<void> load_trusted(SSL_CTX* ctx, const std::filesystem::path& file_or_folder) {
+  std::error_code failed;
+  const auto status = std::filesystem::status(file_or_folder, failed);
+  if (failed || !std::filesystem::exists(status)) {
+    return Error{.code = Errc::kInvalid,
+                 .sys_errno = failed ? failed.value() : ENOENT,
+                 .operation = kLoadTrusted};
+  }
+  // OpenSSL would wait for whoever writes to a FIFO.
+  if (!std::filesystem::is_directory(status) && !std::filesystem::is_regular_file(status)) {
+    return Error{.code = Errc::kInvalid, .sys_errno = EINVAL, .operation = kLoadTrusted};
+  }
+  X509_STORE* const store = SSL_CTX_get_cert_store(ctx);
+  tls::TrustDigest& digest = tls::CallbackState::of(ctx).trust;
+  if (std::filesystem::is_directory(status)) {
+    if (const auto usable = check_folder(file_or_folder); !usable) return usable;
+    digest.add_folder(store, std::filesystem::absolute(file_or_folder).lexically_normal());
+    return SSL_CTX_load_verify_dir(ctx, file_or_folder.c_str()) == 1
+               ? Result<void>()
+               : error_from_queue(Errc::kExhausted, kLoadTrusted);
+  }
+  digest.before_addition(store);
+  const int loaded = SSL_CTX_load_verify_file(ctx, file_or_folder.c_str());
+  digest.after_addition(store);
+  if (loaded != 1) return error_from_queue(Errc::kInvalid, kLoadTrusted);
+  return {};
 }
 
 }  // namespace
@@ -93,7 +120,9 @@ Result<Context> Context::adopt(Role role, SSL_CTX* ctx) {
   // Neither DTLS nor QUIC, nor the method of the other role, which fails at the handshake only.
   if (method != TLS_method() &&
       method != (role == Role::kClient ? TLS_client_method() : TLS_server_method())) {
-    return Error{.code = Errc::kInvalid, .operation = "adopt an SSL_CTX: not TLS in this role"};
+    return Error{.code = Errc::kInvalid,
+                 .operation = "adopt an SSL_CTX",
+                 .detail = "it is not for TLS in this role"};
   }
   if (SSL_CTX_up_ref(ctx) != 1) return error_from_queue(Errc::kInternal, "SSL_CTX_up_ref");
   auto state = tls::state_of(openssl::SslCtxPtr(ctx), role);
@@ -136,30 +165,8 @@ Result<void> Context::use_credentials(const Credentials& credentials) {
 
 Result<void> Context::load_verify_locations(const std::filesystem::path& file_or_folder) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  std::error_code failed;
-  const auto status = std::filesystem::status(file_or_folder, failed);
-  if (failed || !std::filesystem::exists(status)) {
-    return Error{.code = Errc::kInvalid,
-                 .sys_errno = failed ? failed.value() : ENOENT,
-                 .operation = kLoadTrusted};
-  }
-  // OpenSSL would wait for whoever writes to a FIFO.
-  if (!std::filesystem::is_directory(status) && !std::filesystem::is_regular_file(status)) {
-    return Error{.code = Errc::kInvalid, .sys_errno = EINVAL, .operation = kLoadTrusted};
-  }
-  X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
-  tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
-  if (std::filesystem::is_directory(status)) {
-    if (const auto usable = check_folder(file_or_folder); !usable) return usable;
-    digest.add_folder(store, std::filesystem::absolute(file_or_folder).lexically_normal());
-    return SSL_CTX_load_verify_dir(native_handle(), file_or_folder.c_str()) == 1
-               ? Result<void>()
-               : error_from_queue(Errc::kExhausted, kLoadTrusted);
-  }
-  digest.before_addition(store);
-  const int loaded = SSL_CTX_load_verify_file(native_handle(), file_or_folder.c_str());
-  digest.after_addition(store);
-  if (loaded != 1) return error_from_queue(Errc::kInvalid, kLoadTrusted);
+  const Result<void> loaded = load_trusted(native_handle(), file_or_folder);
+  if (!loaded) return loaded.error().with(file_or_folder.native());
   return {};
 }
 

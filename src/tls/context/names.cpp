@@ -13,8 +13,8 @@
 namespace heddle::tls {
 namespace {
 
-Error invalid(const char* operation) {
-  return {.code = Errc::kInvalid, .operation = operation};
+Error invalid(const char* detail) {
+  return {.code = Errc::kInvalid, .operation = kSetServerName, .detail = detail};
 }
 
 // Common names are for people (RFC 9525, section 2). OpenSSL takes them for host names where there
@@ -29,12 +29,12 @@ void set_flags(X509_VERIFY_PARAM* param) {
 
 Result<std::string> set_peer_name(SSL* ssl, const ContextState& context, const std::string& name) {
   if (context.role == Role::kServer) {
-    if (!name.empty()) return invalid("set server_name: only a client asks for one");
+    if (!name.empty()) return invalid("only a client asks for one");
     return std::string();
   }
   if (name.empty()) {
     if (!context.check_hostname) return std::string();
-    return invalid("set server_name: it is empty, but the context checks host names");
+    return invalid("it is empty, but the context checks host names");
   }
   const Result<Host> host = Host::parse(name);
   if (!host) return host.error();
@@ -46,7 +46,7 @@ Result<std::string> set_peer_name(SSL* ssl, const ContextState& context, const s
     is_set = host->is_address() ? X509_VERIFY_PARAM_set1_ip_asc(param, host->name.c_str()) == 1
                                 : X509_VERIFY_PARAM_set1_host(param, host->name.c_str(), 0) == 1;
   }
-  if (!is_set) return openssl::error_from_queue(Errc::kInvalid, "set server_name");
+  if (!is_set) return openssl::error_from_queue(Errc::kInvalid, kSetServerName);
   return host->name;
 }
 

@@ -10,6 +10,8 @@
 
 namespace heddle::tls {
 
+inline constexpr const char* kSetServerName = "set server_name";
+
 // Sets SNI and the name to verify. Returns the name in its one form, empty if there is none. Fails
 // with kInvalid for a name that cannot be one, a missing name where the context checks names, or a
 // name on a server. Callers hold an ErrorQueueScope.

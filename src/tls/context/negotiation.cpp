@@ -24,6 +24,7 @@ namespace {
 using openssl::error_from_queue;
 using ConfigurationPtr = openssl::Handle<SSL_CONF_CTX, SSL_CONF_CTX_free>;
 
+constexpr const char* kSetAlpn = "Context::set_alpn_protocols()";
 constexpr const char* kConfigure = "configure a context";
 
 int version_number(TlsVersion version) {
@@ -139,20 +140,21 @@ Result<void> Context::set_alpn_protocols(std::span<const std::string_view> proto
   std::string wire;
   for (const std::string_view protocol : protocols) {
     if (protocol.empty() || protocol.size() > 255) {
-      return Error{.code = Errc::kInvalid,
-                   .operation = "set the ALPN protocols: each has 1 to 255 bytes"};
+      return Error{
+          .code = Errc::kInvalid, .operation = kSetAlpn, .detail = "each has 1 to 255 bytes"};
     }
     wire += static_cast<char>(protocol.size());
     wire += protocol;
   }
   // RFC 7301's list and the extension around it have 16-bit lengths.
   if (wire.size() > 0xffff - 2) {
-    return Error{.code = Errc::kInvalid, .operation = "set the ALPN protocols: too many"};
+    return Error{.code = Errc::kInvalid, .operation = kSetAlpn, .detail = "too many"};
   }
   tls::CallbackState& callbacks = tls::CallbackState::of(native_handle());
   if (callbacks.alpn) {
     return Error{.code = Errc::kInvalid,
-                 .operation = "set_alpn_protocols(), and on_alpn() is set: one of them decides"};
+                 .operation = kSetAlpn,
+                 .detail = "on_alpn() is set, and one of them decides"};
   }
   callbacks.alpn_protocols = std::move(wire);
   if (role() == Role::kServer) {
@@ -164,7 +166,7 @@ Result<void> Context::set_alpn_protocols(std::span<const std::string_view> proto
   if (SSL_CTX_set_alpn_protos(
           native_handle(), reinterpret_cast<const unsigned char*>(callbacks.alpn_protocols.data()),
           static_cast<unsigned>(callbacks.alpn_protocols.size())) != 0) {
-    return error_from_queue(Errc::kExhausted, "set the ALPN protocols");
+    return error_from_queue(Errc::kExhausted, kSetAlpn);
   }
   return {};
 }
@@ -251,11 +253,12 @@ Result<void> Context::configure(std::string_view command, std::string_view value
   const int done =
       SSL_CONF_cmd(configuration.get(), std::string(command).c_str(), std::string(value).c_str());
   if (done == -2) {
-    return Error{.code = Errc::kInvalid,
-                 .operation = "configure a context: no such command for this role"};
+    const Error error{
+        .code = Errc::kInvalid, .operation = kConfigure, .detail = "no such command for this role"};
+    return error.with(command);
   }
   if (done <= 0 || SSL_CONF_CTX_finish(configuration.get()) != 1) {
-    return error_from_queue(Errc::kInvalid, kConfigure);
+    return error_from_queue(Errc::kInvalid, kConfigure).with(command);
   }
   return {};
 }

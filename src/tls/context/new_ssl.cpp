@@ -10,6 +10,7 @@
 #include "openssl/error.h"
 #include "tls/callbacks/session_mark.h"
 #include "tls/context/names.h"
+#include "tls/machine/machine.h"
 #include "tls/state/callback_scope.h"
 #include "tls/state/callback_state.h"
 
@@ -31,7 +32,8 @@ Result<void> tie_sessions(SSL* ssl, const ContextState& context, const std::stri
   }
   if (!options.session) return {};
   if (context.role == Role::kClient) return offer_session(ssl, *options.session, mark);
-  return Error{.code = Errc::kInvalid, .operation = "set session: only a client offers one"};
+  return Error{
+      .code = Errc::kInvalid, .operation = kSetSession, .detail = "only a client offers one"};
 }
 
 // A callback may not have been asked yet.
@@ -47,7 +49,8 @@ void before_alert(const SSL* ssl, int where, int value) {
       lacks_certificate(ssl)) {
     keep_failure(ssl, {.code = Errc::kInvalid,
                        .openssl_code = ERR_peek_error(),
-                       .operation = "server handshake: the context has no certificate"});
+                       .operation = Machine::kHandshake,
+                       .detail = "the server's context has no certificate"});
   }
   const auto next = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(ssl));
   if (next != nullptr) next(ssl, where, value);
@@ -76,14 +79,14 @@ Result<openssl::SslPtr> new_ssl(const ContextState& context, const StreamOptions
   openssl::SslPtr ssl(SSL_new(context.ctx));
   if (!ssl) return openssl::error_from_queue(Errc::kExhausted, "SSL_new");
   const Result<std::string> named = set_peer_name(ssl.get(), context, options.server_name);
-  if (!named) return named.error();
+  if (!named) return named.error().with(options.server_name);
   if (const auto set = set_role(ssl.get(), context.role); !set) return set.error();
   const Result<void> tied = tie_sessions(ssl.get(), context, *named, options);
   if (!tied) return tied.error();
   if (context.role == Role::kServer) {
     explain_missing_certificate(ssl.get());
   } else if (!let_wildcards_match(ssl.get())) {
-    return openssl::error_from_queue(Errc::kExhausted, "set server_name");
+    return openssl::error_from_queue(Errc::kExhausted, kSetServerName).with(*named);
   }
   return ssl;
 }

@@ -33,7 +33,9 @@ Result<Session> Session::parse(std::string_view der) {
   const auto* const end = at + der.size();
   const openssl::SessionPtr session(d2i_SSL_SESSION(nullptr, &at, static_cast<long>(der.size())));
   if (!session) return openssl::error_from_queue(Errc::kInvalid, kOperation);
-  if (at != end) return Error{.code = Errc::kInvalid, .operation = kOperation};
+  if (at != end) {
+    return Error{.code = Errc::kInvalid, .operation = kOperation, .detail = "bytes follow it"};
+  }
   return Session(session.get());
 }
 
@@ -93,7 +95,9 @@ Result<TicketKey> TicketKey::generate() {
 Result<TicketKey> TicketKey::parse(std::string_view bytes) {
   TicketKey key;
   if (bytes.size() != key.name.size() + key.aes.size() + key.hmac.size()) {
-    return Error{.code = Errc::kInvalid, .operation = "parse a session ticket key: 80 bytes"};
+    return Error{.code = Errc::kInvalid,
+                 .operation = "parse a session ticket key",
+                 .detail = "it has 80 bytes"};
   }
   const auto take = [&bytes](auto& part) {
     std::memcpy(part.data(), bytes.data(), part.size());

@@ -113,9 +113,11 @@ bool Context::strict() const {
 }
 
 Result<void> Context::load_crls(const std::filesystem::path& file) {
-  auto content = tls::read_file(file, "read the certificate revocation list file");
+  auto content = tls::read_file(file, "read certificate revocation lists");
   if (!content) return content.error();
-  return add_crls(std::as_bytes(std::span(content->text())));
+  const auto added = add_crls(std::as_bytes(std::span(content->text())));
+  if (!added) return added.error().with(file.native());
+  return {};
 }
 
 Result<void> Context::add_crls(std::span<const std::byte> pem_or_der) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include <openssl/ssl.h>
 
@@ -60,10 +61,12 @@ KernelTlsState kernel_tls_obstacle(const Transport& transport) {
 }
 
 Error kernel_tls_error(KernelTlsState state) {
+  constexpr std::string_view kPrefix = "kernel TLS: ";  // Of every description.
   const bool missing = state == KernelTlsState::kNoModule;
   return {.code = Errc::kInvalid,
           .sys_errno = missing ? kernel_tls_support().sys_errno : 0,
-          .operation = describe(state)};
+          .operation = "enable kernel TLS",
+          .detail = describe(state) + kPrefix.size()};
 }
 
 KernelRecords::KernelRecords(KernelTls mode, SSL* ssl, Transport& transport)

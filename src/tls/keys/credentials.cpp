@@ -29,21 +29,27 @@ using openssl::error_from_queue;
 
 namespace {
 
-constexpr const char* kParseChain = "parse the certificate chain";
-constexpr const char* kParseKey = "parse the private key";
-constexpr const char* kPkcs12 = "read the PKCS#12 data";
-constexpr const char* kOpenKey = "open the private key's URI";
+constexpr const char* kParseChain = "parse a certificate chain";
+constexpr const char* kParseKey = "parse a private key";
+constexpr const char* kPkcs12 = "read PKCS#12 data";
+constexpr const char* kOpenKey = "open a private key";
 
 using Pkcs12Ptr = openssl::Handle<PKCS12, PKCS12_free>;
 using StoreContextPtr = openssl::Handle<OSSL_STORE_CTX, OSSL_STORE_close>;
 using StoreInfoPtr = openssl::Handle<OSSL_STORE_INFO, OSSL_STORE_INFO_free>;
 using UiMethodPtr = openssl::Handle<UI_METHOD, UI_destroy_method>;
 
+// Where the texts come from, for the context of errors: file names, or nothing.
+struct Origin {
+  std::string_view chain{};
+  std::string_view key{};
+};
+
 Result<std::shared_ptr<tls::CredentialsData>> put_together(openssl::X509Ptr leaf,
                                                            openssl::KeyPtr key,
                                                            openssl::X509StackPtr rest) {
   if (X509_check_private_key(leaf.get(), key.get()) != 1) {
-    return error_from_queue(Errc::kInvalid, "match the private key with the certificate");
+    return error_from_queue(Errc::kInvalid, "match a private key with its certificate");
   }
   auto chain = std::make_shared<tls::CredentialChain>();
   chain->leaf = std::move(leaf);
@@ -107,6 +113,22 @@ tls::AskPassword fixed(std::string_view password) {
   return [password]() -> Result<std::string> { return std::string(password); };
 }
 
+Result<std::shared_ptr<tls::CredentialsData>> parse_both(std::string_view chain,
+                                                         std::string_view key,
+                                                         const PasswordCallback& password,
+                                                         const Origin& origin) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  auto certificates = parse_chain(chain);
+  if (!certificates) return certificates.error().with(origin.chain);
+  tls::AskPassword ask;
+  if (password) ask = [&] { return fiber::call_user(password); };
+  auto parsed = tls::parse_key(key, ask, kParseKey);
+  if (!parsed) return parsed.error().with(origin.key);
+  auto data = put_together(*std::move(certificates), *std::move(parsed));
+  if (!data) return data.error().with(origin.key);
+  return data;
+}
+
 // OSSL_STORE_open() asks at the terminal if it has no way of ours.
 int give_pin(char* into, int size, int /*for_writing*/, void* data) {
   const auto& password = *static_cast<const std::string*>(data);
@@ -127,7 +149,7 @@ Result<openssl::KeyPtr> load_key(const std::string& uri, std::string password) {
     return openssl::KeyPtr(OSSL_STORE_INFO_get1_PKEY(info.get()));
   }
   if (ERR_peek_error() != 0) return error_from_queue(Errc::kInvalid, kOpenKey);
-  return Error{.code = Errc::kInvalid, .operation = "open the private key's URI: there is no key"};
+  return Error{.code = Errc::kInvalid, .operation = kOpenKey, .detail = "there is none"};
 }
 
 }  // namespace
@@ -139,25 +161,21 @@ Result<Credentials> Credentials::parse(std::string_view chain, std::string_view 
 
 Result<Credentials> Credentials::parse(std::string_view chain, std::string_view key,
                                        const PasswordCallback& password) {
-  const ErrorQueueScope scope(Leftovers::kDrop);
-  auto certificates = parse_chain(chain);
-  if (!certificates) return certificates.error();
-  tls::AskPassword ask;
-  if (password) ask = [&] { return fiber::call_user(password); };
-  auto parsed = tls::parse_key(key, ask, kParseKey);
-  if (!parsed) return parsed.error();
-  auto data = put_together(*std::move(certificates), *std::move(parsed));
+  auto data = parse_both(chain, key, password, {});
   if (!data) return data.error();
   return Credentials(*std::move(data));
 }
 
 Result<Credentials> Credentials::load(const std::filesystem::path& chain,
                                       const std::filesystem::path& key, std::string_view password) {
-  auto chain_text = tls::read_file(chain, "read the certificate chain file");
+  auto chain_text = tls::read_file(chain, "read a certificate chain");
   if (!chain_text) return chain_text.error();
-  auto key_text = tls::read_file(key, "read the private key file");
+  auto key_text = tls::read_file(key, "read a private key");
   if (!key_text) return key_text.error();
-  return parse(chain_text->text(), key_text->text(), password);
+  auto data = parse_both(chain_text->text(), key_text->text(), fixed(password),
+                         {.chain = chain.native(), .key = key.native()});
+  if (!data) return data.error();
+  return Credentials(*std::move(data));
 }
 
 Result<Credentials> Credentials::parse_pkcs12(std::span<const std::byte> der,
@@ -179,7 +197,8 @@ Result<Credentials> Credentials::parse_pkcs12(std::span<const std::byte> der,
   if (done != 1) return error_from_queue(Errc::kInvalid, kPkcs12);
   if (!owned_key || !owned_leaf) {
     return Error{.code = Errc::kInvalid,
-                 .operation = "read the PKCS#12 data: it lacks a key or the key's certificate"};
+                 .operation = kPkcs12,
+                 .detail = "it lacks a key, or the key's certificate"};
   }
   if (!rest) return error_from_queue(Errc::kExhausted, kPkcs12);
   auto data = put_together(std::move(owned_leaf), std::move(owned_key), std::move(rest));
@@ -193,7 +212,7 @@ Result<Credentials> Credentials::open(std::string_view chain, const std::string&
   auto certificates = parse_chain(chain);
   if (!certificates) return certificates.error();
   auto key = load_key(key_uri, std::string(password));
-  if (!key) return key.error();
+  if (!key) return key.error().with(key_uri);
   auto data = put_together(*std::move(certificates), *std::move(key));
   if (!data) return data.error();
   return Credentials(*std::move(data));
@@ -209,7 +228,8 @@ Result<Credentials> Credentials::combine(std::span<const Credentials> several) {
     });
     if (!are_new) {
       return Error{.code = Errc::kInvalid,
-                   .operation = "combine credentials: two have keys of the same type"};
+                   .operation = "combine credentials",
+                   .detail = "two have keys of the same type"};
     }
     all->chains.insert(all->chains.end(), chains.begin(), chains.end());
   }

@@ -21,6 +21,6 @@ struct CredentialsData {
   std::vector<std::shared_ptr<const CredentialChain>> chains;
 };
 
-inline constexpr const char* kUseChain = "use the certificate chain";
+inline constexpr const char* kUseChain = "use a certificate chain";
 
 }  // namespace heddle::tls

@@ -30,7 +30,9 @@ class KeySigner final : public Signer {
     const ErrorQueueScope scope(Leftovers::kDrop);
     const tls::SchemeParts* const parts = tls::parts_of(scheme);
     if (parts == nullptr || parts->algorithm != algorithm_) {
-      return Error{.code = Errc::kInvalid, .operation = "sign: not a scheme for this type of key"};
+      return Error{.code = Errc::kInvalid,
+                   .operation = kSign,
+                   .detail = "not a scheme for this type of key"};
     }
     // EVP_PKEY may be used by many threads at once, an EVP_MD_CTX by one.
     const openssl::DigestContextPtr context(EVP_MD_CTX_new());
@@ -91,12 +93,13 @@ Result<std::shared_ptr<Signer>> make_key_signer(std::string_view key_pem,
                                                 std::string_view password) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   const auto ask = [&]() -> Result<std::string> { return std::string(password); };
-  auto key = tls::parse_key(key_pem, ask, "parse the private key");
+  auto key = tls::parse_key(key_pem, ask, "parse a private key");
   if (!key) return key.error();
   const auto algorithm = tls::algorithm_of(key->get());
   if (!algorithm) {
     return Error{.code = Errc::kInvalid,
-                 .operation = "use a private key: not of a type that signs in TLS"};
+                 .operation = "use a private key",
+                 .detail = "not of a type that signs in TLS"};
   }
   return std::shared_ptr<Signer>(std::make_shared<KeySigner>(*std::move(key), *algorithm));
 }

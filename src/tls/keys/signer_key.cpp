@@ -259,15 +259,18 @@ bool is_right_or_harmless(const Signing& signing, const std::vector<std::byte>& 
 Result<std::vector<std::byte>> checked_signature(const Signing& signing, SignatureScheme scheme,
                                                  std::span<const std::byte> message,
                                                  std::size_t size_max, Deadline deadline) {
+  constexpr const char* kSign = "sign with a Signer";
   auto signature = fiber::call_user(&Signer::sign, *signing.key->signer, scheme, message, deadline);
   if (!signature) return signature;
   if (signature->empty() || signature->size() > size_max) {
     return Error{.code = Errc::kInvalid,
-                 .operation = "sign: not the size of a signature of the certificate's key"};
+                 .operation = kSign,
+                 .detail = "not the size of a signature of the certificate's key"};
   }
   if (!is_right_or_harmless(signing, *signature, message)) {
     return Error{.code = Errc::kInvalid,
-                 .operation = "sign: the signature is not one of the certificate's key"};
+                 .operation = kSign,
+                 .detail = "the signature is not one of the certificate's key"};
   }
   return signature;
 }
@@ -401,13 +404,15 @@ const char* type_name(Algorithm algorithm) {
 }  // namespace
 
 Result<openssl::KeyPtr> make_signer_key(EVP_PKEY* public_key, std::shared_ptr<Signer> signer) {
-  constexpr const char* kOperation = "make a key of a signer";
+  constexpr const char* kOperation = "use a Signer";
   const auto algorithm = public_key != nullptr ? algorithm_of(public_key) : std::nullopt;
   if (!algorithm) {
     return Error{.code = Errc::kInvalid,
-                 .operation = "use a signer: not for this type of key in the certificate"};
+                 .operation = kOperation,
+                 .detail = "not for this type of key in the certificate"};
   }
-  if (EVP_PKEY_up_ref(public_key) != 1) return Error{.code = Errc::kExhausted};
+  if (EVP_PKEY_up_ref(public_key) != 1)
+    return Error{.code = Errc::kExhausted, .operation = kOperation};
   const Key from = {openssl::KeyPtr(public_key), std::move(signer)};
   KeyReference reference = {&from};
   const std::array<OSSL_PARAM, 2> params = {

@@ -17,6 +17,8 @@
 namespace heddle::tls {
 namespace {
 
+constexpr const char* kNoEnd = "the peer ended without close_notify";
+
 // OpenSSL's own reasons begin here; those below only name the library that has failed.
 constexpr int kFirstReason = 100;
 
@@ -113,7 +115,8 @@ void*& Engine::slot_of_thread() noexcept {
 
 Result<void> Engine::refuse_turn() const {
   return Error{.code = Errc::kInvalid,
-               .operation = "use of a TLS connection inside a callback of its own"};
+               .operation = "use a TLS connection",
+               .detail = "a callback of the same connection makes the call"};
 }
 
 Result<void> Engine::await_turn_slow(const char* name, Deadline deadline) {
@@ -187,6 +190,7 @@ Error Engine::tls_error(const char* name, int saved_errno) const {
   }
   error.openssl_code = entry->code;
   error.code = code_of(entry->code, saved_errno);
+  if (error.code == Errc::kTruncated) error.detail = kNoEnd;
   if (error.code == Errc::kUntrusted) {
     error.verify_code = static_cast<std::int16_t>(SSL_get_verify_result(ssl_.get()));
     const bool is_noted = verify_code_noted() == error.verify_code && evidence_ != nullptr;
@@ -199,7 +203,7 @@ Error Engine::tls_error(const char* name, int saved_errno) const {
 // An end of the transport in the middle of TLS is a truncation, whatever OpenSSL
 // calls it. errno is the word of a BIO that is not ours.
 Error Engine::transport_error(const char* name, int saved_errno) const {
-  if (state_.at_end) return {.code = Errc::kTruncated, .operation = name};
+  if (state_.at_end) return {.code = Errc::kTruncated, .operation = name, .detail = kNoEnd};
   if (!state_.failure) {
     return {.code = Errc::kDisconnected, .sys_errno = saved_errno, .operation = name};
   }

@@ -12,7 +12,8 @@ namespace heddle::tls {
 namespace {
 
 constexpr Error kAnException{.code = Errc::kDisconnected,
-                             .operation = "an exception of a transport or a callback"};
+                             .operation = "call a transport or a callback",
+                             .detail = "it threw an exception"};
 
 Error for_good(const Error& error) noexcept {
   Error kept = error;
@@ -75,7 +76,9 @@ std::optional<Error> Machine::refuse_write() const {
   if (failure_) return failure_;
   if (write_failure_) return write_failure_;
   if (!write_ended_) return std::nullopt;
-  return Error{.code = Errc::kDisconnected, .operation = "write after our end"};
+  return Error{.code = Errc::kDisconnected,
+               .operation = kWrite,
+               .detail = "our end has been written already"};
 }
 
 Error Machine::fail(const Error& error) {
@@ -102,7 +105,9 @@ Step Machine::in_handshake(const Step& taken) {
   if (established()) fiber::release_unused_stack();
   if (taken.kind == Step::Kind::kFailed || has_exception()) return failed(taken);
   if (taken.kind != Step::Kind::kEnd || established()) return taken;
-  return {Step::Kind::kFailed, fail({.code = Errc::kDisconnected, .operation = kHandshake})};
+  return {Step::Kind::kFailed, fail({.code = Errc::kDisconnected,
+                                     .operation = kHandshake,
+                                     .detail = "the peer ended before it was done"})};
 }
 
 // Whatever threw left OpenSSL with half a truth.
@@ -111,7 +116,9 @@ Step Machine::failed(const Step& taken) {
 }
 
 Step Machine::refused_by_end() {
-  return {Step::Kind::kFailed, fail_writing({.code = Errc::kDisconnected, .operation = kWrite})};
+  return {Step::Kind::kFailed, fail_writing({.code = Errc::kDisconnected,
+                                             .operation = kWrite,
+                                             .detail = "the peer has ended the connection"})};
 }
 
 }  // namespace heddle::tls

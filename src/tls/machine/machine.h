@@ -154,10 +154,14 @@ class Machine {
     if (failure_) [[unlikely]]
       return {Step::Kind::kFailed, *failure_};
     const bool was_established = established();
-    const Step taken = engine_.call(was_established ? name : kHandshake, std::forward<Op>(op));
-    if (!was_established) [[unlikely]]
-      return in_handshake(taken);
-    return taken.kind == Step::Kind::kFailed || has_exception() ? failed(taken) : taken;
+    // One object, that is not copied: an Error has a context that is counted.
+    Step taken = engine_.call(was_established ? name : kHandshake, std::forward<Op>(op));
+    if (!was_established) [[unlikely]] {
+      taken = in_handshake(taken);
+    } else if (taken.kind == Step::Kind::kFailed || has_exception()) [[unlikely]] {
+      taken = failed(taken);
+    }
+    return taken;
   }
 
   // Completes the handshake and sends a KeyUpdate that the peer has asked for (RFC 8446, 4.6.3),
@@ -166,8 +170,10 @@ class Machine {
 
   Step in_handshake(const Step& taken);
   Step failed(const Step& taken);
-  Step written(const Step& taken) {
-    return taken.kind == Step::Kind::kEnd ? refused_by_end() : taken;
+  Step written(Step taken) {
+    if (taken.kind == Step::Kind::kEnd) [[unlikely]]
+      taken = refused_by_end();
+    return taken;
   }
   // OpenSSL goes on answering: a KeyUpdate that the peer asks for after our close_notify is sent
   // with the next message that it reads. Nothing may follow a close_notify (RFC 8446, 6.1), and
@@ -177,7 +183,7 @@ class Machine {
     engine_.end_output();
   }
   Step refused_by_end();
-  Step got(const Step& taken) noexcept {
+  Step got(Step taken) noexcept {
     if (taken.kind == Step::Kind::kDone) engine_.got_data();
     return taken;
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <string>
 #include <string_view>
 
@@ -15,36 +16,38 @@ namespace heddle {
 namespace {
 
 constexpr std::size_t kHeadBytesMax = std::size_t{16} * 1024;  // All heads, interim ones too.
-constexpr const char* kNoHttp = "CONNECT: the answer is no HTTP";
+constexpr const char* kConnect = "CONNECT";
 
 Error refusal(int status) {
   struct Known {
     int status;
     Errc code;
-    const char* operation;
+    const char* detail;
   };
   static constexpr std::array kKnown = {
-      Known{400, Errc::kProtocol, "CONNECT: the proxy answers 400, bad request"},
-      Known{401, Errc::kInvalid, "CONNECT: the proxy answers 401, unauthorized"},
-      Known{403, Errc::kInvalid, "CONNECT: the proxy answers 403, forbidden"},
-      Known{404, Errc::kUnreachable, "CONNECT: the proxy answers 404, not found"},
-      Known{405, Errc::kProtocol, "CONNECT: the proxy answers 405, method not allowed"},
-      Known{407, Errc::kInvalid, "CONNECT: the proxy answers 407, it wants credentials"},
-      Known{429, Errc::kProtocol, "CONNECT: the proxy answers 429, too many requests"},
-      Known{500, Errc::kProtocol, "CONNECT: the proxy answers 500, internal error"},
-      Known{501, Errc::kProtocol, "CONNECT: the proxy answers 501, not implemented"},
-      Known{502, Errc::kUnreachable, "CONNECT: the proxy answers 502, bad gateway"},
-      Known{503, Errc::kUnreachable, "CONNECT: the proxy answers 503, unavailable"},
-      Known{504, Errc::kUnreachable, "CONNECT: the proxy answers 504, gateway timeout"},
+      Known{400, Errc::kProtocol, "the proxy answers 400, bad request"},
+      Known{401, Errc::kInvalid, "the proxy answers 401, unauthorized"},
+      Known{403, Errc::kInvalid, "the proxy answers 403, forbidden"},
+      Known{404, Errc::kUnreachable, "the proxy answers 404, not found"},
+      Known{405, Errc::kProtocol, "the proxy answers 405, method not allowed"},
+      Known{407, Errc::kInvalid, "the proxy answers 407, it wants credentials"},
+      Known{429, Errc::kProtocol, "the proxy answers 429, too many requests"},
+      Known{500, Errc::kProtocol, "the proxy answers 500, internal error"},
+      Known{501, Errc::kProtocol, "the proxy answers 501, not implemented"},
+      Known{502, Errc::kUnreachable, "the proxy answers 502, bad gateway"},
+      Known{503, Errc::kUnreachable, "the proxy answers 503, unavailable"},
+      Known{504, Errc::kUnreachable, "the proxy answers 504, gateway timeout"},
   };
   const auto* const found =
       std::find_if(kKnown.begin(), kKnown.end(), [&](auto& each) { return each.status == status; });
-  if (found != kKnown.end()) return {.code = found->code, .operation = found->operation};
-  const char* const operation = status >= 500   ? "CONNECT: the proxy answers with another 5xx"
-                                : status >= 400 ? "CONNECT: the proxy answers with another 4xx"
-                                : status >= 300 ? "CONNECT: the proxy answers with a redirection"
-                                                : "CONNECT: the proxy answers with 101";
-  return {.code = Errc::kProtocol, .operation = operation};
+  if (found != kKnown.end()) {
+    return {.code = found->code, .operation = kConnect, .detail = found->detail};
+  }
+  const char* const detail = status >= 500   ? "the proxy answers with another 5xx"
+                             : status >= 400 ? "the proxy answers with another 4xx"
+                             : status >= 300 ? "the proxy answers with a redirection"
+                                             : "the proxy answers with 101";
+  return {.code = Errc::kProtocol, .operation = kConnect, .detail = detail};
 }
 
 std::string base64(std::string_view text) {
@@ -56,10 +59,13 @@ std::string base64(std::string_view text) {
   return encoded;
 }
 
-std::string head_of(const HttpConnectRequest& request) {
+std::string authority_of(const HttpConnectRequest& request) {
   const bool is_v6 = request.host.find(':') != std::string::npos;
-  const std::string authority =
-      (is_v6 ? '[' + request.host + ']' : request.host) + ':' + std::to_string(request.port);
+  return (is_v6 ? '[' + request.host + ']' : request.host) + ':' + std::to_string(request.port);
+}
+
+std::string head_of(const HttpConnectRequest& request) {
+  const std::string authority = authority_of(request);
   std::string head;
   head.reserve(2 * authority.size() + 2 * request.credentials.size() + 128);  // See Wiped.
   head.append("CONNECT ").append(authority).append(" HTTP/1.1\r\nHost: ").append(authority);
@@ -98,7 +104,8 @@ Result<void> read_head(Stream& proxy, std::string& head, Deadline deadline) {
     if (!got) return got.error();
     if (*got == 0) {
       return Error{.code = Errc::kDisconnected,
-                   .operation = "CONNECT: the proxy closed the connection"};
+                   .operation = kConnect,
+                   .detail = "the proxy closed the connection"};
     }
     std::size_t count = 0;
     bool is_whole = false;
@@ -112,7 +119,8 @@ Result<void> read_head(Stream& proxy, std::string& head, Deadline deadline) {
     }
     if (is_whole) return {};
   }
-  return Error{.code = Errc::kProtocol, .operation = "CONNECT: the answer's head is too long"};
+  return Error{
+      .code = Errc::kProtocol, .operation = kConnect, .detail = "the answer's head is too long"};
 }
 
 // The status of an answer whose head begins at `head`, or 0.
@@ -127,14 +135,14 @@ int status_of(std::string_view head) {
   return (head[9] - '0') * 100 + (head[10] - '0') * 10 + (head[11] - '0');
 }
 
-}  // namespace
-
-Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request, Deadline deadline) {
+Result<void> ask(Stream& proxy, const HttpConnectRequest& request, Deadline deadline) {
   const Result<Host> host = Host::parse(request.host);
   if (!host) return host.error();
   // A zone is ours (RFC 4007, section 6), and the proxy has others.
   if (!host->zone.empty() || request.port == 0 || request.credentials.size() > 4096) {
-    return Error{.code = Errc::kInvalid, .operation = "CONNECT: a zone, port or credentials"};
+    return Error{.code = Errc::kInvalid,
+                 .operation = kConnect,
+                 .detail = "a zone, port 0 or credentials over 4096 bytes"};
   }
   std::string ours = head_of(request);
   const Wiped wiped(ours);
@@ -146,8 +154,23 @@ Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request, Dead
     if (const auto read = read_head(proxy, head, deadline); !read) return read.error();
     const int status = status_of(std::string_view(head).substr(begins));
     if (status / 100 == 2) return {};
-    if (status < 100) return Error{.code = Errc::kProtocol, .operation = kNoHttp};
+    if (status < 100) {
+      return Error{
+          .code = Errc::kProtocol, .operation = kConnect, .detail = "the answer is not HTTP"};
+    }
     if (status / 100 > 1 || status == 101) return refusal(status);
+  }
+}
+
+}  // namespace
+
+Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request, Deadline deadline) {
+  const Result<void> connected = ask(proxy, request, deadline);
+  if (connected) return {};
+  try {
+    return connected.error().with(authority_of(request));
+  } catch (const std::bad_alloc&) {
+    return connected;
   }
 }
 

@@ -248,7 +248,8 @@ IoResult Link::write_key_update(std::uint8_t type, std::span<const std::byte> fr
   if (!kernel_->survives_key_update()) {
     count_refused_key_update();
     state_.failure = Error{.code = Errc::kDisconnected,
-                           .operation = "refuse a KeyUpdate: the kernel would keep the old keys"};
+                           .operation = "answer a KeyUpdate",
+                           .detail = "the kernel would keep the old keys"};
     return {IoResult::Kind::kFailed};
   }
   IoResult io = flush(OnFailure::kKeep);

@@ -41,8 +41,8 @@ struct BioState {
     if (verdict == Intake::Verdict::kGoOn) [[likely]]
       return std::nullopt;
     if (verdict == Intake::Verdict::kPause) return IoResult{IoResult::Kind::kWouldBlock};
-    failure = Error{.code = Errc::kProtocol,
-                    .operation = "go on with a peer that sends handshake messages without end"};
+    failure =
+        Error{.code = Errc::kProtocol, .detail = "the peer sends handshake messages without end"};
     return IoResult{IoResult::Kind::kFailed};
   }
 

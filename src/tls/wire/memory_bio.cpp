@@ -15,7 +15,9 @@ constexpr std::size_t kCapacityMin = 512;
 }  // namespace
 
 Result<void> MemoryBio::write(std::span<const std::byte> from) {
-  if (ended_) return Error{.code = Errc::kInvalid, .operation = "write after write_eof"};
+  if (ended_)
+    return Error{
+        .code = Errc::kInvalid, .operation = "write to a MemoryBio", .detail = "it has ended"};
   const std::span<std::byte> room = prepare(from.size());
   std::copy(from.begin(), from.end(), room.begin());
   commit(from.size());

@@ -44,8 +44,8 @@ int memory_write(BIO* bio, const char* from, int size) noexcept {
     const Result<void> written =
         link.outgoing.write(std::as_bytes(std::span(from, static_cast<std::size_t>(size))));
     if (written) return size;
-    link.state.failure =
-        Error{.code = Errc::kDisconnected, .operation = "write to an ended MemoryBio"};
+    link.state.failure = Error{
+        .code = Errc::kDisconnected, .operation = "write to a MemoryBio", .detail = "it has ended"};
     errno = EPIPE;  // OpenSSL makes an entry of it.
   } catch (const std::bad_alloc&) {
     link.state.failure = Error{.code = Errc::kExhausted, .sys_errno = ENOMEM};

@@ -262,9 +262,10 @@ Result<Identity> make_self_signed(const std::vector<std::string>& names, KeyType
     die("make_self_signed() without a name: name the host or the address that it is for");
   }
   const ErrorQueueScope scope(Leftovers::kDrop);
-  if (!std::ranges::all_of(names, is_host)) {
-    return Error{.code = Errc::kInvalid,
-                 .operation = "make a self-signed certificate: not a host name or address"};
+  if (const auto bad = std::ranges::find_if_not(names, is_host); bad != names.end()) {
+    const Error error{
+        .code = Errc::kInvalid, .operation = kSelfSigned, .detail = "not a host name or address"};
+    return error.with(*bad);
   }
   const Usage usage = {.key = "critical,digitalSignature", .extended = "serverAuth,clientAuth"};
   return make({.names = names, .key_type = type, .ends = std::chrono::hours(24) * days}, usage,
@@ -276,12 +277,15 @@ Result<Identity> make_certificate(const CertificateOptions& options, const Ident
     die("make_certificate() without a name: set common_name or names");
   }
   const ErrorQueueScope scope(Leftovers::kDrop);
-  const bool are_names = std::ranges::all_of(options.names, [](const std::string& name) {
+  const auto is_name = [](const std::string& name) {
     return is_host(name) || is_uri(name) || is_email(name);
-  });
-  if (!are_names) {
-    return Error{.code = Errc::kInvalid,
-                 .operation = "make a certificate: not a host name, address, mail address or URI"};
+  };
+  if (const auto bad = std::ranges::find_if_not(options.names, is_name);
+      bad != options.names.end()) {
+    const Error error{.code = Errc::kInvalid,
+                      .operation = kOperation,
+                      .detail = "not a host name, address, mail address or URI"};
+    return error.with(*bad);
   }
   if (issuer == nullptr) return make(options, usage_of(options), nullptr, kOperation);
   const Result<Issuer> signer = parse_issuer(*issuer);

@@ -83,8 +83,9 @@ SecretText::~SecretText() {
 }
 
 Result<SecretText> read_file(const std::filesystem::path& path, const char* operation) {
-  const auto failed = [operation](int sys_errno) {
-    return Error{.code = Errc::kInvalid, .sys_errno = sys_errno, .operation = operation};
+  const auto failed = [&](int sys_errno) {
+    const Error error{.code = Errc::kInvalid, .sys_errno = sys_errno, .operation = operation};
+    return error.with(path.native());
   };
   // Not blocking: the name may be a FIFO's.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

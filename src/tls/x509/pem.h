@@ -31,7 +31,8 @@ class SecretText {
   std::string text_;
 };
 
-// Reads a regular file of at most a mebibyte. `operation` goes into the error.
+// Reads a regular file of at most a mebibyte. `operation` goes into the error, whose context is the
+// path.
 Result<SecretText> read_file(const std::filesystem::path& path, const char* operation);
 
 // Whether `text` is PEM rather than DER.

@@ -67,7 +67,7 @@ Result<RedisReply> RedisConnection::ask(std::span<const std::string_view> words,
 Result<RedisReply> Redis::command(std::span<const std::string_view> words, Deadline deadline) {
   const TimePoint now = this_fiber::now();
   if (failed_ && now < retry_at_) {
-    return Error{.code = Errc::kExhausted, .operation = "ask Redis: it has just failed"};
+    return Error{.code = Errc::kExhausted, .operation = kAsk, .detail = "it has just failed"};
   }
   if (failed_) retry_at_ = now + options_.retry_after;  // This fiber tries; the others wait on.
   deadline = std::min(deadline, this_fiber::after(options_.patience));
@@ -77,7 +77,7 @@ Result<RedisReply> Redis::command(std::span<const std::string_view> words, Deadl
   if (reply) {
     failed_ = false;
     if ((*reply)->type == REDIS_REPLY_ERROR) {
-      return Error{.code = Errc::kInvalid, .operation = "ask Redis: it refused"};
+      return Error{.code = Errc::kInvalid, .operation = kAsk, .detail = "it refused"};
     }
   } else if (reply.error().code != Errc::kCancelled) {
     failed_ = true;
