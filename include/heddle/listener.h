@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -25,6 +26,11 @@ class ListenerFactory;
 struct ListenOptions {
   int backlog = 4096;       // Capped by net.core.somaxconn.
   bool reuse_port = false;  // SO_REUSEPORT: one listener per runtime on one port.
+
+  // For the connections that are accepted, as in ConnectOptions. Fail with kInvalid for values that
+  // the kernel does not take, and for a Unix path.
+  std::optional<KeepAlive> keep_alive{};
+  Duration user_timeout = Duration::zero();
 };
 
 // Listener owns a listening socket.
@@ -36,8 +42,8 @@ struct ListenOptions {
 class HEDDLE_API Listener {
  public:
   // Binds and listens; port 0 takes any free port. Fails with kInvalid (the
-  // address is in use or not ours, no right to bind) or kExhausted. A Unix path
-  // that nobody listens on any more is replaced.
+  // address is in use or not ours, no right to bind) or kExhausted; the address is
+  // the error's context. A Unix path that nobody listens on any more is replaced.
   static Result<Listener> create(Runtime& runtime, const Address& address,
                                  ListenOptions options = {});
 
@@ -59,7 +65,8 @@ class HEDDLE_API Listener {
   //
   // Fails with kTimedOut, kCancelled, or kExhausted (no descriptors, no memory).
   // In the last case it has waited, longer each time, up to a second: just call
-  // again. Connections stay in the backlog meanwhile. After close(): kDisconnected.
+  // again. Connections stay in the backlog meanwhile. After close(): kDisconnected. The
+  // listener's address is the error's context.
   Result<Socket> accept(Deadline deadline);
 
   // Stops listening, at once, as destruction does: who connects from then on is refused and can go

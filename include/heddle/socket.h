@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,19 @@ namespace io {
 class Pollable;
 class SocketFactory;
 }  // namespace io
+
+// KeepAlive is how TCP asks a peer that is silent whether it is still there (RFC 9293, section
+// 3.8.4): without it, a connection on which nobody writes never notices that its peer is gone. Once
+// `probes` in a row are not answered, the connection has failed (ETIMEDOUT). The defaults are those
+// of Go; the kernel's own let two hours pass (tcp(7)).
+//
+// The kernel counts in seconds, to which the times are rounded up, and takes 1 to 32767 of them and
+// 1 to 127 probes: anything else fails with kInvalid.
+struct KeepAlive {
+  Duration idle = std::chrono::seconds(15);      // Silence before the first probe: TCP_KEEPIDLE.
+  Duration interval = std::chrono::seconds(15);  // Between probes: TCP_KEEPINTVL.
+  int probes = 9;                                // TCP_KEEPCNT.
+};
 
 // Socket is a connected stream socket, registered once with epoll, edge-triggered.
 // TCP_NODELAY is set: TLS writes whole records. TCP_NOTSENT_LOWAT is 128 KiB: what a peer does not
@@ -76,6 +90,16 @@ class HEDDLE_API Socket final : public Transport {
   Result<Address> local_address() const;
   Result<Address> peer_address() const;
 
+  // Settings of TCP, for what is sent from now on. Fail with kInvalid for values that the kernel
+  // does not take, and for Unix sockets (EOPNOTSUPP).
+  //
+  // TCP_NODELAY. Without it the kernel holds a small piece back while one before it is not
+  // acknowledged: for programs that write many of those and use no BufferedWriter.
+  Result<void> set_no_delay(bool on);
+  Result<void> set_keep_alive(const std::optional<KeepAlive>& keep_alive);  // Nothing: none.
+  // As ConnectOptions::user_timeout.
+  Result<void> set_user_timeout(Duration timeout);
+
   // Stays owned by the socket.
   int native_handle() const noexcept;
 
@@ -87,26 +111,68 @@ class HEDDLE_API Socket final : public Transport {
   std::unique_ptr<io::Pollable> pollable_;
 };
 
-// Connects to `address`. Fails with kUnreachable (refused, no route), kTimedOut,
-// kCancelled, kExhausted. Parks.
+// Which of a name's addresses connect() tries.
+enum class Families : std::uint8_t {
+  kIpv6First,  // Both, as RFC 8305 says.
+  kIpv4First,  // The same, with the families exchanged.
+  kIpv6Only,
+  kIpv4Only,
+};
+
+struct ConnectOptions {
+  Families families = Families::kIpv6First;
+
+  // Where connections come from: an IPv4 or IPv6 address of this machine, with port 0 for any free
+  // one. Only addresses of its family are tried then.
+  std::optional<Address> local_address{};
+
+  // How long an attempt has before the next address is tried beside it (RFC 8305, section 5, which
+  // says 250 ms, and not below 10). An attempt that fails makes the next one begin at once.
+  Duration attempt_delay = std::chrono::milliseconds(250);
+
+  std::optional<KeepAlive> keep_alive{};  // Nothing: none.
+
+  // How long what was sent may stay unacknowledged before the connection has failed (ETIMEDOUT):
+  // TCP_USER_TIMEOUT, rounded up to milliseconds. Zero: as long as the kernel repeats it, some 15
+  // minutes. Also counts while connecting, beside the deadline, and takes the place of
+  // KeepAlive::probes.
+  Duration user_timeout = Duration::zero();
+};
+
+// Connects to `address`. Parks.
+//
+// Errors:   kUnreachable (refused, no route), kTimedOut, kCancelled, kExhausted; kInvalid for
+//   `options` that cannot be used: a local address that is not ours or taken, of another family, or
+//   a family that `families` excludes; settings of TCP that the kernel does not take, or for a Unix
+//   path. The address is the error's context (Error::context()).
+HEDDLE_API Result<Socket> connect(Runtime& runtime, const Address& address,
+                                  const ConnectOptions& options, Deadline deadline);
+
+// The same with the default options.
 HEDDLE_API Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadline);
 
-// Resolves `host`, a name or an IP address, and connects: IPv6 and IPv4 addresses
-// are raced as RFC 8305 says (IPv6 first, the next attempt after 250 ms or when
-// one fails, the first success wins). Fails as above with the last attempt's
-// error; at once with kInvalid for what is no host: a NUL, brackets, a port, a space, a
-// name that is not ASCII (write it in its xn-- form), a zone that is no interface (see
-// Address); with kInvalid when there is no such name or it has no address, and with
-// kUnreachable when the name servers do not say. At most 64 addresses of each family are
-// tried. A change of /etc/resolv.conf counts from the next call on, also for calls in
-// progress. Parks.
+// Resolves `host`, a name or an IP address, and connects: IPv6 and IPv4 addresses are raced as RFC
+// 8305 says (IPv6 first, the next attempt after 250 ms or when one fails, the first success wins;
+// `options` may say otherwise). At most 64 addresses of each family are tried. A change of
+// /etc/resolv.conf counts from the next call on, also for calls in progress. Parks.
+//
+// Errors:   as above, with the last attempt's error; at once with kInvalid for what is no host: a
+//   NUL, brackets, a port, a space, a name that is not ASCII (write it in its xn-- form), a zone
+//   that is no interface (see Address); with kInvalid when there is no such name or it has no
+//   address, and with kUnreachable when the name servers do not say. The error's context is
+//   `host:port` and, if an attempt was made, the address: "example.org:443: 192.0.2.1:443".
+HEDDLE_API Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                                  const ConnectOptions& options, Deadline deadline);
+
+// The same with the default options.
 HEDDLE_API Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
                                   Deadline deadline);
 
 // The addresses of `host`, a name or an IP address, each with `port`: IPv6 ones first, then IPv4,
 // in the order in which the resolver gives them; at least one. Both families are asked for at once;
 // if one of them fails, the other's addresses are the result. Fails as connect() does before it
-// connects. For programs that choose among addresses themselves; connect() does more. Parks.
+// connects, with `host` as the error's context. For programs that choose among addresses
+// themselves; connect() does more. Parks.
 HEDDLE_API Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host,
                                                 std::uint16_t port, Deadline deadline);
 

@@ -1,8 +1,10 @@
 // Connecting to one address.
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "base/interruption.h"
 #include "fiber/scheduler.h"
@@ -26,6 +28,46 @@ Error failure(int sys_errno) {
   }
 }
 
+Error unfit(const char* operation, int sys_errno, const char* detail = "") {
+  return {.code = Errc::kInvalid, .sys_errno = sys_errno, .operation = operation, .detail = detail};
+}
+
+// Why `address` must not be connected to with these options, if so.
+std::optional<Error> objection(const Address& address, const ConnectOptions& options) {
+  const int family = address.family();
+  const bool excluded = (family == AF_INET && options.families == Families::kIpv6Only) ||
+                        (family == AF_INET6 && options.families == Families::kIpv4Only);
+  if (excluded) return unfit(kOperation, 0, "ConnectOptions::families excludes its family");
+  if (options.local_address && options.local_address->family() != family) {
+    return unfit(kOperation, 0, "ConnectOptions::local_address is of another family");
+  }
+  if (options.local_address && family == AF_UNIX) {
+    return unfit(kOperation, 0, "ConnectOptions::local_address is for IPv4 and IPv6");
+  }
+  return std::nullopt;
+}
+
+// Before the connection is begun: its first segment counts, too.
+Result<void> configure(int fd, const ConnectOptions& options) {
+  if (options.keep_alive) {
+    if (const auto set = set_keep_alive(fd, options.keep_alive); !set) return set;
+  }
+  if (options.user_timeout != Duration::zero()) {
+    if (const auto set = set_user_timeout(fd, options.user_timeout); !set) return set;
+  }
+  if (!options.local_address) return {};
+  const Address& local = *options.local_address;
+  if (local.port() == 0) {
+    // The port is chosen by connect(2), which can use one that others use for other peers: ip(7).
+    const int on = 1;
+    (void)::setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+  }
+  if (::bind(fd, local.data(), local.size()) != 0) {
+    return about(local, unfit("bind", errno));
+  }
+  return {};
+}
+
 // Starts to connect. Returns 0, EINPROGRESS, or what went wrong. A Unix listener
 // whose backlog is full gives EAGAIN, and no event tells when to try again.
 Result<int> start(int fd, const Address& address, Deadline deadline) {
@@ -43,13 +85,16 @@ Result<int> start(int fd, const Address& address, Deadline deadline) {
   return 0;
 }
 
-Result<Socket> attempt(Reactor& reactor, const Address& address, Deadline deadline) {
+Result<Socket> attempt(Reactor& reactor, const Address& address, const ConnectOptions& options,
+                       Deadline deadline) {
   // It may fail at once.
   if (const Wake wake = fiber::Scheduler::current().breathe(); wake != Wake::kReady) {
     return interruption(wake, kOperation);
   }
+  if (const auto unusable = objection(address, options)) return *unusable;
   UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return failure(errno);
+  if (const auto set = configure(fd.get(), options); !set) return set.error();
   const Result<int> started = start(fd.get(), address, deadline);
   if (!started) return started.error();
   if (*started != 0 && *started != EINPROGRESS) return failure(*started);
@@ -68,8 +113,9 @@ Result<Socket> attempt(Reactor& reactor, const Address& address, Deadline deadli
 
 }  // namespace
 
-Result<Socket> connect_address(Reactor& reactor, const Address& address, Deadline deadline) {
-  Result<Socket> socket = attempt(reactor, address, deadline);
+Result<Socket> connect_address(Reactor& reactor, const Address& address,
+                               const ConnectOptions& options, Deadline deadline) {
+  Result<Socket> socket = attempt(reactor, address, options, deadline);
   if (!socket) return about(address, socket.error());
   return socket;
 }

@@ -165,6 +165,15 @@ Result<Listener> io::ListenerFactory::listen_on(Reactor& reactor, const Address&
       (void)::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
     }
   }
+  // Inherited by what is accepted.
+  if (options.keep_alive) {
+    const auto set = set_keep_alive(fd.get(), options.keep_alive);
+    if (!set) return about(address, set.error());
+  }
+  if (options.user_timeout != Duration::zero()) {
+    const auto set = set_user_timeout(fd.get(), options.user_timeout);
+    if (!set) return about(address, set.error());
+  }
   if (::bind(fd.get(), address.data(), address.size()) != 0) {
     return about(address, unusable("bind", errno));
   }

@@ -1,4 +1,5 @@
 // The public factories: what needs a runtime's reactor or resolver.
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <cerrno>
@@ -34,8 +35,32 @@ Result<Socket> Socket::adopt(Runtime& runtime, int descriptor) {
   return io::SocketFactory::make(io::RuntimeAccess::reactor(runtime), std::move(fd));
 }
 
+Result<Socket> connect(Runtime& runtime, const Address& address, const ConnectOptions& options,
+                       Deadline deadline) {
+  return io::connect_address(io::RuntimeAccess::reactor(runtime), address, options, deadline);
+}
+
 Result<Socket> connect(Runtime& runtime, const Address& address, Deadline deadline) {
-  return io::connect_address(io::RuntimeAccess::reactor(runtime), address, deadline);
+  return connect(runtime, address, {}, deadline);
+}
+
+Result<io::RaceRules> io::race_rules(const ConnectOptions& options) {
+  const Families families = options.families;
+  const bool ipv6_first = families == Families::kIpv6First || families == Families::kIpv6Only;
+  io::RaceRules rules{
+      .first = ipv6_first ? AF_INET6 : AF_INET,
+      .other_family = families == Families::kIpv6First || families == Families::kIpv4First,
+      .attempt_delay = options.attempt_delay};
+  if (!options.local_address) return rules;
+  const int local = options.local_address->family();
+  if (local == AF_UNIX || (local != rules.first && !rules.other_family)) {
+    return Error{.code = Errc::kInvalid,
+                 .operation = "connect",
+                 .detail = "ConnectOptions::local_address is of no family that is tried"};
+  }
+  rules.first = local;
+  rules.other_family = false;
+  return rules;
 }
 
 namespace {
@@ -50,33 +75,41 @@ Error about(std::string_view host, std::uint16_t port, const Error& error) noexc
 }
 
 Result<Socket> connect_name(Runtime& runtime, std::string_view host, std::uint16_t port,
-                            Deadline deadline) {
+                            const ConnectOptions& options, Deadline deadline) {
+  const Result<io::RaceRules> rules = io::race_rules(options);
+  if (!rules) return rules.error();
   const Result<io::Resolver*> resolver = io::RuntimeAccess::resolver(runtime);
   if (!resolver) return resolver.error();
   io::Race<Socket> race(
       [resolver = *resolver, name = std::string(host), port](int family, Deadline until) {
         return resolver->resolve(name, port, family, until);
       },
-      [&reactor = io::RuntimeAccess::reactor(runtime)](const Address& address, Deadline until) {
-        return io::connect_address(reactor, address, until);
+      [&reactor = io::RuntimeAccess::reactor(runtime), &options](const Address& address,
+                                                                 Deadline until) {
+        return io::connect_address(reactor, address, options, until);
       },
-      deadline);
+      deadline, *rules);
   return race.run();
 }
 
 }  // namespace
 
 Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
-                       Deadline deadline) {
+                       const ConnectOptions& options, Deadline deadline) {
   const Result<Host> judged = Host::parse(host);
   if (!judged) return about(host, port, judged.error());
   if (judged->is_address()) {
     const auto address = Address::from_ip(host, port);
-    return address ? connect(runtime, *address, deadline) : address.error();
+    return address ? connect(runtime, *address, options, deadline) : address.error();
   }
-  Result<Socket> socket = connect_name(runtime, host, port, deadline);
+  Result<Socket> socket = connect_name(runtime, host, port, options, deadline);
   if (!socket) return about(host, port, socket.error());
   return socket;
+}
+
+Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
+                       Deadline deadline) {
+  return connect(runtime, host, port, {}, deadline);
 }
 
 Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host, std::uint16_t port,

@@ -16,9 +16,19 @@
 #include "heddle/deadline.h"
 #include "heddle/fiber.h"
 #include "heddle/result.h"
+#include "heddle/socket.h"
 #include "heddle/wait_queue.h"
 
 namespace heddle::io {
+
+struct RaceRules {
+  int first = AF_INET6;      // The family that goes first.
+  bool other_family = true;  // Whether the other one takes part.
+  Duration attempt_delay = std::chrono::milliseconds(250);
+};
+
+// Which families take part, and which is first. Fails with kInvalid if none is left.
+Result<RaceRules> race_rules(const ConnectOptions& options);
 
 // Race is independent of what it connects, so that a simulation can run it.
 template <typename Connection>
@@ -28,12 +38,14 @@ class Race {
   using Connect = std::function<Result<Connection>(const Address&, Deadline)>;
 
   static constexpr Duration kResolutionDelay = std::chrono::milliseconds(50);
-  static constexpr Duration kAttemptDelay = std::chrono::milliseconds(250);
   static constexpr std::size_t kAddressesMax = 64;  // Of each family.
   static constexpr const char* kConnect = "connect";
 
-  Race(Resolve resolve, Connect connect, Deadline deadline)
-      : resolve_(std::move(resolve)), connect_(std::move(connect)), deadline_(deadline) {}
+  Race(Resolve resolve, Connect connect, Deadline deadline, RaceRules rules = {})
+      : resolve_(std::move(resolve)),
+        connect_(std::move(connect)),
+        deadline_(deadline),
+        rules_(rules) {}
 
   // Parks until one attempt has succeeded, all have failed, or the deadline.
   Result<Connection> run() {
@@ -49,6 +61,7 @@ class Race {
  private:
   Result<void> start_resolving(Scope& fibers) {
     for (const int family : {AF_INET6, AF_INET}) {
+      if (family != rules_.first && !rules_.other_family) continue;
       const auto task = fibers.spawn("resolve", [this, family] { resolve(family); });
       if (!task) return task.error();
       ++resolving_;
@@ -60,27 +73,27 @@ class Race {
     auto found = resolve_(family, deadline_);
     --resolving_;
     if (found) {
-      auto& queue = family == AF_INET6 ? ipv6_ : ipv4_;
+      auto& queue = family == rules_.first ? first_ : other_;
       const auto count = std::min<std::size_t>(found->size(), kAddressesMax);
       queue.assign(found->begin(), found->begin() + static_cast<std::ptrdiff_t>(count));
     } else if (!last_error_ || last_error_->code == Errc::kInvalid) {
       // One family has no address as a rule. That the other could not be asked for says more.
       last_error_ = found.error();
     }
-    if (family == AF_INET6) ipv6_resolved_ = true;
+    if (family == rules_.first) first_resolved_ = true;
     changed_.wake_all();
   }
 
   // Starts the next attempt if it is time for one, else waits for news.
   Result<void> advance(Scope& fibers) {
-    const bool addresses_left = !ipv6_.empty() || !ipv4_.empty();
+    const bool addresses_left = !first_.empty() || !other_.empty();
     if (!addresses_left && resolving_ == 0 && attempts_ == 0) {
       return last_error_.value_or(Error{
           .code = Errc::kInvalid, .operation = kConnect, .detail = "the name has no address"});
     }
     Deadline next = Deadline::never();
     if (addresses_left) {
-      if (!ipv6_resolved_ && !started_) next = resolution_deadline();
+      if (!first_resolved_ && !started_) next = resolution_deadline();
       if (attempts_ > 0) next = next_attempt_;
       if (next.is_never() || next.time() <= this_fiber::now()) return start_attempt(fibers);
     }
@@ -90,20 +103,20 @@ class Race {
     return {};
   }
 
-  // IPv6 goes first, if its addresses come soon after the others (section 3).
+  // The first family's addresses have to come soon after the others (section 3).
   Deadline resolution_deadline() {
     if (!waited_since_) waited_since_ = this_fiber::now();
     return Deadline::at(*waited_since_ + kResolutionDelay);
   }
 
   Result<void> start_attempt(Scope& fibers) {
-    const bool ipv6 = ipv4_.empty() || (ipv6_next_ && !ipv6_.empty());
-    auto& queue = ipv6 ? ipv6_ : ipv4_;
+    const bool first = other_.empty() || (first_next_ && !first_.empty());
+    auto& queue = first ? first_ : other_;
     const Address address = queue.front();
     queue.pop_front();
-    ipv6_next_ = !ipv6;  // The families take turns (section 4).
+    first_next_ = !first;  // The families take turns (section 4).
     started_ = true;
-    next_attempt_ = this_fiber::after(kAttemptDelay);
+    next_attempt_ = this_fiber::after(rules_.attempt_delay);
     const auto task = fibers.spawn("connect", [this, address] { attempt(address); });
     if (!task) return task.error();
     ++attempts_;
@@ -127,16 +140,17 @@ class Race {
   Resolve resolve_;
   Connect connect_;
   Deadline deadline_;
+  RaceRules rules_;
 
   int resolving_ = 0;
-  bool ipv6_resolved_ = false;
+  bool first_resolved_ = false;  // The first family.
   std::optional<TimePoint> waited_since_;
-  std::deque<Address> ipv6_;
-  std::deque<Address> ipv4_;
+  std::deque<Address> first_;
+  std::deque<Address> other_;
 
   int attempts_ = 0;
   bool started_ = false;
-  bool ipv6_next_ = true;
+  bool first_next_ = true;
   Deadline next_attempt_ = Deadline::never();
   std::optional<Connection> won_;
   std::optional<Error> last_error_;

@@ -6,7 +6,10 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <limits>
 #include <new>
 
 #include <fcntl.h>
@@ -22,6 +25,19 @@ namespace {
 
 Error broken(int sys_errno, const char* operation) {
   return {.code = Errc::kDisconnected, .sys_errno = sys_errno, .operation = operation};
+}
+
+Result<void> set_option(int fd, int level, int option, int value, const char* operation) {
+  if (::setsockopt(fd, level, option, &value, sizeof(value)) == 0) return {};
+  return Error{.code = Errc::kInvalid, .sys_errno = errno, .operation = operation};
+}
+
+// What an int does not hold, the kernel takes for no option either.
+template <typename Unit>
+int rounded_up(Duration time) {
+  const auto count = std::chrono::ceil<Unit>(time).count();
+  constexpr auto kMost = std::numeric_limits<int>::max();
+  return static_cast<int>(std::clamp<decltype(count)>(count, -1, kMost));
 }
 
 IoResult receive(io::Pollable& pollable, std::span<std::byte> into) noexcept {
@@ -114,6 +130,34 @@ Error io::about(const Address& address, const Error& error) noexcept {
   }
 }
 
+Result<void> io::set_no_delay(int fd, bool on) {
+  return set_option(fd, IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0, "set TCP_NODELAY");
+}
+
+// First what a Unix socket does not take: it takes SO_KEEPALIVE and does nothing with it.
+Result<void> io::set_keep_alive(int fd, const std::optional<KeepAlive>& keep_alive) {
+  const KeepAlive wanted = keep_alive.value_or(KeepAlive{});
+  const int idle = rounded_up<std::chrono::seconds>(wanted.idle);
+  const int interval = rounded_up<std::chrono::seconds>(wanted.interval);
+  if (const auto set = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle, "set TCP_KEEPIDLE"); !set) {
+    return set;
+  }
+  if (const auto set = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval, "set TCP_KEEPINTVL");
+      !set) {
+    return set;
+  }
+  if (const auto set = set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, wanted.probes, "set TCP_KEEPCNT");
+      !set) {
+    return set;
+  }
+  return set_option(fd, SOL_SOCKET, SO_KEEPALIVE, keep_alive ? 1 : 0, "set SO_KEEPALIVE");
+}
+
+Result<void> io::set_user_timeout(int fd, Duration timeout) {
+  return set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+                    rounded_up<std::chrono::milliseconds>(timeout), "set TCP_USER_TIMEOUT");
+}
+
 bool io::set_nonblocking(int fd) noexcept {
   const int flags = ::fcntl(fd, F_GETFL);
   return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
@@ -176,6 +220,18 @@ void Socket::would_block(Interest interest) noexcept {
   io::Pollable& pollable = this->pollable();
   if (interest != Interest::kWrite) pollable.readable = false;
   if (interest != Interest::kRead) pollable.writable = false;
+}
+
+Result<void> Socket::set_no_delay(bool on) {
+  return io::set_no_delay(pollable().fd(), on);
+}
+
+Result<void> Socket::set_keep_alive(const std::optional<KeepAlive>& keep_alive) {
+  return io::set_keep_alive(pollable().fd(), keep_alive);
+}
+
+Result<void> Socket::set_user_timeout(Duration timeout) {
+  return io::set_user_timeout(pollable().fd(), timeout);
 }
 
 Result<std::size_t> Socket::read(std::span<std::byte> into, Deadline deadline) {

@@ -3,6 +3,8 @@
 
 #include <sys/socket.h>
 
+#include <optional>
+
 #include "heddle/address.h"
 #include "heddle/deadline.h"
 #include "heddle/listener.h"
@@ -34,7 +36,13 @@ class SocketFactory {
 };
 
 // As heddle::connect().
-Result<Socket> connect_address(Reactor& reactor, const Address& address, Deadline deadline);
+Result<Socket> connect_address(Reactor& reactor, const Address& address,
+                               const ConnectOptions& options, Deadline deadline);
+
+// Settings of TCP for a socket, or for those that a listening one accepts. Fail with kInvalid.
+Result<void> set_no_delay(int fd, bool on);
+Result<void> set_keep_alive(int fd, const std::optional<KeepAlive>& keep_alive);
+Result<void> set_user_timeout(int fd, Duration timeout);
 
 class ListenerFactory {
  public:

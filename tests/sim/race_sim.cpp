@@ -72,11 +72,11 @@ class Course {
  public:
   Course(sim::World& world, Network network) : world_(world), network_(std::move(network)) {}
 
-  Result<Connection> run(Deadline deadline = Deadline::never()) {
+  Result<Connection> run(Deadline deadline = Deadline::never(), const RaceRules& rules = {}) {
     start_ = world_.now();
     Race<Connection> race([this](int family, Deadline until) { return resolve(family, until); },
                           [this](const Address& to, Deadline until) { return connect(to, until); },
-                          deadline);
+                          deadline, rules);
     auto result = race.run();
     EXPECT_EQ(busy_, 0) << "somebody is still at work";
     return result;
@@ -234,6 +234,49 @@ TEST_P(RaceSim, FamiliesTakeTurnsEveryQuarterOfASecond) {
          std::sort(course.cancelled.begin(), course.cancelled.end());
          EXPECT_EQ(course.cancelled, (std::vector<std::string>{kA4, kB4, kA6, kB6}));
        });
+}
+
+TEST_P(RaceSim, AnotherDelayAndAnotherFirstFamilyMayBeAskedFor) {
+  const RaceRules rules{.first = AF_INET, .attempt_delay = milliseconds(100)};
+  race({.ipv6 = {milliseconds(0), {kA6, kB6}},
+        .ipv4 = {milliseconds(0), {kA4, kB4}},
+        .hosts =
+            {{kA6, {kForEver}}, {kB6, {milliseconds(7)}}, {kA4, {kForEver}}, {kB4, {kForEver}}}},
+       [&](Course& course) {
+         EXPECT_EQ(course.run(Deadline::never(), rules).value().address(), kB6);
+         EXPECT_EQ(course.started,
+                   (std::vector<Started>{{kA4, 0}, {kA6, 100}, {kB4, 200}, {kB6, 300}}));
+       });
+  // It is also the one that is waited for.
+  race({.ipv6 = {milliseconds(10), {kA6}},
+        .ipv4 = {milliseconds(59), {kA4}},
+        .hosts = {{kA6, {milliseconds(1)}}, {kA4, {milliseconds(20)}}}},
+       [&](Course& course) {
+         EXPECT_EQ(course.run(Deadline::never(), rules).value().address(), kA4);
+         EXPECT_EQ(course.started, (std::vector<Started>{{kA4, 59}}));
+       });
+}
+
+TEST_P(RaceSim, FamilyThatIsNotWantedIsNotEvenLookedUp) {
+  for (const int only : {AF_INET, AF_INET6}) {
+    const bool v6 = only == AF_INET6;
+    race({.ipv6 = {milliseconds(v6 ? 10 : 100000), {kA6}},
+          .ipv4 = {milliseconds(v6 ? 100000 : 10), {kA4}},
+          .hosts = {{kA6, {milliseconds(20)}}, {kA4, {milliseconds(20)}}}},
+         [&](Course& course) {
+           const RaceRules rules{.first = only, .other_family = false};
+           EXPECT_EQ(course.run(Deadline::never(), rules).value().address(), v6 ? kA6 : kA4);
+           EXPECT_EQ(course.elapsed(), 30);
+         });
+    race({.ipv6 = {milliseconds(v6 ? 10 : 100000), {}},
+          .ipv4 = {milliseconds(v6 ? 100000 : 10), {}},
+          .hosts = {}},
+         [&](Course& course) {
+           const RaceRules rules{.first = only, .other_family = false};
+           EXPECT_EQ(course.run(Deadline::never(), rules).error().code, Errc::kInvalid);
+           EXPECT_EQ(course.elapsed(), 10) << "it does not wait for the other family";
+         });
+  }
 }
 
 TEST_P(RaceSim, AttemptThatFailsIsFollowedAtOnce) {
