@@ -27,9 +27,10 @@ namespace heddle {
 // Lifetime: what the functions use must outlive the stream. It holds 16 KiB from the first read
 //   on, and a copy of what is being written, 128 KiB at most.
 // Errors:   what a function throws comes out of the call of Stream that needed it, as it was
-//   thrown; an Error that it returns is that call's Error, whole. Either ends the connection, or,
-//   an Error from `write`, the writing. kTimedOut once the deadline has passed, and kCancelled to
-//   a cancelled fiber, only end the wait: `read` and `write` are called again later.
+//   thrown; an Error that it returns is that call's Error, whole, its context included. Either ends
+//   the connection, or, an Error from `write`, the writing. kTimedOut once the deadline has passed,
+//   and kCancelled to a cancelled fiber, only end the wait: `read` and `write` are called again
+//   later.
 class HEDDLE_API CallbackTransport final : public Transport {
  public:
   struct Functions {
@@ -42,7 +43,8 @@ class HEDDLE_API CallbackTransport final : public Transport {
     std::function<Result<std::size_t>(std::span<const std::byte> from, Deadline deadline)> write;
 
     // Tells the peer that nothing more will be written. May be empty. Must neither park nor throw:
-    // either ends the process, by name.
+    // either ends the process, by name. Returns nothing, since nothing comes after it that could
+    // fail: a connection that is broken shows in `read`.
     std::function<void()> shutdown_write{};
   };
 

@@ -52,17 +52,21 @@ class AdoptedContextSim : public testing::TestWithParam<std::tuple<Function, Tls
         return server_->set_ticket_keys({TicketKey::generate().value()}).value();
       case Function::kSessionStore:
         return server_
-            ->set_session_store(
-                {.put = [this](const ConnectionView&, const Session&) { ++called_; },
-                 .get = [](const ConnectionView&,
-                           std::string_view) { return std::optional<Session>(); },
-                 .remove = {}})
+            ->set_session_store({.put =
+                                     [this](const ConnectionView&, const Session&) {
+                                       ++called_;
+                                       return Result<void>();
+                                     },
+                                 .get = [](const ConnectionView&,
+                                           std::string_view) { return std::optional<Session>(); },
+                                 .remove = {}})
             .value();
       case Function::kPsk:
         return server_->on_psk_server(
             [](const ConnectionView&, std::string_view) { return std::optional<Psk>(); });
       case Function::kKeyLog:
-        return server_->on_key_log([](const ConnectionView&, std::string_view) {});
+        return server_->on_key_log(
+            [](const ConnectionView&, std::string_view) { return Result<void>(); });
     }
   }
 
@@ -103,9 +107,17 @@ TEST_P(SslObjectRemovals, AreToldByTheNextHandshakeOrShutdown) {
   std::size_t removed = 0;
   server_context_
       .set_session_store(
-          {.put = [&](const ConnectionView&, const Session&) { ++made; },
+          {.put =
+               [&](const ConnectionView&, const Session&) {
+                 ++made;
+                 return Result<void>();
+               },
            .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
-           .remove = [&](std::string_view, Deadline) { ++removed; }})
+           .remove =
+               [&](std::string_view, Deadline) {
+                 ++removed;
+                 return Result<void>();
+               }})
       .value();
   for (std::size_t i = 0; i < kBroken; ++i) {
     open();

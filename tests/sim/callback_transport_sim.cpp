@@ -165,11 +165,12 @@ TEST_P(CallbackTransportSim, FunctionsMayUseAnotherTlsConnection) {
 }
 
 TEST_P(CallbackTransportSim, ErrorOfTheReadFunctionComesOutWhole) {
-  const Error told{.code = Errc::kExhausted,
-                   .verify_code = 7,
-                   .sys_errno = EDQUOT,
-                   .openssl_code = 42,
-                   .operation = "quota"};
+  const Error told = Error{.code = Errc::kExhausted,
+                           .verify_code = 7,
+                           .sys_errno = EDQUOT,
+                           .openssl_code = 42,
+                           .operation = "quota"}
+                         .with("tunnel");
   for (const bool in_handshake : {true, false}) {
     world_.run([&] {
       on_read_ = nullptr;
@@ -183,6 +184,7 @@ TEST_P(CallbackTransportSim, ErrorOfTheReadFunctionComesOutWhole) {
       EXPECT_EQ(failed.sys_errno, told.sys_errno);
       EXPECT_EQ(failed.openssl_code, told.openssl_code);
       EXPECT_STREQ(failed.operation, told.operation);
+      EXPECT_EQ(failed.context(), "tunnel");
       on_read_ = [](Deadline) -> std::optional<Error> { return ADD_FAILURE(), std::nullopt; };
       EXPECT_EQ(read_some(*client_).error().code, told.code) << "and it stays so";
       EXPECT_EQ(client_->write(bytes("x"), kNever).error().code, told.code);

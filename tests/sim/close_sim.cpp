@@ -106,6 +106,7 @@ TEST_P(CloseSim, CallbackIsWaitedFor) {
   client_context_.on_new_session([&](const ConnectionView&, const Session&) {
     (void)this_fiber::sleep_until(world_.after(seconds(5)));
     left = true;
+    return Result<void>();
   });
   world_.run([&] {
     client_ = test::client(client_context_, pipe_.a());

@@ -177,7 +177,10 @@ TEST_P(TicketContractSim, EndAfterHalfATicketIsSentAtOnceIfTheRestIsThere) {
 TEST_P(TicketContractSim, EndOfAStreamBelowLeavesCallbacksToItsWait) {
   if (way() != Driven::Way::kStreamTransport) return;
   int sessions = 0;
-  client_context_.on_new_session([&](const ConnectionView&, const Session&) { ++sessions; });
+  client_context_.on_new_session([&](const ConnectionView&, const Session&) {
+    ++sessions;
+    return Result<void>();
+  });
   read_half_a_ticket();
   peer_->allowed = SIZE_MAX;
   const int before = sessions;
@@ -284,8 +287,9 @@ TEST_P(ContractSim, EndInTheMiddleOfAHandshakeIsAFailureForGood) {
 
 TEST_P(ContractSim, ExceptionOfACallbackIsThrownOnceAndEndsTheConnection) {
   ours().set_versions(std::get<2>(GetParam()), std::get<2>(GetParam())).value();
-  ours().on_key_log(
-      [](const ConnectionView&, std::string_view) { throw std::runtime_error("no"); });
+  ours().on_key_log([](const ConnectionView&, std::string_view) -> Result<void> {
+    throw std::runtime_error("no");
+  });
   open();
   EXPECT_THROW(
       {

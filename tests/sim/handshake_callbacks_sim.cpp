@@ -351,7 +351,7 @@ TEST_P(ThrowingCallbackSim, ComesOutUnharmedAndThePeerGetsAnAlert) {
   throwing.install(throwing.on_client ? client : server, [&]() -> Error {
     world.park();
     if (thrown) throw std::runtime_error("the vault is on fire");
-    return {.code = Errc::kUnreachable, .operation = "ask the vault"};
+    return Error{.code = Errc::kUnreachable, .operation = "ask the vault"}.with("vault.test");
   });
   world.run([&] {
     for (;; thrown = false) {
@@ -366,6 +366,8 @@ TEST_P(ThrowingCallbackSim, ComesOutUnharmedAndThePeerGetsAnAlert) {
       ASSERT_TRUE(ours.error);
       EXPECT_EQ(ours.error->code, Errc::kUnreachable) << ours.message();
       EXPECT_STREQ(ours.error->operation, "ask the vault");
+      EXPECT_EQ(ours.error->context(), "vault.test");
+      EXPECT_TRUE(ours.stream->explain(*ours.error).starts_with("vault.test: "));
       return;
     }
   });

@@ -273,6 +273,7 @@ TEST_P(HelloCallbacksSim, SessionsOfChosenContextsAreInTheStoreOfTheFirst) {
                               [&](const ConnectionView&, const Session& session) {
                                 world_.park();
                                 stored[session.id()] = session.serialise();
+                                return Result<void>();
                               },
                           .get =
                               [&](const ConnectionView&, std::string_view id) {

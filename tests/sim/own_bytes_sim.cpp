@@ -90,6 +90,7 @@ class OwnBytesSim : public testing::TestWithParam<Case> {
       context->set_versions(GetParam().version, GetParam().version).value();
       context->on_key_log([this](const ConnectionView& connection, std::string_view) {
         if (GetParam().when != When::kTicket) park(connection.native_handle());
+        return Result<void>();
       });
     }
     server_context_
@@ -97,6 +98,7 @@ class OwnBytesSim : public testing::TestWithParam<Case> {
                                 [this](const ConnectionView& connection, const Session&) {
                                   if (GetParam().when == When::kTicket)
                                     park(connection.native_handle());
+                                  return Result<void>();
                                 },
                             .get = [](const ConnectionView&,
                                       std::string_view) { return std::optional<Session>(); },

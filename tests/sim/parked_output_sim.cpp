@@ -86,12 +86,12 @@ TEST(ParkedOutputSim, FiveHundredParkedHandshakesCostOthersNoAllocation) {
   Semaphore release(0);
   parking
       .set_session_store(
-          {.put =
-               [&](const ConnectionView& connection, const Session&) {
-                 if (++tickets[connection.native_handle()] < 2) return;
-                 ++waiting;
-                 release.acquire().value();
-               },
+          {.put = [&](const ConnectionView& connection, const Session&) -> Result<void> {
+             if (++tickets[connection.native_handle()] < 2) return {};
+             ++waiting;
+             release.acquire().value();
+             return {};
+           },
            .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
            .remove = {}})
       .value();

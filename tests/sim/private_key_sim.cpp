@@ -74,18 +74,20 @@ TEST_P(PrivateKeySim, AnErrorOfTheSignerComesOutOfTheHandshakeAsItIs) {
     const auto refuse = [](auto...) -> Signature {
       test::leave_entry(test::Leak::kOther);
       this_fiber::sleep_until(this_fiber::after(milliseconds(1))).value();
-      return Error{.code = Errc::kUnreachable, .sys_errno = EHOSTDOWN, .operation = "ask the HSM"};
+      return Error{.code = Errc::kUnreachable, .sys_errno = EHOSTDOWN, .operation = "ask the HSM"}
+          .with("hsm.test");
     };
     meet(
         KeyType::kRsa2048, refuse,
         [](Meeting& meeting) {
           meeting.shake_hands();
           ASSERT_FALSE(meeting.server_result);
-          const Error error = meeting.server_result.error();
+          const Error& error = meeting.server_result.error();
           EXPECT_EQ(error.code, Errc::kUnreachable);
           EXPECT_EQ(error.sys_errno, EHOSTDOWN);
           EXPECT_EQ(error.openssl_code, 0U);
           EXPECT_STREQ(error.operation, "ask the HSM");
+          EXPECT_EQ(error.context(), "hsm.test");
           EXPECT_EQ(alert_reason(meeting.client_result), SSL_R_TLSV1_ALERT_INTERNAL_ERROR);
           // Final.
           EXPECT_EQ(meeting.server().write(bytes("x"), kNever).error().sys_errno, EHOSTDOWN);

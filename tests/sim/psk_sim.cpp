@@ -120,6 +120,25 @@ TEST_P(PskSim, KeyOfAnImpossibleSizeIsRefused) {
   }
 }
 
+TEST_P(PskSim, ErrorsOfTheCallbacksEndTheConnectionWhole) {
+  const auto fail = [&](std::string_view whose) -> Result<std::optional<Psk>> {
+    world_.park();
+    return Error{.code = Errc::kUnreachable, .operation = "find a key"}.with(whose);
+  };
+  server_.on_psk_server([&](const ConnectionView&, std::string_view) { return fail("server's"); });
+  world_.run([&] {
+    const auto talk = this->talk();
+    EXPECT_EQ(talk->server.message(), "server's: find a key: unreachable");
+    EXPECT_FALSE(talk->client.well());
+  });
+  client_.on_psk_client([&](const ConnectionView&, std::string_view) { return fail("client's"); });
+  world_.run([&] {
+    const auto talk = this->talk();
+    EXPECT_EQ(talk->client.message(), "client's: find a key: unreachable");
+    EXPECT_FALSE(talk->server.well());
+  });
+}
+
 TEST_P(PskSim, WhatTheCallbacksThrowComesOutUnharmed) {
   server_.on_psk_server([&](const ConnectionView&, std::string_view) -> std::optional<Psk> {
     world_.park();
@@ -165,6 +184,7 @@ TEST_P(KeyLogSim, LinesGoToTheCallback) {
   client_.on_key_log([&](const ConnectionView&, std::string_view line) {
     world_.park();
     lines += std::string(line) + '\n';
+    return Result<void>();
   });
   world_.run([&] { talk()->expect_well(); });
   EXPECT_NE(lines.find(label()), std::string::npos) << lines;
@@ -199,8 +219,26 @@ TEST_P(KeyLogSim, FileThatCannotBeOpenedIsRefused) {
   EXPECT_EQ(client_.set_key_log_file(folder_).error().sys_errno, EISDIR);
 }
 
+TEST_P(KeyLogSim, ErrorOfTheCallbackEndsTheConnectionWhole) {
+  for (Context* const context : {&client_, &server_}) {
+    context->on_key_log([&](const ConnectionView&, std::string_view) -> Result<void> {
+      world_.park();
+      return Error{.code = Errc::kExhausted, .sys_errno = ENOSPC, .operation = "log a key"}.with(
+          "keys.log");
+    });
+    world_.run([&] {
+      const auto talk = this->talk();
+      const auto& failed = context == &client_ ? talk->client : talk->server;
+      ASSERT_TRUE(failed.error);
+      EXPECT_EQ(failed.error->message(),
+                "keys.log: log a key: out of resources: No space left on device");
+    });
+    context->on_key_log({});
+  }
+}
+
 TEST_P(KeyLogSim, WhatTheCallbackThrowsComesOutUnharmed) {
-  server_.on_key_log([&](const ConnectionView&, std::string_view) {
+  server_.on_key_log([&](const ConnectionView&, std::string_view) -> Result<void> {
     world_.park();
     throw std::runtime_error("nowhere to write");
   });

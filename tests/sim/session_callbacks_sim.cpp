@@ -1,5 +1,7 @@
 // Sessions kept outside of OpenSSL, and ticket keys: by callbacks that park, while others leave
 // entries in the error queue.
+#include <array>
+#include <cerrno>
 #include <chrono>
 #include <map>
 #include <optional>
@@ -30,6 +32,7 @@ class SessionCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersion,
       world_.park();
       EXPECT_EQ(connection.server_name(), test::kServerName);
       got_.push_back(session);
+      return Result<void>();
     });
   }
 
@@ -43,12 +46,26 @@ class SessionCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersion,
     return world_.talk(server, client_, {.server_name = test::kServerName, .session = got_.back()});
   }
 
+  // One whose session is of no use any more.
+  void break_connection(const Context& server) {
+    Conversation broken(world_.world());
+    broken.client.stream = test::client(client_, broken.pipe.a());
+    broken.server.stream = test::server(server, broken.pipe.b());
+    scope([&](Scope& fibers) {
+      ASSERT_TRUE(fibers.spawn(
+          "server", [&] { broken.server.stream->handshake(Deadline::never()).value(); }));
+      broken.client.stream->handshake(Deadline::never()).value();
+    });
+    broken.pipe.vanish_a();
+  }
+
   // A store in memory that takes its time.
   SessionStore store() {
     return {.put =
                 [this](const ConnectionView&, const Session& session) {
                   world_.park();
                   stored_[session.id()] = session.serialise();
+                  return Result<void>();
                 },
             .get = [this](const ConnectionView&, std::string_view id) -> std::optional<Session> {
               world_.park();
@@ -61,6 +78,7 @@ class SessionCallbacksSim : public testing::TestWithParam<std::tuple<TlsVersion,
                   world_.park();
                   removed_ += stored_.erase(std::string(id));
                   removal_deadline_ = deadline;
+                  return Result<void>();
                 }};
   }
 
@@ -139,17 +157,7 @@ TEST_P(SessionCallbacksSim, SessionOfABrokenConnectionIsRemovedOutsideOfOpenSsl)
   Context server = test::server_context();
   server.set_session_store(store()).value();
   world_.run([&] {
-    {
-      auto broken = std::make_unique<Conversation>(world_.world());
-      broken->client.stream = test::client(client_, broken->pipe.a());
-      broken->server.stream = test::server(server, broken->pipe.b());
-      scope([&](Scope& fibers) {
-        ASSERT_TRUE(fibers.spawn(
-            "server", [&] { broken->server.stream->handshake(Deadline::never()).value(); }));
-        broken->client.stream->handshake(Deadline::never()).value();
-      });
-      broken->pipe.vanish_a();
-    }
+    break_connection(server);
     EXPECT_EQ(removed_, 0U) << "the destructor may not park";
     const std::size_t before = stored_.size();
     const Deadline deadline = world_.world().after(seconds(60));
@@ -227,14 +235,14 @@ TEST_P(SessionCallbacksSim, FailureToFindTicketKeysEndsTheHandshake) {
   server
       .on_ticket_keys([&](const ConnectionView&) -> Result<std::vector<TicketKey>> {
         world_.park();
-        return Error{.code = Errc::kUnreachable, .operation = "ask for ticket keys"};
+        return Error{.code = Errc::kUnreachable, .operation = "ask for ticket keys"}.with("vault");
       })
       .value();
   world_.run([&] {
     const auto failed = talk(server);
     ASSERT_TRUE(failed->server.error);
     EXPECT_EQ(failed->server.error->code, Errc::kUnreachable) << failed->server.message();
-    EXPECT_STREQ(failed->server.error->operation, "ask for ticket keys");
+    EXPECT_EQ(failed->server.message(), "vault: ask for ticket keys: unreachable");
     EXPECT_FALSE(failed->client.well());
   });
 }
@@ -242,7 +250,7 @@ TEST_P(SessionCallbacksSim, FailureToFindTicketKeysEndsTheHandshake) {
 TEST_P(SessionCallbacksSim, WhatASessionCallbackThrowsComesOutUnharmed) {
   Context server = test::server_context();
   SessionStore throwing = store();
-  throwing.put = [&](const ConnectionView&, const Session&) {
+  throwing.put = [&](const ConnectionView&, const Session&) -> Result<void> {
     world_.park();
     throw std::runtime_error("the store is on fire");
   };
@@ -251,6 +259,99 @@ TEST_P(SessionCallbacksSim, WhatASessionCallbackThrowsComesOutUnharmed) {
     const auto failed = talk(server);
     EXPECT_EQ(failed->server.thrown, "the store is on fire");
     EXPECT_FALSE(failed->client.well());
+  });
+}
+
+TEST_P(SessionCallbacksSim, StoreThatFailsCostsFullHandshakesAndNoConnection) {
+  Context server = test::server_context();
+  SessionStore failing = store();
+  bool puts = true;
+  failing.put = [this, &puts, put = failing.put](const ConnectionView& connection,
+                                                 const Session& session) -> Result<void> {
+    if (puts) return put(connection, session);
+    world_.park();
+    return Error{.code = Errc::kUnreachable, .operation = "put"}.with("redis.test");
+  };
+  failing.get = [this](const ConnectionView&, std::string_view) -> Result<std::optional<Session>> {
+    world_.park();
+    return Error{.code = Errc::kTimedOut, .operation = "get"}.with("redis.test");
+  };
+  std::vector<std::string> told;
+  failing.on_error = [&](const Error& error) {
+    world_.park();
+    told.push_back(error.message());
+  };
+  server.set_session_store(std::move(failing)).value();
+  world_.run([&] {
+    talk(server)->expect_well();
+    EXPECT_TRUE(told.empty());
+    puts = false;
+    const auto second = resume(server);
+    second->expect_well();
+    EXPECT_FALSE(second->server.stream->connection_state().resumed);
+    std::vector<std::string> expected = {"redis.test: get: timed out"};
+    expected.resize(tls13() ? 3 : 2, "redis.test: put: unreachable");
+    EXPECT_EQ(told, expected);
+  });
+}
+
+TEST_P(SessionCallbacksSim, StoreNeedNotHearOfItsErrors) {
+  Context server = test::server_context();
+  SessionStore failing = store();
+  failing.put = [](const ConnectionView&, const Session&) {
+    return Result<void>(Error{.code = Errc::kUnreachable});
+  };
+  server.set_session_store(std::move(failing)).value();
+  world_.run([&] { talk(server)->expect_well(); });
+}
+
+TEST_P(SessionCallbacksSim, StoreThatFailsToRemoveIsToldAndAskedForTheRest) {
+  Context server = test::server_context();
+  SessionStore failing = store();
+  int removals = 0;
+  failing.remove = [&](std::string_view, Deadline) -> Result<void> {
+    ++removals;
+    return Error{.code = Errc::kUnreachable, .operation = "remove"}.with("redis.test");
+  };
+  std::vector<std::string> told;
+  failing.on_error = [&](const Error& error) { told.push_back(error.message()); };
+  server.set_session_store(std::move(failing)).value();
+  world_.run([&] {
+    break_connection(server);
+    break_connection(server);
+    talk(server)->expect_well();
+    EXPECT_EQ(removals, 2);
+    EXPECT_EQ(told, std::vector<std::string>(2, "redis.test: remove: unreachable"));
+  });
+}
+
+TEST_P(SessionCallbacksSim, WhatOnErrorThrowsEndsTheConnectionAsTheStoresOwnWould) {
+  Context server = test::server_context();
+  SessionStore failing = store();
+  failing.put = [](const ConnectionView&, const Session&) {
+    return Result<void>(Error{.code = Errc::kUnreachable});
+  };
+  failing.on_error = [](const Error&) { throw std::runtime_error("no log either"); };
+  server.set_session_store(std::move(failing)).value();
+  world_.run([&] { EXPECT_EQ(talk(server)->server.thrown, "no log either"); });
+}
+
+TEST_P(SessionCallbacksSim, ErrorOfANewSessionEndsTheClientsConnectionWhole) {
+  const Context server = test::server_context();
+  client_.on_new_session([&](const ConnectionView&, const Session&) -> Result<void> {
+    world_.park();
+    return Error{.code = Errc::kExhausted, .sys_errno = ENOSPC, .operation = "keep a session"}.with(
+        "cache");
+  });
+  world_.run([&] {
+    const auto failed = talk(server);
+    ASSERT_TRUE(failed->client.error);
+    EXPECT_EQ(failed->client.error->message(),
+              "cache: keep a session: out of resources: No space left on device");
+    std::array<std::byte, 1> byte{};
+    const auto again = failed->client.stream->read(byte, Deadline::never());
+    ASSERT_FALSE(again);
+    EXPECT_EQ(again.error().context(), "cache") << "it is final";
   });
 }
 

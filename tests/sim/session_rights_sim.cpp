@@ -72,8 +72,11 @@ class SessionRightsSim : public testing::TestWithParam<Parameter> {
   }
 
   SessionStore store() {
-    return {.put = [this](const ConnectionView&,
-                          const Session& session) { stored_[session.id()] = session.serialise(); },
+    return {.put =
+                [this](const ConnectionView&, const Session& session) {
+                  stored_[session.id()] = session.serialise();
+                  return Result<void>();
+                },
             .get = [this](const ConnectionView&, std::string_view id) -> std::optional<Session> {
               const auto found = stored_.find(std::string(id));
               if (found == stored_.end()) return std::nullopt;

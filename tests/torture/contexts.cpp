@@ -158,13 +158,15 @@ void Shared::add_stores() {
     park("get");
     return store.get(id);
   };
-  const auto put = [this](const ConnectionView&, const Session& session) {
+  const auto put = [this](const ConnectionView&, const Session& session) -> Result<void> {
     park("put");
     store.put(session);
+    return {};
   };
-  const auto remove = [this](std::string_view id, Deadline) {
+  const auto remove = [this](std::string_view id, Deadline) -> Result<void> {
     park_or_throw("remove");  // What it throws is dropped.
     store.remove(id);
+    return {};
   };
   for (const bool offload : {false, true}) {
     Context context = make_server(offload);
@@ -175,8 +177,8 @@ void Shared::add_stores() {
   throwing
       .set_session_store({.put =
                               [put](const ConnectionView& connection, const Session& session) {
-                                put(connection, session);
                                 if (World::here().rng.one_in(4)) throw Planned();
+                                return put(connection, session);
                               },
                           .get =
                               [get](const ConnectionView& connection, std::string_view id) {
@@ -199,14 +201,18 @@ void Shared::add_clients() {
   clients.push_back({"verify", std::move(verify)});
 
   Context sessions = make_client();
-  sessions.on_new_session([this](const ConnectionView&, const Session& session) {
+  sessions.on_new_session([this](const ConnectionView&, const Session& session) -> Result<void> {
     park("new session");
     keep(session);
+    return {};
   });
   clients.push_back({"new session", std::move(sessions)});
 
   Context log = make_client();
-  log.on_key_log([](const ConnectionView&, std::string_view) { park("key log"); });
+  log.on_key_log([](const ConnectionView&, std::string_view) -> Result<void> {
+    park("key log");
+    return {};
+  });
   clients.push_back({"key log", std::move(log)});
 
   Context old = make_client();
@@ -215,8 +221,10 @@ void Shared::add_clients() {
 
   Context refusing = make_client();
   refusing.on_verify(verify_some);
-  refusing.on_new_session(
-      [](const ConnectionView&, const Session&) { park_or_throw("new session"); });
+  refusing.on_new_session([](const ConnectionView&, const Session&) -> Result<void> {
+    park_or_throw("new session");
+    return {};
+  });
   clients.push_back({"refusing", std::move(refusing), true});
 }
 

@@ -56,18 +56,18 @@ TEST_F(CallbackScopeTest, ExceptionWithoutAnEngineBecomesAnEntry) {
 }
 
 TEST_F(CallbackScopeTest, WhatIsNoExceptionObjectBecomesAnEntryToo) {
-  EXPECT_FALSE(tls::tell("test", ssl_.get(), [] { throw 42; }));
+  tls::tell("test", ssl_.get(), []() -> Result<void> { throw 42; });
   EXPECT_EQ(ERR_GET_REASON(ERR_peek_error()), SSL_R_CALLBACK_FAILED);
 }
 
 TEST_F(CallbackScopeTest, ErrorWithoutAnEngineBecomesAnEntry) {
   const auto answer = tls::ask<int>("test", ssl_.get(), []() -> Result<int> {
-    return Error{.code = Errc::kUnreachable, .operation = "ask the vault"};
+    return Error{.code = Errc::kUnreachable, .operation = "ask"}.with("the vault");
   });
   EXPECT_FALSE(answer);
   const char* text = nullptr;
   (void)ERR_get_error_all(nullptr, nullptr, nullptr, &text, nullptr);
-  EXPECT_STREQ(text, "ask the vault");
+  EXPECT_STREQ(text, "the vault: ask: unreachable");
 }
 
 // Both would free it.

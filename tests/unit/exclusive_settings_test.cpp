@@ -72,7 +72,7 @@ TEST(ExclusiveSettingsTest, TicketKeysTheirCallbackAndAStoreExcludeEachOther) {
       return context.on_ticket_keys([](const ConnectionView&) { return std::vector<TicketKey>(); });
     }
     return context.set_session_store(
-        {.put = [](const ConnectionView&, const Session&) {},
+        {.put = [](const ConnectionView&, const Session&) { return Result<void>(); },
          .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
          .remove = {}});
   };

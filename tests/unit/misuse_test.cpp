@@ -371,7 +371,10 @@ const std::vector<Misuse>& contexts() {
       {"gives a server what is for clients",
        "Context::on_new_session() on a server context: it is for clients; create that with "
        "Role::kClient",
-       [] { server().on_new_session([](const ConnectionView&, const Session&) {}); }},
+       [] {
+         server().on_new_session(
+             [](const ConnectionView&, const Session&) -> Result<void> { return {}; });
+       }},
       {"gives half of a session store",
        "Context::set_session_store() with an empty function: a store has both put and get",
        [] { (void)server().set_session_store({}); }},

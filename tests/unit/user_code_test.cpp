@@ -305,15 +305,15 @@ TEST_F(UserCodeTest, SessionsAreAllRemovedWhateverTheStoreThrows) {
   std::vector<std::string> removed;
   context
       .set_session_store(
-          {.put = [](const ConnectionView&, const Session&) {},
+          {.put = [](const ConnectionView&, const Session&) { return Result<void>(); },
            .get = [](const ConnectionView&, std::string_view) { return std::optional<Session>(); },
-           .remove =
-               [&](std::string_view id, Deadline) {
-                 careless_();
-                 removed.emplace_back(id);
-                 if (removed.size() == 1) throw std::runtime_error("the store is on fire");
-                 if (removed.size() == 2) throw 42;
-               }})
+           .remove = [&](std::string_view id, Deadline) -> Result<void> {
+             careless_();
+             removed.emplace_back(id);
+             if (removed.size() == 1) throw std::runtime_error("the store is on fire");
+             if (removed.size() == 2) throw 42;
+             return {};
+           }})
       .value();
   tls::CallbackState& state = tls::CallbackState::of(context.native_handle());
   for (const char* const id : {"one", "two", "three"}) state.removals.add(id);

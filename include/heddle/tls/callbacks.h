@@ -8,10 +8,12 @@
 //   Set them before the first Stream is made; only ticket keys may change later.
 // Lifetime: what a callback gets by reference or view is valid until it returns. The function
 //   itself lives as long as anything uses the Context.
-// Errors:   an Error that a callback returns, or an exception that it throws, ends the handshake
-//   and comes out of the call of Stream that drove it. The peer gets an alert, internal_error
-//   where nothing else is said. Where OpenSSL asks for no outcome (new sessions, key log) there
-//   is no alert. In an SSL that no Stream drives, OpenSSL's error queue says what was thrown.
+// Errors:   every callback can return an Error. It ends the connection, as an exception does that
+//   the callback throws, and comes out of the call of Stream that drove it, whole: with its code
+//   and its context (Error::with()). The peer gets an alert, internal_error where nothing else is
+//   said. Where OpenSSL asks for no outcome (new sessions, key log) there is no alert. A
+//   SessionStore is the exception: it may fail, and the connection does without it. In an SSL that
+//   no Stream drives, OpenSSL's error queue has the Error's message, or what was thrown.
 // What a callback leaves in the thread's OpenSSL error queue is dropped when it returns, and does
 // not change OpenSSL's opinion of the connection.
 #pragma once
@@ -185,8 +187,9 @@ class HEDDLE_API PeerChain {
 using VerifyCallback = std::function<Result<int>(const ConnectionView&, const PeerChain&)>;
 
 // Gets each line of the key log, without the end of the line: with it, whoever has recorded the
-// connection can read it. For debugging only (the SSLKEYLOGFILE format, RFC 9850).
-using KeyLogCallback = std::function<void(const ConnectionView&, std::string_view line)>;
+// connection can read it. For debugging only (the SSLKEYLOGFILE format, RFC 9850). To go on without
+// a line that cannot be kept, return success.
+using KeyLogCallback = std::function<Result<void>(const ConnectionView&, std::string_view line)>;
 
 // Psk is a key that both ends have from elsewhere; it replaces certificates. TLS 1.2 has suites of
 // its own for that, which are not in the default list of ciphers. on_psk_client() and
@@ -233,33 +236,43 @@ using MessageCallback = std::function<void(const ConnectionView&, const TlsMessa
 
 // A client has got a session that it may resume later: in TLS 1.2 at the end of the handshake, in
 // TLS 1.3 in the read() that reads a ticket, once per ticket. A ticket that is renewed when a
-// TLS 1.2 session is resumed is not told of: Stream::session() has it.
-using NewSessionCallback = std::function<void(const ConnectionView&, const Session&)>;
+// TLS 1.2 session is resumed is not told of: Stream::session() has it. To go on without a session
+// that cannot be kept, return success.
+using NewSessionCallback = std::function<Result<void>(const ConnectionView&, const Session&)>;
 
 // SessionStore keeps a server's sessions outside of the process, so that several may share them.
 //
 // The sessions are stateful then: what a client gets is the key under which its session lies in the
 // store, and there are no tickets. OpenSSL keeps no session of its own.
+//
+// A store that fails costs full handshakes and no connection: an Error that a function returns goes
+// to `on_error`, and the connection goes on without the session. An exception ends the connection,
+// as in any callback.
 struct SessionStore {
   // Keeps `session` under `session.id()`, for `session.timeout()`. In TLS 1.3 called for each of
-  // the context's set_num_tickets().
-  std::function<void(const ConnectionView&, const Session& session)> put;
+  // the context's set_num_tickets(). After an Error the client has an id that get() will not find.
+  std::function<Result<void>(const ConnectionView&, const Session& session)> put;
 
-  // Finds the session that a client asks for; nothing makes a full handshake.
-  std::function<std::optional<Session>(const ConnectionView&, std::string_view id)> get;
+  // Finds the session that a client asks for; nothing makes a full handshake, and so does an Error.
+  std::function<Result<std::optional<Session>>(const ConnectionView&, std::string_view id)> get;
 
   // Forgets a session with which something went wrong (a fatal alert, a cut connection). OpenSSL
   // says so at times when nothing may wait: under its lock, or in a destructor. So it is noted,
   // and this is called outside of OpenSSL at the end of the next handshake() or close() of any
   // Stream of the context, handshake() or shutdown() of any SslObject. If there is none for long,
   // the newest 4096 are kept. That connection is another one, so what this throws is dropped, and
-  // the other sessions are removed: handle errors within. The store forgets such a session anyway
-  // once `timeout()` has passed. Optional.
-  std::function<void(std::string_view id, Deadline deadline)> remove;
+  // the other sessions are removed. The store forgets such a session anyway once `timeout()` has
+  // passed. Optional.
+  std::function<Result<void>(std::string_view id, Deadline deadline)> remove{};
+
+  // Called with each Error that `put`, `get` or `remove` returns, on the same fiber, right after
+  // it. May do what they may; what it throws counts as thrown by them. Optional.
+  std::function<void(const Error& error)> on_error{};
 };
 
 // The keys for session tickets now: the first makes new ones, all open those that come. None: no
-// tickets are made, and none is accepted. Called for each ticket made or received.
+// tickets are made, and none is accepted. Called for each ticket made or received. An Error ends
+// the connection: to go on with full handshakes while there are no keys to be had, return none.
 using TicketKeysCallback = std::function<Result<std::vector<TicketKey>>(const ConnectionView&)>;
 
 }  // namespace heddle

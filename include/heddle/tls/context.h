@@ -294,8 +294,8 @@ class HEDDLE_API Context {
   void on_psk_client(PskClientCallback callback);
   void on_psk_server(PskServerCallback callback);
   void on_new_session(NewSessionCallback callback);  // Clients.
-  // Servers. Only `remove` may be empty. As with set_ticket_keys(), sharing a store is not enough.
-  // Instead of tickets, and so of set_ticket_keys() and on_ticket_keys().
+  // Servers. Only `remove` and `on_error` may be empty. As with set_ticket_keys(), sharing a store
+  // is not enough. Instead of tickets, and so of set_ticket_keys() and on_ticket_keys().
   Result<void> set_session_store(SessionStore store);
   // Servers. Instead of set_ticket_keys() and set_session_store(). Not empty.
   Result<void> on_ticket_keys(TicketKeysCallback callback);

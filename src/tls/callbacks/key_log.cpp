@@ -32,7 +32,7 @@ void log_line(const SSL* ssl, const char* line) {
   // Only views are made of it.
   auto* const connection = const_cast<SSL*>(ssl);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
   tell("the key log callback, in an ASYNC job of OpenSSL", ssl,
-       [&] { state.key_log(ConnectionView(connection), line); });
+       [&] { return state.key_log(ConnectionView(connection), line); });
 }
 
 void show_message(int sent, int version, int content_type, const void* bytes, std::size_t size,

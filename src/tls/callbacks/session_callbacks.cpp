@@ -26,12 +26,23 @@ namespace heddle {
 namespace tls {
 namespace {
 
+// A store that fails costs a full handshake, no connection.
+void tell_store(const SessionStore& store, const Error& error) {
+  if (store.on_error) fiber::call_user(store.on_error, error);
+}
+
 int new_session(SSL* ssl, SSL_SESSION* session) {
   const CallbackState& state = CallbackState::of_sessions(ssl);
-  const auto& function = state.store.put ? state.store.put : state.new_session;
-  if (!function) return 0;  // Neither the context is known nor the one before it.
-  tell("the session callback, in an ASYNC job of OpenSSL", ssl,
-       [&] { function(ConnectionView(ssl), copy_of(session)); });
+  constexpr const char* kName = "the session callback, in an ASYNC job of OpenSSL";
+  if (state.store.put) {
+    tell(kName, ssl, [&]() -> Result<void> {
+      const Result<void> kept = state.store.put(ConnectionView(ssl), copy_of(session));
+      if (!kept) tell_store(state.store, kept.error());
+      return {};
+    });
+  } else if (state.new_session) {  // Else neither the context is known nor the one before it.
+    tell(kName, ssl, [&] { return state.new_session(ConnectionView(ssl), copy_of(session)); });
+  }
   return 0;  // The reference that is offered was not taken.
 }
 
@@ -41,11 +52,15 @@ SSL_SESSION* get_session(SSL* ssl, const unsigned char* id, int size, int* copy)
   SSL_SESSION* found = nullptr;
   *copy = 0;  // The reference goes to OpenSSL.
   if (!state.store.get) return nullptr;
-  tell("the session lookup callback, in an ASYNC job of OpenSSL", ssl, [&] {
-    const std::optional<Session> session = state.store.get(ClientHello(ssl), wanted);
-    if (!session || !may_resume(ssl, session->native_handle())) return;
-    found = session->native_handle();
-    SSL_SESSION_up_ref(found);
+  tell("the session lookup callback, in an ASYNC job of OpenSSL", ssl, [&]() -> Result<void> {
+    const Result<std::optional<Session>> session = state.store.get(ClientHello(ssl), wanted);
+    if (!session) {
+      tell_store(state.store, session.error());
+    } else if (*session && may_resume(ssl, (*session)->native_handle())) {
+      found = (*session)->native_handle();
+      SSL_SESSION_up_ref(found);
+    }
+    return {};
   });
   return found;
 }
@@ -143,7 +158,8 @@ void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
   if (!state.store.remove) return;  // The store has been exchanged meanwhile.
   for (const std::string& id : ids) {
     try {
-      fiber::call_user(state.store.remove, id, deadline);
+      const Result<void> removed = fiber::call_user(state.store.remove, id, deadline);
+      if (!removed) tell_store(state.store, removed.error());
     } catch (...) {  // tidy: no call of the program's is to blame; see SessionStore::remove.
     }
   }

@@ -162,6 +162,9 @@ Step Engine::classify(const char* name, int rc) {
 
 Step Engine::verdict(const char* name, int rc) {
   const int saved_errno = errno;
+  if (std::exchange(fails_call_, false)) {
+    return {Step::Kind::kFailed, *std::exchange(callback_failure_, {})};
+  }
   switch (SSL_get_error(ssl_.get(), rc)) {  // tidy: the one place that asks.
     case SSL_ERROR_WANT_READ:
       return {state_.intake.paused() ? Step::Kind::kAgain : Step::Kind::kWantRead};

@@ -76,7 +76,9 @@ class Engine {
     const int rc = op(ssl_.get());
     if (!state_.intake.established()) note_handshake();
     // Most calls succeed, and what they leave in the queue ends with the scope.
-    return rc > 0 ? Step{Step::Kind::kDone} : classify(name, rc);
+    if (rc > 0 && !fails_call_) [[likely]]
+      return Step{Step::Kind::kDone};
+    return classify(name, rc);
   }
 
   // Parks while another fiber is inside a call, that is to say has parked in one of its callbacks.
@@ -107,6 +109,9 @@ class Engine {
   bool has_exception() const noexcept { return state_.thrown != nullptr; }
   // For what a callback fails with: what the call fails with, if OpenSSL fails it.
   void keep_failure(const Error& error) noexcept;
+  // The call fails with the failure that was kept, even if OpenSSL does not fail it. (An exception
+  // ends the connection anyway.)
+  void fail_call() noexcept { fails_call_ = callback_failure_.has_value(); }
   // Precondition: has_exception().
   [[noreturn]] void rethrow();
 
@@ -203,6 +208,7 @@ class Engine {
   const SSL_CTX* const first_context_;
   Deadline deadline_ = Deadline::never();
   std::optional<Error> callback_failure_;
+  bool fails_call_ = false;  // With callback_failure_.
   SSL_verify_cb verify_callback_ = nullptr;
   std::unique_ptr<Evidence> evidence_;  // Null if there is none, as a rule.
   bool in_call_ = false;

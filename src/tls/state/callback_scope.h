@@ -30,6 +30,9 @@ class CallbackScope {
 void keep_failure(const SSL* ssl, const Error& error) noexcept;
 void keep_exception(const SSL* ssl, std::exception_ptr thrown) noexcept;
 
+// Makes the call that drives `ssl` fail with what was kept, whatever OpenSSL makes of it.
+void fail_call(const SSL* ssl) noexcept;
+
 // Calls `function()`, which returns Result<T>. Nothing is returned if it failed or threw: OpenSSL
 // is to be told that the callback failed, and its caller will find the reason.
 template <typename T, typename Function>
@@ -55,15 +58,16 @@ std::optional<T> ask(const char* name, const SSL* ssl, Function&& function) noex
   return std::nullopt;
 }
 
-// Calls `function()`, which returns nothing. False if it threw.
+// Calls `function()`, which returns Result<void>, where OpenSSL asks for no outcome: what went
+// wrong ends the call of OpenSSL's all the same, once it has returned.
 template <typename Function>
-bool tell(const char* name, const SSL* ssl, Function&& function) noexcept {
-  return ask<bool>(name, ssl,
-                   [&]() -> Result<bool> {
-                     function();
-                     return true;
-                   })
-      .has_value();
+void tell(const char* name, const SSL* ssl, Function&& function) noexcept {
+  const auto done = ask<bool>(name, ssl, [&]() -> Result<bool> {
+    const Result<void> told = function();
+    if (!told) return told.error();
+    return true;
+  });
+  if (!done) fail_call(ssl);
 }
 
 }  // namespace heddle::tls

@@ -43,6 +43,15 @@ CallbackState* find(const SSL_CTX* ctx) noexcept {
   return static_cast<CallbackState*>(SSL_CTX_get_ex_data(ctx, state_index()));
 }
 
+// For whoever reads the thread's error queue.
+void raise(const Error& error) noexcept {
+  try {
+    ERR_raise_data(ERR_LIB_SSL, SSL_R_CALLBACK_FAILED, "%s", error.message().c_str());
+  } catch (const std::bad_alloc&) {
+    ERR_raise_data(ERR_LIB_SSL, SSL_R_CALLBACK_FAILED, "%s", error.operation);
+  }
+}
+
 }  // namespace
 
 void Removals::add(std::string id) noexcept {
@@ -119,11 +128,15 @@ CallbackScope::CallbackScope(const char* name) noexcept {
   if (ASYNC_get_current_job() != nullptr) no_park_.emplace(name);
 }
 
+void fail_call(const SSL* ssl) noexcept {
+  if (Engine* const engine = Engine::of(ssl)) engine->fail_call();
+}
+
 void keep_failure(const SSL* ssl, const Error& error) noexcept {
   if (Engine* const engine = Engine::of(ssl)) {
     engine->keep_failure(error);
   } else {
-    ERR_raise_data(ERR_LIB_SSL, SSL_R_CALLBACK_FAILED, "%s", error.operation);
+    raise(error);
   }
 }
 

@@ -10,8 +10,10 @@ std::string key_of(std::string_view id) {
   return "heddle:session:" + std::string(id);  // Any bytes: Redis' keys are binary.
 }
 
-void count_failure(Outcomes& outcomes, const Error& error) {
+// Counts the failure and hands it on: a store that fails costs no connection.
+Error counted(Outcomes& outcomes, const Error& error) {
   ++(error.code == Errc::kExhausted ? outcomes.skipped : outcomes.error);
+  return error;
 }
 
 std::string line(const char* name, const char* outcome, std::uint64_t count) {
@@ -21,44 +23,46 @@ std::string line(const char* name, const char* outcome, std::uint64_t count) {
 }  // namespace
 
 SessionStore SessionCache::store() {
-  return {.put = [this](const ConnectionView& c, const Session& session) { put(c, session); },
-          .get = [this](const ConnectionView& c, std::string_view id) { return get(c, id); },
-          .remove = [this](std::string_view id, Deadline deadline) { remove(id, deadline); }};
+  return {
+      .put = [this](const ConnectionView& c, const Session& session) { return put(c, session); },
+      .get = [this](const ConnectionView& c, std::string_view id) { return get(c, id); },
+      .remove = [this](std::string_view id, Deadline deadline) { return remove(id, deadline); }};
 }
 
-void SessionCache::put(const ConnectionView& connection, const Session& session) {
+Result<void> SessionCache::put(const ConnectionView& connection, const Session& session) {
   const std::string key = key_of(session.id());
   const std::string value = session.serialise();
   const std::string seconds = std::to_string(session.timeout().count());
   const std::array<std::string_view, 5> words = {"SET", key, value, "EX", seconds};
   const auto reply = redis_.command(words, connection.deadline());
-  if (!reply) return count_failure(stores_, reply.error());
+  if (!reply) return counted(stores_, reply.error());
   ++stores_.ok;
+  return {};
 }
 
-std::optional<Session> SessionCache::get(const ConnectionView& connection, std::string_view id) {
+Result<std::optional<Session>> SessionCache::get(const ConnectionView& connection,
+                                                 std::string_view id) {
   const std::string key = key_of(id);
   const std::array<std::string_view, 2> words = {"GET", key};
   const auto reply = redis_.command(words, connection.deadline());
-  if (!reply) {
-    count_failure(lookups_, reply.error());
-    return std::nullopt;
-  }
+  if (!reply) return counted(lookups_, reply.error());
   if ((*reply)->type != REDIS_REPLY_STRING) {
     ++lookups_.none;
-    return std::nullopt;
+    return std::optional<Session>();
   }
   const auto session = Session::parse({(*reply)->str, static_cast<std::size_t>((*reply)->len)});
-  ++(session ? lookups_.ok : lookups_.error);
-  return session ? std::optional<Session>(*session) : std::nullopt;
+  if (!session) return counted(lookups_, session.error());
+  ++lookups_.ok;
+  return std::optional<Session>(*session);
 }
 
-void SessionCache::remove(std::string_view id, Deadline deadline) {
+Result<void> SessionCache::remove(std::string_view id, Deadline deadline) {
   const std::string key = key_of(id);
   const std::array<std::string_view, 2> words = {"DEL", key};
   const auto reply = redis_.command(words, deadline);
-  if (!reply) return count_failure(removals_, reply.error());
+  if (!reply) return counted(removals_, reply.error());
   ++((*reply)->integer > 0 ? removals_.ok : removals_.none);
+  return {};
 }
 
 std::string SessionCache::metrics() const {

@@ -38,9 +38,9 @@ class SessionCache {
   std::string metrics() const;
 
  private:
-  void put(const ConnectionView& connection, const Session& session);
-  std::optional<Session> get(const ConnectionView& connection, std::string_view id);
-  void remove(std::string_view id, Deadline deadline);
+  Result<void> put(const ConnectionView& connection, const Session& session);
+  Result<std::optional<Session>> get(const ConnectionView& connection, std::string_view id);
+  Result<void> remove(std::string_view id, Deadline deadline);
 
   Redis& redis_;
   Outcomes lookups_;  // ok: a hit. none: a miss.
