@@ -13,6 +13,7 @@
 #include <openssl/opensslv.h>
 #include <openssl/ssl.h>
 #include <openssl/sslerr.h>
+#include <openssl/x509_vfy.h>
 
 #include "heddle/error_queue.h"
 
@@ -33,6 +34,16 @@ inline bool only_names_the_record_layer([[maybe_unused]] int reason_of_ssl) noex
 #else
   return false;
 #endif
+}
+
+// What `store` holds. Precondition: it is locked (X509_STORE_lock(3)) as long as this is looked at.
+// Deprecated in 4.0, since most callers do not lock; X509_STORE_get1_objects() would copy all CAs
+// of a system for each connection.
+inline const STACK_OF(X509_OBJECT) * objects_of(const X509_STORE* store) noexcept {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  return X509_STORE_get0_objects(store);
+#pragma GCC diagnostic pop
 }
 
 // SSL_SESSION_get_time() counts in a long, which ends in 2038 on some machines.

@@ -388,7 +388,7 @@ const std::vector<Misuse>& contexts() {
          in_fiber([](Runtime&) {
            Context context = client();
            context.on_message(
-               [](const ConnectionView&, const TlsMessage&) { (void)this_fiber::yield(); });
+               [](const ConnectionView&, const TlsMessage&) { return this_fiber::yield(); });
            MemoryBio in;
            MemoryBio out;
            (void)SslObject::create(context, in, out, {.server_name = test::kServerName})

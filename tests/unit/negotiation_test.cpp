@@ -304,6 +304,7 @@ TEST_F(NegotiationTest, MessagesAreSeenInBothDirections) {
     if (message.content_type == kHandshake && message.version == TLS1_2_VERSION) {
       seen.push_back({message.sent, std::to_integer<int>(message.bytes.front())});
     }
+    return Result<void>();
   });
   (void)agreed();
   const auto has_seen = [&](bool sent, int type) {
@@ -323,18 +324,31 @@ TEST_F(NegotiationTest, MessagesAreSeenInBothDirections) {
 
 // TestSSLDebug.test_msg_callback_exception.
 TEST_F(NegotiationTest, WhatTheMessageCallbackThrowsComesOutOfTheHandshake) {
-  client_.on_message(
-      [](const ConnectionView&, const TlsMessage&) { throw std::runtime_error("no"); });
+  client_.on_message([](const ConnectionView&, const TlsMessage&) -> Result<void> {
+    throw std::runtime_error("no");
+  });
   test::End client;
   client.open(client_, test::kServerName);
   EXPECT_THROW((void)client.tls->handshake(), std::runtime_error);
+}
+
+TEST_F(NegotiationTest, ErrorOfTheMessageCallbackEndsTheHandshake) {
+  client_.on_message([](const ConnectionView&, const TlsMessage&) -> Result<void> {
+    return Error{.code = Errc::kCancelled, .operation = "look at a message"};
+  });
+  test::End client;
+  client.open(client_, test::kServerName);
+  EXPECT_STREQ(client.tls->handshake().error().operation, "look at a message");
 }
 
 // TestSSLDebug.test_msg_callback_deadlock_bpo43577.
 TEST_F(NegotiationTest, MessagesOfAConnectionWhoseContextWasExchanged) {
   const Context other = test::server_context(KeyType::kEcdsaP256);
   int messages = 0;
-  server_.on_message([&](const ConnectionView&, const TlsMessage&) { ++messages; });
+  server_.on_message([&](const ConnectionView&, const TlsMessage&) {
+    ++messages;
+    return Result<void>();
+  });
   server_.on_server_name([&](const ClientHello&) { return HelloAnswer::use(other); });
   EXPECT_TRUE(agreed().complete);
   EXPECT_GT(messages, 0);

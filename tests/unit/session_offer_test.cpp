@@ -104,8 +104,10 @@ TEST_P(SessionOffer, SessionIsForTheNameThatWasAskedForAlone) {
 TEST_P(SessionOffer, SessionIsResumedHoweverItsConnectionsEnd) {
   Context context = client();
   std::vector<Session> told;
-  context.on_new_session(
-      [&](const ConnectionView&, const Session& session) { told.push_back(session); });
+  context.on_new_session([&](const ConnectionView&, const Session& session) {
+    told.push_back(session);
+    return Result<void>();
+  });
   const Session session = session_of(context);
   ASSERT_FALSE(told.empty());
   for (const Session& each : {session, told.back()}) {

@@ -14,6 +14,7 @@
 #include "heddle/tls/certificate.h"
 
 #include "openssl/handles.h"
+#include "openssl/version.h"
 #include "support/own_entries.h"
 
 namespace heddle::tls {
@@ -60,10 +61,10 @@ class TrustDigestTest : public testing::Test {
     const ErrorQueueScope scope(Leftovers::kDrop);  // Reading a file to its end clears the queue.
     const StoreContextPtr search(X509_STORE_CTX_new());
     X509_STORE_CTX_init(search.get(), store, nullptr, nullptr);
-    const int before = sk_X509_OBJECT_num(X509_STORE_get0_objects(store));
+    const int before = sk_X509_OBJECT_num(openssl::version::objects_of(store));
     const openssl::X509StackPtr found(X509_STORE_CTX_get1_certs(search.get(), kept_));
     ASSERT_EQ(sk_X509_num(found.get()), 1);
-    ASSERT_EQ(sk_X509_OBJECT_num(X509_STORE_get0_objects(store)), before + 1);
+    ASSERT_EQ(sk_X509_OBJECT_num(openssl::version::objects_of(store)), before + 1);
   }
 
   std::filesystem::path folder_;

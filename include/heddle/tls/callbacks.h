@@ -231,8 +231,8 @@ struct TlsMessage {
 
 // Sees every message of the handshake, and alerts, as they are before encryption, in both
 // directions. For debugging: it must not park, which ends the process, and is called in the middle
-// of reading and writing. What it throws ends the connection.
-using MessageCallback = std::function<void(const ConnectionView&, const TlsMessage&)>;
+// of reading and writing. An Error, and what it throws, ends the connection.
+using MessageCallback = std::function<Result<void>(const ConnectionView&, const TlsMessage&)>;
 
 // A client has got a session that it may resume later: in TLS 1.2 at the end of the handshake, in
 // TLS 1.3 in the read() that reads a ticket, once per ticket. A ticket that is renewed when a

@@ -45,7 +45,8 @@ void show_message(int sent, int version, int content_type, const void* bytes, st
                               .bytes = {static_cast<const std::byte*>(bytes), size}};
   // OpenSSL is in the middle of a record.
   const fiber::NoParkScope no_park("the message callback of a TLS connection");
-  tell("the message callback", ssl, [&] { state.tls_message(ConnectionView(ssl), message); });
+  tell("the message callback", ssl,
+       [&] { return state.tls_message(ConnectionView(ssl), message); });
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 
 #include "openssl/error.h"
 #include "openssl/handles.h"
+#include "openssl/version.h"
 #include "tls/state/callback_state.h"
 #include "tls/state/context_state.h"
 #include "tls/state/trust_digest.h"
@@ -64,7 +65,7 @@ template <typename Visit>
 void each_object(const Context& context, Visit&& visit) {
   X509_STORE* const store = SSL_CTX_get_cert_store(context.native_handle());
   const tls::StoreLock lock(store);
-  const STACK_OF(X509_OBJECT)* const objects = X509_STORE_get0_objects(store);
+  const STACK_OF(X509_OBJECT)* const objects = openssl::version::objects_of(store);
   for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i) visit(sk_X509_OBJECT_value(objects, i));
 }
 

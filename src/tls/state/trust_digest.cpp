@@ -10,6 +10,8 @@
 
 #include "heddle/error_queue.h"
 
+#include "openssl/version.h"
+
 namespace heddle::tls {
 namespace {
 
@@ -82,7 +84,7 @@ bool TrustDigest::is_in_folder(const X509_OBJECT* object) {
 bool TrustDigest::sort_out(X509_STORE* store, bool ask_folders) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   const StoreLock lock(store);
-  const STACK_OF(X509_OBJECT)* const objects = X509_STORE_get0_objects(store);
+  const STACK_OF(X509_OBJECT)* const objects = openssl::version::objects_of(store);
   const int count = sk_X509_OBJECT_num(objects);
   if (is_current_ && count == objects_) return true;
   is_current_ = false;

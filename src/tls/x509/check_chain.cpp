@@ -26,8 +26,8 @@ using StorePtr = openssl::Handle<X509_STORE, X509_STORE_free>;
 using StoreContextPtr = openssl::Handle<X509_STORE_CTX, X509_STORE_CTX_free>;
 using Chain = std::vector<openssl::X509Ptr>;
 
-Error invalid(const char* operation) {
-  return {.code = Errc::kInvalid, .operation = operation};
+Error invalid(const char* operation, const char* detail = "") {
+  return {.code = Errc::kInvalid, .operation = operation, .detail = detail};
 }
 
 Result<StorePtr> make_store(const ChainCheckOptions& options) {
@@ -152,7 +152,7 @@ int issuer_of(const Chain& chain, std::size_t at) {
 
 Result<ChainReport> check_chain(std::string_view chain_pem, const ChainCheckOptions& options) {
   if (options.purpose == CertificatePurpose::kAuthority) {
-    return invalid("check a certificate chain: for servers and clients, not for an authority");
+    return invalid(kOperation, "for servers and clients, not for an authority");
   }
   const ErrorQueueScope scope(Leftovers::kDrop);
   const Result<Chain> chain = tls::parse_chain(chain_pem, kOperation);
