@@ -14,7 +14,7 @@ namespace heddle::cli {
 namespace {
 
 constexpr std::string_view kCommand = "cert check";
-constexpr std::int64_t kDay = 24 * 3600;
+constexpr std::int64_t kDay = 86400;
 
 // X509_V_ERR_*, as openssl-verification-options(1) numbers them.
 enum VerifyCode : int {
@@ -114,6 +114,7 @@ void judge_order(Checked& checked, const std::vector<Certificate>& all,
         order));
   }
   std::vector<Certificate> ordered;
+  ordered.reserve(all.size());
   for (const std::size_t place : path) ordered.push_back(all[place]);
   for (std::size_t place = 0; place < all.size(); ++place) {
     if (std::ranges::find(path, place) != path.end()) continue;

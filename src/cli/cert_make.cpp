@@ -27,6 +27,8 @@ namespace fs = std::filesystem;
 constexpr std::string_view kCommand = "cert make";
 constexpr const char* kAuthorityFile = "ca.pem";
 constexpr const char* kAuthorityKeyFile = "ca.key";
+constexpr mode_t kPrivate = 0600;
+constexpr mode_t kPublic = 0644;
 
 int refuse(const std::string& text, int status = kExitUsage) {
   print_error(kCommand, text);
@@ -56,34 +58,48 @@ int write_all(int fd, std::string_view text) {
   return ::fsync(fd) == 0 || errno == EINVAL ? 0 : errno;
 }
 
-// Makes a file that was not there, or takes the place of one that was: nobody sees half of it, and
-// nobody else can read it before its mode is set. Returns 0 or an errno.
-int write_file(const fs::path& path, const std::string& text, mode_t mode, bool replace) {
-  const fs::path beside = replace ? fs::path(path.string() + ".new") : path;
-  if (replace) (void)::unlink(beside.c_str());
+// Makes a file that was not there, which nobody else can read before its mode is set. Returns 0 or
+// an errno, and then there is no file.
+int write_new(const fs::path& path, const std::string& text, mode_t mode) {
   constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-  UniqueFd file(::open(beside.c_str(), kFlags, mode));
+  const UniqueFd file(::open(path.c_str(), kFlags, mode));
   if (!file) return errno;
-  int failure = write_all(file.get(), text);
-  if (failure == 0 && replace && ::rename(beside.c_str(), path.c_str()) != 0) failure = errno;
-  if (failure != 0) (void)::unlink(beside.c_str());
+  const int failure = write_all(file.get(), text);
+  if (failure != 0) (void)::unlink(path.c_str());
   return failure;
 }
 
-int write_pair(const fs::path& certificate, const fs::path& key, const std::string& chain_pem,
-               const std::string& key_pem, bool replace) {
-  constexpr mode_t kPrivate = 0600;
-  constexpr mode_t kPublic = 0644;
-  int failure = write_file(key, key_pem, kPrivate, replace);
-  if (failure != 0) {
-    return refuse(
-        fmt::format("cannot write {}: {}", key.string(), std::generic_category().message(failure)));
+struct Output {
+  fs::path path;
+  const std::string& text;
+  mode_t mode;
+};
+
+// Writes both or, if one cannot be written, none. What is to be replaced stays until both are
+// there. Returns an exit status.
+int write_pair(const Output& certificate, const Output& key, bool replace) {
+  const auto staged = [replace](const Output& output) {
+    return replace ? fs::path(output.path.string() + ".new") : output.path;
+  };
+  const auto failed = [](const Output& output, int failure) {
+    return refuse(fmt::format("cannot write {}: {}", output.path.string(),
+                              std::generic_category().message(failure)));
+  };
+  for (const Output* output : {&key, &certificate}) {
+    if (replace) (void)::unlink(staged(*output).c_str());  // Of one that was killed.
+    const int failure = write_new(staged(*output), output->text, output->mode);
+    if (failure == 0) continue;
+    if (output == &certificate) (void)::unlink(staged(key).c_str());
+    return failed(*output, failure);
   }
-  failure = write_file(certificate, chain_pem, kPublic, replace);
-  if (failure == 0) return kExitOk;
-  if (!replace) (void)::unlink(key.c_str());  // Of no use alone, and in the way the next time.
-  return refuse(fmt::format("cannot write {}: {}", certificate.string(),
-                            std::generic_category().message(failure)));
+  if (!replace) return kExitOk;
+  for (const Output* output : {&key, &certificate}) {
+    if (::rename(staged(*output).c_str(), output->path.c_str()) == 0) continue;
+    const int failure = errno;
+    (void)::unlink(staged(*output).c_str());
+    return failed(*output, failure);
+  }
+  return kExitOk;
 }
 
 // --- Names ---------------------------------------------------------------------------------------
@@ -91,7 +107,7 @@ int write_pair(const fs::path& certificate, const fs::path& key, const std::stri
 // What a file may be called: "_wildcard.example.org" for "*.example.org".
 std::string file_name(const std::string& name) {
   constexpr std::size_t kBytesMax = 100;
-  std::string result = name.starts_with('*') ? "_wildcard" + name.substr(1) : name;
+  std::string result = name.starts_with('*') ? fmt::format("_wildcard{}", name.substr(1)) : name;
   for (char& each : result) {
     const bool is_plain = (each >= 'a' && each <= 'z') || (each >= 'A' && each <= 'Z') ||
                           (each >= '0' && each <= '9') || each == '.' || each == '-' || each == '@';
@@ -202,11 +218,12 @@ std::optional<Authority> get_authority(const CertMakeOptions& options, const fs:
   if (exists && !renew) return load_authority(folder);
   // The name says on a list of trusted ones where it comes from.
   const std::string host = host_name();
-  std::optional<Authority> made =
-      make_authority(options, "Heddle development CA" + (host.empty() ? "" : " of " + host));
+  std::optional<Authority> made = make_authority(
+      options, fmt::format("Heddle development CA{}{}", host.empty() ? "" : " of ", host));
   if (!made) return std::nullopt;
   const int written =
-      write_pair(certificate, key, made->identity.certificate_pem, made->identity.key_pem, renew);
+      write_pair({.path = certificate, .text = made->identity.certificate_pem, .mode = kPublic},
+                 {.path = key, .text = made->identity.key_pem, .mode = kPrivate}, renew);
   if (written != kExitOk) return std::nullopt;
   return made;
 }
@@ -290,7 +307,7 @@ struct Places {
 Places places_of(const CertMakeOptions& options, const std::string& kind) {
   std::string base = file_name(options.names.front());
   if (options.client) base += "-client";
-  if (!kind.empty()) base += "-" + kind;
+  if (!kind.empty()) base.append("-").append(kind);
   const fs::path folder = folder_of(options);
   return {.chain = folder / (base + ".pem"), .key = folder / (base + ".key")};
 }
@@ -304,8 +321,8 @@ std::string next_steps(const CertMakeOptions& options, const Places& places,
     return fmt::format("next:\n  heddle connect HOST:PORT --cafile {} {}\n", authority, files);
   }
   std::string name = options.names.front();
-  if (name.starts_with("*")) name.replace(0, 1, "www");
-  if (name.find(':') != std::string::npos) name.insert(0, "[").append("]");
+  if (name.starts_with('*')) name = fmt::format("www{}", name.substr(1));
+  if (name.find(':') != std::string::npos) name = fmt::format("[{}]", name);
   return fmt::format(
       "next:\n"
       "  heddle serve . {0}\n"
@@ -338,7 +355,9 @@ int make_and_tell(const CertMakeOptions& options, const std::string& kind, const
   const bool stands_alone = kind == "self-signed" || kind == "unknown-ca";
   const std::string pem =
       made->certificate_pem + (stands_alone ? "" : authority.identity.certificate_pem);
-  const int written = write_pair(places.chain, places.key, pem, made->key_pem, options.force);
+  const int written =
+      write_pair({.path = places.chain, .text = pem, .mode = kPublic},
+                 {.path = places.key, .text = made->key_pem, .mode = kPrivate}, options.force);
   if (written != kExitOk) return written;
   const Result<Certificate> shown = parse_certificate(made->certificate_pem);
   const fs::path folder = folder_of(options);

@@ -124,8 +124,8 @@ std::int64_t unix_now() {
 
 std::string duration_text(std::int64_t seconds) {
   constexpr std::int64_t kMinute = 60;
-  constexpr std::int64_t kHour = 60 * kMinute;
-  constexpr std::int64_t kDay = 24 * kHour;
+  constexpr std::int64_t kHour = 3600;
+  constexpr std::int64_t kDay = 86400;
   const auto count = [seconds](std::int64_t unit, std::string_view name) {
     const std::int64_t number = std::max<std::int64_t>(seconds / unit, 1);
     return fmt::format("{} {}{}", number, name, number == 1 ? "" : "s");

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import socket
 import ssl
@@ -139,6 +140,18 @@ class MakeTest(CertTestCase):
         self.assert_refused(self.cert('make', 'a.test'), 'is there already')
         self.make('a.test', '--force')
         self.assertFalse(victim.exists())
+
+    def test_full_disk_leaves_all_as_it_was(self) -> None:
+        self.make('a.test')
+        before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+
+        def limit() -> None:  # A key is shorter, a chain is not.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+        for arguments in (['b.test'], ['a.test', '--force'], ['--ca', '--force']):
+            # SIGXFSZ stays ignored, as Python has it: so writing fails.
+            done = self.cert('make', *arguments, preexec_fn=limit, restore_signals=False)
+            self.assert_refused(done, 'cannot write', '.pem: File too large')
+            self.assertEqual(before, {path.name: path.read_bytes() for path in self.folder.iterdir()})
 
     def test_one_authority_signs_all(self) -> None:
         self.assertIn('made the authority', self.make('a.test', '--folder', 'new/folder'))

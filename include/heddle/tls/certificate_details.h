@@ -138,8 +138,8 @@ HEDDLE_API Result<std::vector<Certificate>> parse_certificates(std::string_view 
 // goes parse_certificate(pem)->der.
 HEDDLE_API std::string certificate_pem(std::string_view der);
 
-// Describes the private key in `key`, PEM or DER. A password is needed if it is encrypted; nobody is
-// asked at the terminal. Fails with kInvalid.
+// Describes the private key in `key`, PEM or DER. A password is needed if it is encrypted; nobody
+// is asked at the terminal. Fails with kInvalid.
 HEDDLE_API Result<KeyDescription> describe_private_key(std::string_view key,
                                                        std::string_view password = {});
 
