@@ -139,6 +139,7 @@ bool is_all_text(const DistinguishedName& name) {
 
 std::vector<AlternativeName> alternative_names(const GENERAL_NAMES* names) {
   std::vector<AlternativeName> all;
+  all.reserve(static_cast<std::size_t>(std::max(sk_GENERAL_NAME_num(names), 0)));
   for (int i = 0; i < sk_GENERAL_NAME_num(names); ++i) {
     all.push_back(alternative_name(sk_GENERAL_NAME_value(names, i)));
   }
