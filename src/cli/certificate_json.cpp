@@ -62,7 +62,8 @@ Json name_as_json(const DistinguishedName& name) {
     Json attributes = Json::array();
     for (const NameAttribute& each : set) {
       // What is no text is shown as in RFC 4514, section 2.4.
-      const std::string value = each.is_text ? each.value : fmt::format("#{}", hex(each.value));
+      std::string value = each.value;
+      if (!each.is_text) value = fmt::format("#{}", hex(each.value));
       attributes.push_back(Json::array({each.type.name, value}));
     }
     sets.push_back(std::move(attributes));
