@@ -56,6 +56,7 @@ void add_make(const Command& cert, std::function<int()>& action) {
                                                 {"rsa", KeyType::kRsa2048},
                                                 {"rsa4096", KeyType::kRsa4096}};
   std::vector<std::string> words;
+  words.reserve(types.size());
   for (const auto& [word, type] : types) words.push_back(word);
   command
       .add_option_function<std::string>(

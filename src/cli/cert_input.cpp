@@ -31,6 +31,7 @@ namespace {
 
 constexpr std::size_t kBytesMax = std::size_t{4} << 20;
 
+// NOLINTNEXTLINE(misc-unused-using-decls): clang-tidy does not see literals that use it.
 using std::string_view_literals::operator""sv;
 
 InputProblem unusable(std::string text) {
