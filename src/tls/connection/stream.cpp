@@ -78,18 +78,16 @@ Wake Stream::Impl::wait(Interest interest, Deadline deadline) {
 }
 
 // Offers the output to the transport without waiting for it.
-Result<void> Stream::Impl::offer_output(const char* name) {
-  const IoResult io = link_.flush();
-  if (io.kind != IoResult::Kind::kFailed) return {};
-  if (machine_.has_exception()) [[unlikely]]
-    return over(machine_.fail_by_exception());
+Error Stream::Impl::output_failed(const char* name) {
+  if (machine_.has_exception()) return over(machine_.fail_by_exception());
   return machine_.fail_writing(link_.state().failure_in(name));
 }
 
 Result<void> Stream::Impl::drain_output(const char* name, Deadline deadline,
                                         std::size_t until_bytes) {
   while (link_.output_bytes() > until_bytes) {
-    if (const auto offered = offer_output(name); !offered) return offered;
+    if (!offer_output()) [[unlikely]]
+      return output_failed(name);
     if (link_.output_bytes() <= until_bytes) break;
     const Wake wake = wait(Interest::kWrite, deadline);
     if (wake != Wake::kReady) return interruption(wake, name);
@@ -129,8 +127,10 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
         break;
     }
     // What OpenSSL wants is not what we asked of it: a read may have to write.
-    const Result<void> offered = offer_output(name);
-    if (!offered && on_write_failure == OnWriteFailure::kFail) return offered.error();
+    if (!offer_output()) [[unlikely]] {
+      const Error failed = output_failed(name);
+      if (on_write_failure == OnWriteFailure::kFail) return failed;
+    }
     if (until == Until::kDoneOrWritable && writable()) return true;
     if (step.kind == tls::Step::Kind::kAgain) {
       const Wake wake = fiber::give_way(deadline);
@@ -188,8 +188,9 @@ Result<bool> Stream::Impl::drive_handshake(Deadline deadline, OnWriteFailure on_
 Result<void> Stream::Impl::send_rest_of_handshake(Deadline deadline) {
   const bool tickets_only = context_->role == Role::kServer &&
                             SSL_version(machine_.ssl()) >= TLS1_3_VERSION && !link_.kernel();
-  return tickets_only ? offer_output(Machine::kHandshake)
-                      : drain_output(Machine::kHandshake, deadline);
+  if (!tickets_only) return drain_output(Machine::kHandshake, deadline);
+  if (!offer_output()) return output_failed(Machine::kHandshake);
+  return {};
 }
 
 Result<void> Stream::Impl::shake_hands(Deadline deadline) {
@@ -238,7 +239,7 @@ Result<std::size_t> Stream::Impl::read_with(ReadStep step, const char* name,
       drive(name, deadline, OnWriteFailure::kGoOn, [&] { return (machine_.*step)(into, count); });
   if (!open) return open.error();
   // Such as our Finished, if this read has done the handshake.
-  if (link_.output_bytes() > 0) (void)offer_output(name);
+  if (link_.output_bytes() > 0 && !offer_output()) (void)output_failed(name);
   fiber::breathe();
   return *open ? count : std::size_t{0};
 }

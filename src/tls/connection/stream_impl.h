@@ -111,7 +111,9 @@ class HEDDLE_HIDDEN Stream::Impl {
 
   Result<void> shutdown_write(Deadline deadline);
   Result<void> await_client(Deadline deadline);
-  Result<void> offer_output(const char* name);
+  // Sends what the transport takes now. False if it has failed: see output_failed().
+  bool offer_output() { return link_.flush().kind != IoResult::Kind::kFailed; }
+  Error output_failed(const char* name);
   // Parks until at most `until_bytes` of output are left.
   Result<void> drain_output(const char* name, Deadline deadline, std::size_t until_bytes = 0);
   Wake wait(Interest interest, Deadline deadline);

@@ -148,37 +148,46 @@ void Engine::note_handshake() noexcept {
   if (SSL_is_init_finished(ssl_.get()) != 0) state_.intake.establish();
 }
 
+// Most calls that are not done want something: that is told without an Error in anybody's hands.
 Step Engine::classify(const char* name, int rc) {
-  Step step{Step::Kind::kFailed,
-            {.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = name}};
-  try {
-    step = verdict(name, rc);
-  } catch (const std::bad_alloc&) {
-    // The reason was not to be read, and lack of memory may well be the reason itself.
-  }
-  if (step.kind == Step::Kind::kFailed) note_peer_text(*this);
-  return step;
-}
-
-Step Engine::verdict(const char* name, int rc) {
   const int saved_errno = errno;
-  if (std::exchange(fails_call_, false)) {
-    return {Step::Kind::kFailed, *std::exchange(callback_failure_, {})};
-  }
-  switch (SSL_get_error(ssl_.get(), rc)) {  // tidy: the one place that asks.
+  if (fails_call_) [[unlikely]]
+    return failed(name, SSL_ERROR_SSL, saved_errno);
+  const int reason = SSL_get_error(ssl_.get(), rc);  // tidy: the one place that asks.
+  switch (reason) {
     case SSL_ERROR_WANT_READ:
       return {state_.intake.paused() ? Step::Kind::kAgain : Step::Kind::kWantRead};
     case SSL_ERROR_WANT_WRITE:
       return {Step::Kind::kWantWrite};
     case SSL_ERROR_ZERO_RETURN:
       return {Step::Kind::kEnd};
-    case SSL_ERROR_SSL:
-      if (callback_failure_) return {Step::Kind::kFailed, *std::exchange(callback_failure_, {})};
-      return {Step::Kind::kFailed, tls_error(name, saved_errno)};
-    case SSL_ERROR_SYSCALL:
-      return {Step::Kind::kFailed, transport_error(name, saved_errno)};
     default:
-      return {Step::Kind::kFailed, {.code = Errc::kInternal, .operation = name}};
+      return failed(name, reason, saved_errno);
+  }
+}
+
+Step Engine::failed(const char* name, int reason, int saved_errno) {
+  fails_call_ = false;
+  Step step{Step::Kind::kFailed,
+            {.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = name}};
+  try {
+    step.error = error_of(name, reason, saved_errno);
+  } catch (const std::bad_alloc&) {
+    // The reason was not to be read, and lack of memory may well be the reason itself.
+  }
+  note_peer_text(*this);
+  return step;
+}
+
+Error Engine::error_of(const char* name, int reason, int saved_errno) {
+  switch (reason) {
+    case SSL_ERROR_SSL:
+      if (callback_failure_) return *std::exchange(callback_failure_, {});
+      return tls_error(name, saved_errno);
+    case SSL_ERROR_SYSCALL:
+      return transport_error(name, saved_errno);
+    default:
+      return {.code = Errc::kInternal, .operation = name};
   }
 }
 

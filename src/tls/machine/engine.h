@@ -199,7 +199,8 @@ class Engine {
   Result<void> await_turn_slow(const char* name, Deadline deadline);
   void note_handshake() noexcept;
   Step classify(const char* name, int rc);
-  Step verdict(const char* name, int rc);
+  Step failed(const char* name, int reason, int saved_errno);
+  Error error_of(const char* name, int reason, int saved_errno);
   Error tls_error(const char* name, int saved_errno) const;
   Error transport_error(const char* name, int saved_errno) const;
 

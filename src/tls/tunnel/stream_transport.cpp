@@ -50,7 +50,10 @@ IoResult Stream::Impl::outcome(const tls::Step& step, std::size_t count) {
 }
 
 IoResult Stream::Impl::flush() {
-  if (!offer_output("SSL_write")) return {IoResult::Kind::kFailed};
+  if (!offer_output()) {
+    (void)output_failed("SSL_write");
+    return {IoResult::Kind::kFailed};
+  }
   return {link_.output_bytes() == 0 ? IoResult::Kind::kBytes : IoResult::Kind::kWouldBlock};
 }
 
