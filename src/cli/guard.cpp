@@ -148,6 +148,7 @@ void add_guard(Command& app, std::function<int()>& action) {
       "Reports every TLS call that the command, or a process it starts, makes while OpenSSL's "
       "error\n"
       "queue holds an entry of something else: OpenSSL may then call a healthy connection dead.\n"
+      "Also when such an entry comes during the call.\n"
       "It sees programs that are linked with OpenSSL 3 or 4 dynamically, and says if there is "
       "none.\n"
       "\n"
@@ -156,7 +157,9 @@ void add_guard(Command& app, std::function<int()>& action) {
       "2 wrong usage. With --fail, if the command succeeded: 1 if something was found, 3 if "
       "nothing\n"
       "could be watched.");
-  command.add_flag("--cure", options->cure, "Also empty the queue before such calls");
+  command.add_flag(
+      "--cure", options->cure,
+      "Also mend it: empty the queue before such calls, and after if the connection is healthy");
   command.add_option("--log", options->log_path, "Append the reports to a file (default: stderr)")
       ->type_name("FILE");
   command.add_flag("--json", options->json, "Write the reports as JSON, one object per line");

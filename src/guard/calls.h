@@ -1,4 +1,4 @@
-// The SSL I/O calls that are watched: those after which a program asks SSL_get_error().
+// The functions that are watched: the SSL I/O calls, and SSL_get_error(), which judges them.
 #pragma once
 
 #include <array>
@@ -19,6 +19,7 @@ enum class Call : std::uint8_t {
   kShutdown,
   kReadEarlyData,
   kWriteEarlyData,
+  kGetError,
   kConnect,
   kAccept,
   kDoHandshake,
@@ -39,6 +40,7 @@ inline constexpr std::array kCallNames = {
     "SSL_shutdown",
     "SSL_read_early_data",
     "SSL_write_early_data",
+    "SSL_get_error",
     "SSL_connect",
     "SSL_accept",
     "SSL_do_handshake",

@@ -14,6 +14,7 @@
 #include "guard/settings.h"
 #include "guard/sink.h"
 #include "guard/text.h"
+#include "guard/verdict.h"
 
 namespace heddle::guard {
 
@@ -37,58 +38,9 @@ bool is_within(const Library& library, const void* site) {
   return library.object.contains(number_of(site)) || own_object().contains(number_of(site));
 }
 
-bool is_power_of_ten(std::uint64_t number) {
-  while (number >= 10 && number % 10 == 0) number /= 10;
-  return number == 1;
-}
-
-// What comes of a call that has failed.
-struct Verdict {
-  Outcome outcome;
-  int seen;  // What SSL_get_error() tells the program.
-  std::int64_t returned;
-};
-
-Outcome classify(bool wants_more, int seen) {
-  if (!wants_more) return Outcome::kFailed;
-  return seen == SSL_ERROR_SSL || seen == SSL_ERROR_SYSCALL ? Outcome::kSpurious : Outcome::kSaved;
-}
-
-std::atomic<std::uint64_t>& counter_of(Place& place, Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kSpurious:
-      return place.spurious;
-    case Outcome::kSaved:
-      return place.saved;
-    case Outcome::kFailed:
-      break;
-  }
-  return place.failed;
-}
-
-void count_outcome(const Library& library, Place& place, const SSL* ssl, const Verdict& verdict) {
-  const std::uint64_t times = ++counter_of(place, verdict.outcome);
-  if (times == 1) {
-    report_outcome(place, ssl,
-                   {.outcome = verdict.outcome,
-                    .returned = verdict.returned,
-                    .wanted = library.want(ssl),
-                    .seen = verdict.seen});
-  } else if (is_power_of_ten(times)) {
-    report_count(place);
-  }
-}
-
-Verdict judge(const Library& library, const SSL* ssl, std::int64_t returned) {
-  const int seen = library.get_error(ssl, static_cast<int>(returned));  // It only peeks.
-  return {.outcome = classify(only_wants_to_be_repeated(library, ssl), seen),
-          .seen = seen,
-          .returned = returned};
-}
-
 void note_outcome(const Library& library, const Visit& visit, const SSL* ssl,
                   std::int64_t returned) {
-  const Verdict verdict = judge(library, ssl, returned);
+  const Verdict verdict = judge(library, ssl, returned, was_refused_since(library, visit.newest));
   if (verdict.outcome == Outcome::kSaved && !(visit.cleared && library.entries_come_first)) return;
   // After the cure it is the program's plain failure, and none of our business.
   if (verdict.outcome != Outcome::kSaved && visit.cleared) return;
@@ -118,19 +70,23 @@ bool is_own(const SSL* ssl, Call call, const Entry& oldest) {
          same(oldest, left_entry);
 }
 
+// What misleads the program about a healthy connection, now that it has been called.
+void settle_spurious(const Library& library, Call call, const SSL* ssl, const void* site,
+                     std::int64_t returned) {
+  Place* const place = note_dirty(library, call, ssl, site, read_queue(library));
+  if (mode() == Mode::kCure) library.clear_error();
+  if (place != nullptr) count_outcome(library, *place, ssl, judge(library, ssl, returned, false));
+  trail.judged = ssl;
+}
+
 // Only if the connection is healthy, it is as misleading as any: the call before had failed for
 // something else, as for a wrong argument.
-void leave_own(const Library& library, const SSL* ssl, Call call, const void* site,
-               std::int64_t returned) {
+void leave_own(const Library& library, const Visit& visit, const SSL* ssl, Call call,
+               const void* site, std::int64_t returned) {
   if (!failed(call, returned) || library.peek_error() == 0) return;
-  Verdict verdict = judge(library, ssl, returned);
-  if (verdict.outcome != Outcome::kSpurious) return;
-  Place* const place = note_dirty(library, call, ssl, site, read_queue(library));
-  if (mode() == Mode::kCure) {
-    library.clear_error();
-    verdict = judge(library, ssl, returned);
-  }
-  if (place != nullptr) count_outcome(library, *place, ssl, verdict);
+  const bool refused = was_refused_since(library, visit.newest);
+  if (judge(library, ssl, returned, refused).outcome != Outcome::kSpurious) return;
+  settle_spurious(library, call, ssl, site, returned);
 }
 
 }  // namespace
@@ -138,11 +94,14 @@ void leave_own(const Library& library, const SSL* ssl, Call call, const void* si
 Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site) {
   const ErrnoKept errno_kept;
   const Entries entries = read_queue(library);
-  if (is_own(ssl, call, entries.entries[0])) return {.own = true};
-  Visit visit{.place = note_dirty(library, call, ssl, site, entries)};
+  Visit visit{.newest = entries.entries[entries.count - 1]};
+  visit.own = is_own(ssl, call, entries.entries[0]);
+  if (visit.own) return visit;
+  visit.place = note_dirty(library, call, ssl, site, entries);
   const bool harmless = clears_the_queue_itself(call);
   if (mode() == Mode::kCure && !harmless) {
     library.clear_error();
+    visit.newest = {};
     visit.cleared = true;
   }
   if (visit.cleared || harmless) trail = {.call = call, .ssl = ssl, .site = site};
@@ -152,10 +111,29 @@ Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void*
 void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Call call,
                  const void* site, std::int64_t returned) {
   const ErrnoKept errno_kept;
-  if (visit.own) return leave_own(library, ssl, call, site, returned);
+  if (visit.own) return leave_own(library, visit, ssl, call, site, returned);
   if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, call, ssl, site);
-  if (visit.place == nullptr || clears_the_queue_itself(call)) return;
-  if (failed(call, returned)) note_outcome(library, visit, ssl, returned);
+  if (clears_the_queue_itself(call) || !failed(call, returned)) return;
+  if (visit.place != nullptr) note_outcome(library, visit, ssl, returned);
+  if (!visit.cleared) trail.judged = ssl;
+}
+
+int settle_verdict(const Library& library, const SSL* ssl, int result, int seen, const void* site) {
+  const ErrnoKept errno_kept;
+  if (library.peek_error() == 0) return seen;
+  const bool refused = trail.ssl == ssl && holds_refusal(read_queue(library));
+  if (judge(library, ssl, result, refused).outcome != Outcome::kSpurious) {
+    // What leave_clean() was not asked to look at, since the connection seemed to be healthy.
+    const bool seemed_healthy = only_wants_to_be_repeated(library, ssl);
+    if (seemed_healthy && trail.ssl == ssl) leave_clean(library, trail.call, ssl, trail.site);
+    return seen;
+  }
+  if (trail.judged != ssl) {
+    settle_spurious(library, Call::kGetError, ssl, site, result);
+  } else if (mode() == Mode::kCure) {
+    library.clear_error();
+  }
+  return library.get_error(ssl, result);
 }
 
 bool is_nested(const Library& library, Call call, const SSL* ssl, const void* site) {

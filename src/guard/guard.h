@@ -14,6 +14,7 @@ extern constinit thread_local Trail trail;
 // A call that was entered with entries in the queue.
 struct Visit {
   Place* place = nullptr;
+  Entry newest;  // The last that was there.
   bool cleared = false;
   bool own = false;  // What is there was left by a call for the same SSL.
 };
@@ -29,6 +30,11 @@ void leave_clean(const Library& library, Call call, const SSL* ssl, const void* 
 // True if OpenSSL itself makes the call, as a part of one that is watched already: in most builds
 // its functions find each other as the program does, and so find the guard.
 bool is_nested(const Library& library, Call call, const SSL* ssl, const void* site);
+
+// What SSL_get_error() is to return where OpenSSL's returned `seen`, a failure, because the queue
+// holds entries: if the connection is healthy, they came during the call or after it, or were left
+// before it by the same SSL. `result` is what the program has asked about.
+int settle_verdict(const Library& library, const SSL* ssl, int result, int seen, const void* site);
 
 // Says that a program called a function that its OpenSSL does not have.
 void complain_of_missing(Call call);

@@ -50,8 +50,9 @@ bool is_complete(const Library& library) {
   return library.peek_error != nullptr && library.clear_error != nullptr &&
          library.peek_error_all != nullptr && library.peek_last_error_all != nullptr &&
          library.lib_error_string != nullptr && library.reason_error_string != nullptr &&
-         library.get_error != nullptr && library.want != nullptr && library.get_rbio != nullptr &&
-         library.get_wbio != nullptr && library.bio_test_flags != nullptr;
+         library.get_error != nullptr && library.state_string != nullptr &&
+         library.want != nullptr && library.get_rbio != nullptr && library.get_wbio != nullptr &&
+         library.bio_test_flags != nullptr;
 }
 
 Library opened(const Object& object) {
@@ -60,6 +61,7 @@ Library opened(const Object& object) {
   for (std::size_t i = 0; i < kCallCount; ++i) {
     assign(library.calls[i], find_symbol(object, kCallNames[i]));
   }
+  assign(library.get_error, find_symbol(object, name_of(Call::kGetError)));
   if (mode() == Mode::kOff) return library;
   assign(library.peek_error, find_below(object, "ERR_peek_error"));
   assign(library.clear_error, find_below(object, "ERR_clear_error"));
@@ -67,7 +69,7 @@ Library opened(const Object& object) {
   assign(library.peek_last_error_all, find_below(object, "ERR_peek_last_error_all"));
   assign(library.lib_error_string, find_below(object, "ERR_lib_error_string"));
   assign(library.reason_error_string, find_below(object, "ERR_reason_error_string"));
-  assign(library.get_error, find_symbol(object, "SSL_get_error"));
+  assign(library.state_string, find_symbol(object, "SSL_state_string"));
   assign(library.want, find_symbol(object, "SSL_want"));
   assign(library.get_rbio, find_symbol(object, "SSL_get_rbio"));
   assign(library.get_wbio, find_symbol(object, "SSL_get_wbio"));

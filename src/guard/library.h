@@ -34,6 +34,7 @@ struct Library {
   // SSL_get_error() looks at the oldest entry first: up to OpenSSL 3, and no longer in 4.
   bool entries_come_first = false;
   decltype(&SSL_get_error) get_error = nullptr;
+  decltype(&SSL_state_string) state_string = nullptr;
   decltype(&SSL_want) want = nullptr;
   decltype(&SSL_get_rbio) get_rbio = nullptr;
   decltype(&SSL_get_wbio) get_wbio = nullptr;
@@ -69,7 +70,9 @@ inline const Library& library_of(const SSL* ssl, const void* site) {
   return find_library(ssl, site);
 }
 
-// True if a call that has failed only asks to be repeated when the socket is ready.
+// True if a call that has failed only asks to be repeated when the socket is ready. Also true if
+// such a call came before and this one was refused, or if the connection is dead and its alert
+// waits to be sent: see verdict.h.
 bool only_wants_to_be_repeated(const Library& library, const SSL* ssl);
 
 }  // namespace heddle::guard

@@ -75,14 +75,18 @@ Entry read_oldest(const Library& library) {
   return peek(library.peek_error_all);
 }
 
+Entry read_newest(const Library& library) {
+  return peek(library.peek_last_error_all);
+}
+
 Entries read_queue(const Library& library) {
   if (library.get_state != nullptr) {
     const void* state = library.get_state();
     if (state != nullptr) return read_state(*static_cast<const State*>(state));
   }
   Entries found;
-  found.entries[found.count++] = peek(library.peek_error_all);
-  const Entry newest = peek(library.peek_last_error_all);
+  found.entries[found.count++] = read_oldest(library);
+  const Entry newest = read_newest(library);
   if (!same(found.entries[0], newest)) {
     found.entries[found.count++] = newest;
     found.complete = false;

@@ -28,8 +28,9 @@ struct Entries {
 
 Entries read_queue(const Library& library);
 
-// The oldest entry alone, of a queue that is not empty.
+// The oldest or the newest entry alone; code 0 if the queue is empty.
 Entry read_oldest(const Library& library);
+Entry read_newest(const Library& library);
 
 // Whether both are one entry, and not only two of one kind.
 bool same(const Entry& left, const Entry& right);

@@ -158,7 +158,9 @@ void write_outcome_text(Text& text, const Place& place, const SSL* ssl, const Re
   write_stamp_text(text);
   text << name_of(place.call) << " on SSL ";
   text.address(number_of(ssl)) << " (place ";
-  text.decimal(place.number) << ") returned ";
+  text.decimal(place.number) << (place.call == Call::kGetError
+                                     ? ") is asked about a call that returned "
+                                     : ") returned ");
   text.integer(result.returned);
   if (result.outcome == Outcome::kFailed) {
     text << ": it failed for a reason of its own, but the program will look at the stale entry "

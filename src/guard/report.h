@@ -13,6 +13,8 @@ struct Trail {
   const SSL* ssl = nullptr;
   const void* site = nullptr;  // Null: there was no such call.
   bool left_entries = false;   // True: the queue was no longer empty when that call returned.
+  // The connection whose last call has been judged already, when it returned.
+  const SSL* judged = nullptr;
 };
 
 // A call that is about to be made although the queue is not empty.
@@ -34,9 +36,9 @@ enum class Outcome : std::uint8_t {
 
 struct Result {
   Outcome outcome;
-  std::int64_t returned;
-  int wanted;  // SSL_want()
-  int seen;    // What SSL_get_error() tells the program.
+  std::int64_t returned;  // What the call returned, or SSL_get_error() was given.
+  int wanted;             // SSL_want()
+  int seen;               // What SSL_get_error() tells the program.
 };
 
 void report_outcome(const Place& place, const SSL* ssl, const Result& result);

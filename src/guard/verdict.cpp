@@ -1,0 +1,87 @@
+// What it means that a call has failed: see verdict.h.
+#include "guard/verdict.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace heddle::guard {
+namespace {
+
+bool is_refusal(unsigned long code) {
+  constexpr std::array kReasons = {
+      SSL_R_BAD_LENGTH,
+      SSL_R_BAD_WRITE_RETRY,
+      SSL_R_CONNECTION_TYPE_NOT_SET,
+      SSL_R_PROTOCOL_IS_SHUTDOWN,
+      SSL_R_SHUTDOWN_WHILE_IN_INIT,
+      SSL_R_UNINITIALIZED,
+      ERR_R_PASSED_INVALID_ARGUMENT,
+      ERR_R_PASSED_NULL_PARAMETER,
+      ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED,
+  };
+  return ERR_GET_LIB(code) == ERR_LIB_SSL &&
+         std::find(kReasons.begin(), kReasons.end(), ERR_GET_REASON(code)) != kReasons.end();
+}
+
+// After a fatal error OpenSSL sends an alert, and if that has to wait, SSL_want() says so.
+bool is_dead(const Library& library, const SSL* ssl) {
+  return std::string_view(library.state_string(ssl)) == "SSLERR";
+}
+
+Outcome classify(bool healthy, int seen) {
+  if (!healthy) return Outcome::kFailed;
+  return seen == SSL_ERROR_SSL || seen == SSL_ERROR_SYSCALL ? Outcome::kSpurious : Outcome::kSaved;
+}
+
+std::atomic<std::uint64_t>& counter_of(Place& place, Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kSpurious:
+      return place.spurious;
+    case Outcome::kSaved:
+      return place.saved;
+    case Outcome::kFailed:
+      break;
+  }
+  return place.failed;
+}
+
+}  // namespace
+
+bool holds_refusal(const Entries& entries) {
+  const auto* begin = entries.entries.begin();
+  return std::any_of(begin, begin + entries.count,
+                     [](const Entry& entry) { return is_refusal(entry.code); });
+}
+
+bool was_refused_since(const Library& library, const Entry& newest_before) {
+  const Entry newest = read_newest(library);
+  return is_refusal(newest.code) && !same(newest, newest_before);
+}
+
+Verdict judge(const Library& library, const SSL* ssl, std::int64_t returned, bool refused) {
+  const int seen = library.get_error(ssl, static_cast<int>(returned));  // It only peeks.
+  const bool healthy =
+      !refused && only_wants_to_be_repeated(library, ssl) && !is_dead(library, ssl);
+  return {.outcome = classify(healthy, seen), .seen = seen, .returned = returned};
+}
+
+bool is_power_of_ten(std::uint64_t number) {
+  while (number >= 10 && number % 10 == 0) number /= 10;
+  return number == 1;
+}
+
+void count_outcome(const Library& library, Place& place, const SSL* ssl, const Verdict& verdict) {
+  const std::uint64_t times = ++counter_of(place, verdict.outcome);
+  if (times == 1) {
+    report_outcome(place, ssl,
+                   {.outcome = verdict.outcome,
+                    .returned = verdict.returned,
+                    .wanted = library.want(ssl),
+                    .seen = verdict.seen});
+  } else if (is_power_of_ten(times)) {
+    report_count(place);
+  }
+}
+
+}  // namespace heddle::guard

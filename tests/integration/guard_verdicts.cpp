@@ -1,0 +1,153 @@
+// A program in which SSL_get_error() is misled, or seems to be: guard_verdicts SCENARIO. Exits with
+// 0 if it says what is true, else with 3.
+#include <array>
+#include <string_view>
+
+#include "guard_hosts.h"
+
+namespace {
+
+using namespace guard_hosts;
+
+constexpr int kTruth = 0;
+constexpr int kMisled = 3;
+
+int verdict(bool truth) {
+  return truth ? kTruth : kMisled;
+}
+
+constexpr std::string_view kJunk = "this is no TLS record at all";
+
+void send_junk(SSL* ssl) {
+  (void)BIO_write(SSL_get_wbio(ssl), kJunk.data(), static_cast<int>(kJunk.size()));
+}
+
+// --- Entries that come during a call -------------------------------------------------------------
+
+// As what another fiber does while this one waits in a callback.
+long be_careless_on_read(BIO*, int operation, const char*, size_t, int, long, int result, size_t*) {
+  if (operation == BIO_CB_READ) parse_junk();
+  return result;
+}
+
+int run_during() {
+  const Pair pair;
+  BIO_set_callback_ex(SSL_get_rbio(pair.client()), be_careless_on_read);
+  bool truth = true;
+  for (int i = 0; i < 10; ++i) truth = is_told_the_truth(pair.client()) && truth;
+  BIO_set_callback_ex(SSL_get_rbio(pair.client()), nullptr);
+  return verdict(truth);
+}
+
+// Of a handshake, which has emptied the queue before. It is asked about twice.
+int run_during_handshake() {
+  const SslContext context(SSL_CTX_new(TLS_method()));
+  const Ssl server(SSL_new(context.get()));
+  SSL_set_bio(server.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_null()));
+  BIO_set_callback_ex(SSL_get_rbio(server.get()), be_careless_on_read);
+  const int accepted = SSL_accept(server.get());
+  const int first = SSL_get_error(server.get(), accepted);
+  const int second = SSL_get_error(server.get(), accepted);
+  return verdict(first == SSL_ERROR_WANT_READ && second == first);
+}
+
+// The entry comes after the call, and before the program asks about it.
+int run_between() {
+  const Pair pair;
+  char byte = 0;
+  const int result = SSL_read(pair.client(), &byte, 1);
+  parse_junk();
+  return verdict(SSL_get_error(pair.client(), result) == SSL_ERROR_WANT_READ);
+}
+
+// The connection fails as well. Prints how many reasons the program finds.
+int run_failure_during() {
+  const Pair pair;
+  send_junk(pair.server());
+  BIO_set_callback_ex(SSL_get_rbio(pair.client()), be_careless_on_read);
+  require(read_nothing(pair.client()) == SSL_ERROR_SSL, "junk was read");
+  int count = 0;
+  while (ERR_get_error() != 0) ++count;
+  std::printf("%d\n", count);
+  return kTruth;
+}
+
+// --- Failures that look as if the connection were healthy ----------------------------------------
+
+bool is_refused(SSL* ssl, int result, int reason) {
+  const bool told = SSL_get_error(ssl, result) == SSL_ERROR_SSL &&
+                    ERR_GET_REASON(ERR_peek_last_error()) == reason;
+  return told && SSL_want(ssl) != SSL_NOTHING;
+}
+
+// SSL_want() still tells what the call before wanted.
+int run_refused() {
+  const Pair pair;
+  char byte = 'x';
+  require(read_nothing(pair.client()) == SSL_ERROR_WANT_READ, "there was something to read");
+  bool truth = true;
+  for (int i = 0; i < 2; ++i) {  // The second time beside the entry of the first.
+    truth =
+        is_refused(pair.client(), SSL_write(pair.client(), &byte, -1), SSL_R_BAD_LENGTH) && truth;
+  }
+  ERR_clear_error();
+  const SslContext context(SSL_CTX_new(TLS_method()));
+  const Ssl client(SSL_new(context.get()));
+  SSL_set_bio(client.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_null()));
+  const int connected = SSL_connect(client.get());
+  require(SSL_get_error(client.get(), connected) == SSL_ERROR_WANT_READ, "nobody was there");
+  return verdict(
+      truth && is_refused(client.get(), SSL_shutdown(client.get()), SSL_R_SHUTDOWN_WHILE_IN_INIT));
+}
+
+// The same beside somebody else's entry.
+int run_refused_dirty() {
+  const Pair pair;
+  char byte = 'x';
+  require(read_nothing(pair.client()) == SSL_ERROR_WANT_READ, "there was something to read");
+  parse_junk();
+  return verdict(is_refused(pair.client(), SSL_write(pair.client(), &byte, -1), SSL_R_BAD_LENGTH));
+}
+
+// The connection is dead, and OpenSSL wants to write why to its peer.
+int run_blocked_alert() {
+  const Pair pair;
+  BIO* full = nullptr;
+  BIO* other = nullptr;
+  require(BIO_new_bio_pair(&full, 1, &other, 1) == 1 && BIO_write(full, "x", 1) == 1,
+          "no BIO pair");
+  send_junk(pair.server());
+  SSL_set0_wbio(pair.client(), full);
+  const bool truth = read_nothing(pair.client()) == SSL_ERROR_SSL && ERR_peek_error() != 0;
+  require(SSL_want(pair.client()) == SSL_WRITING, "the alert was sent");
+  (void)SSL_shutdown(pair.client());  // It is the program's own reason for this call, too.
+  const bool kept = ERR_peek_error() != 0;
+  BIO_free(other);
+  return verdict(truth && kept);
+}
+
+struct Scenario {
+  std::string_view name;
+  int (*run)();
+};
+
+constexpr std::array kScenarios = {
+    Scenario{"during", run_during},
+    Scenario{"during-handshake", run_during_handshake},
+    Scenario{"between", run_between},
+    Scenario{"failure-during", run_failure_during},
+    Scenario{"refused", run_refused},
+    Scenario{"refused-dirty", run_refused_dirty},
+    Scenario{"blocked-alert", run_blocked_alert},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  for (const Scenario& scenario : kScenarios) {
+    if (scenario.name == name) return scenario.run();
+  }
+  std::fprintf(stderr, "guard_verdicts: unknown scenario\n");
+  return 2;
+}

@@ -1,0 +1,88 @@
+#!/usr/bin/python3
+"""The guard in SSL_get_error(): entries that come during a call, and failures that are the connection's own.
+
+usage: guard_verdicts_test.py [unittest arguments]; guard_support.py says what it needs of the environment.
+"""
+
+import subprocess
+import unittest
+
+import guard_support
+from guard_support import CALLED_DEAD, MISLED, PEM_ENTRY, TIMEOUT, TRUTH, GuardTestCase, host, of_kind
+
+HOST = host('guard_verdicts')
+
+
+@unittest.skipUnless(MISLED, 'OpenSSL 4 looks at the connection first')
+class DuringTest(GuardTestCase):
+    """Entries that come during a call or between it and SSL_get_error()."""
+
+    def check(self, scenario: str, times: int, left: str) -> None:
+        for mode, status, outcome in (('detect', CALLED_DEAD, 'spurious'), ('cure', TRUTH, 'saved')):
+            with self.subTest(mode=mode):
+                events = self.events(HOST, scenario, mode=mode, expected=status)
+                [found] = of_kind(events, 'dirty')
+                self.assertEqual(('SSL_get_error', PEM_ENTRY, mode == 'cure'),
+                                 (found['call'], found['entries'][0]['library'], found['cleared']))
+                self.assertEqual(left, found['left']['call'])
+                count = of_kind(events, 'count')[-1]
+                self.assertEqual((times, times), (count['times'], count[outcome]))
+                [told] = of_kind(events, 'outcome')
+                self.assertEqual((outcome, 'read'), (told['outcome'], told['wanted']))
+                self.log.unlink()
+
+    def test_during_a_read(self) -> None:
+        self.check('during', 10, 'SSL_read')
+
+    def test_during_a_handshake_that_is_asked_about_twice(self) -> None:
+        self.check('during-handshake', 1, 'SSL_accept')
+
+    def test_after_the_call(self) -> None:
+        self.check('between', 1, 'SSL_read')
+
+    def test_in_words(self) -> None:
+        done = self.preload(HOST, 'during')
+        self.assertRegex(done.stderr, r'SSL_get_error on SSL 0x\w+ is called with 1 stale entry')
+        self.assertRegex(done.stderr, r'SSL_get_error on SSL 0x\w+ \(place 1\) is asked about a call that '
+                                      r'returned -1: OpenSSL only wants to read, but')
+
+    def test_the_summary_counts_them(self) -> None:
+        done = self.guard('--fail', '--cure', '--', HOST, 'during')
+        self.assertEqual(1, done.returncode)
+        self.assertRegex(done.stderr, r'SSL_get_error called from guard_verdicts')
+        self.assertIn('10 times a healthy connection was saved', done.stderr)
+
+
+class OwnFailureTest(GuardTestCase):
+    """What fails is told so, and why, though OpenSSL seems to want something."""
+
+    def test_a_refused_call_and_its_reason(self) -> None:
+        for mode in ('detect', 'cure'):
+            with self.subTest(mode=mode):
+                self.assertEqual([], of_kind(self.events(HOST, 'refused', mode=mode, expected=TRUTH), 'dirty'))
+                self.log.unlink()
+
+    def test_a_refused_call_beside_a_strangers_entry_is_a_true_failure(self) -> None:
+        events = self.events(HOST, 'refused-dirty', expected=TRUTH)
+        self.assertEqual(['failed'], [event['outcome'] for event in of_kind(events, 'outcome')])
+        self.log.unlink()
+        self.assertEqual([], of_kind(self.events(HOST, 'refused-dirty', mode='cure', expected=TRUTH),
+                                     'outcome'))
+
+    def test_a_dead_connection_whose_alert_has_to_wait(self) -> None:
+        for mode in ('detect', 'cure'):
+            with self.subTest(mode=mode):
+                events = self.events(HOST, 'blocked-alert', mode=mode, expected=TRUTH)
+                self.assertEqual([], of_kind(events, 'dirty'))
+                self.log.unlink()
+
+    def test_a_failure_that_an_entry_precedes_keeps_all_reasons(self) -> None:
+        alone = subprocess.run([HOST, 'failure-during'], capture_output=True, text=True, timeout=TIMEOUT,
+                               check=True)
+        self.assertGreater(int(alone.stdout), 1)
+        for mode in ('detect', 'cure'):
+            self.assertEqual(alone.stdout, self.preload(HOST, 'failure-during', mode=mode).stdout)
+
+
+if __name__ == '__main__':
+    guard_support.main('guard_verdicts_test.py')
