@@ -230,7 +230,7 @@ class Tally {
   std::set<std::string> with_namespaces_;
 };
 
-std::string consequences(const Counts& counts) {
+std::string consequences(const Counts& counts, bool cleared) {
   std::string text;
   const auto add = [&text](std::uint64_t count, std::string_view what) {
     if (count > 0) text += fmt::format("; {} times {}", count, what);
@@ -238,7 +238,19 @@ std::string consequences(const Counts& counts) {
   add(counts.spurious, "a healthy connection was called dead");
   add(counts.saved, "a healthy connection was saved from being called dead");
   add(counts.failed, "a true failure may have been mistaken for the entry");
-  return text.empty() ? "; no harm was seen" : text;
+  if (!text.empty()) return text;
+  return cleared ? "; no harm is known that would have come of it" : "; no harm was seen";
+}
+
+// A lower bound: not every verdict goes by SSL_get_error() of the guard.
+std::string describe_cure(const std::vector<Place>& places) {
+  if (!places.front().example.cleared) return "";
+  std::uint64_t saved = 0;
+  for (const Place& place : places) saved += place.counts.saved;
+  if (saved == 0) return "  No healthy connection is known that would have been called dead.\n";
+  return fmt::format(
+      "  Without the cure, healthy connections would have been called dead at least {} time{}.\n",
+      saved, saved == 1 ? "" : "s");
 }
 
 std::string describe(std::size_t number, const Place& place) {
@@ -249,8 +261,8 @@ std::string describe(std::size_t number, const Place& place) {
       "     the entry: {}\n"
       "     left by:   {}\n",
       number, example.title, example.program, place.processes.size(),
-      place.processes.size() == 1 ? "" : "es", place.counts.times, consequences(place.counts),
-      example.entry, example.left);
+      place.processes.size() == 1 ? "" : "es", place.counts.times,
+      consequences(place.counts, example.cleared), example.entry, example.left);
 }
 
 constexpr std::string_view kAdvice =
@@ -281,6 +293,7 @@ GuardSummary summarize(const TallyFile& file) {
       "heddle guard: {} place{} where TLS calls met stale errors in OpenSSL's queue{}\n",
       places.size(), places.size() == 1 ? "" : "s",
       places.front().example.cleared ? "; they were cleared" : "");
+  text += describe_cure(places);
   for (std::size_t i = 0; i < places.size(); ++i) text += describe(i + 1, places[i]);
   return {.places = places.size(),
           .watched = true,

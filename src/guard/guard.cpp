@@ -19,6 +19,7 @@
 namespace heddle::guard {
 
 constinit thread_local Trail trail;
+constinit thread_local Place* pending = nullptr;
 
 namespace {
 
@@ -38,12 +39,14 @@ bool is_within(const Library& library, const void* site) {
   return library.object.contains(number_of(site)) || own_object().contains(number_of(site));
 }
 
-void note_outcome(const Library& library, const Visit& visit, const SSL* ssl,
+void note_outcome(const Library& library, const Visit& visit, Call call, const SSL* ssl,
                   std::int64_t returned) {
-  const Verdict verdict = judge(library, ssl, returned, was_refused_since(library, visit.newest));
+  const Verdict verdict =
+      judge(library, call, ssl, returned, was_refused_since(library, visit.newest));
   if (verdict.outcome == Outcome::kSaved && !(visit.cleared && library.entries_come_first)) return;
   // After the cure it is the program's plain failure, and none of our business.
   if (verdict.outcome != Outcome::kSaved && visit.cleared) return;
+  if (visit.cleared) pending = nullptr;  // It is counted here.
   count_outcome(library, *visit.place, ssl, verdict);
 }
 
@@ -75,7 +78,8 @@ void settle_spurious(const Library& library, Call call, const SSL* ssl, const vo
                      std::int64_t returned) {
   Place* const place = note_dirty(library, call, ssl, site, read_queue(library));
   if (mode() == Mode::kCure) library.clear_error();
-  if (place != nullptr) count_outcome(library, *place, ssl, judge(library, ssl, returned, false));
+  if (place != nullptr)
+    count_outcome(library, *place, ssl, judge(library, call, ssl, returned, false));
   trail.judged = ssl;
 }
 
@@ -85,8 +89,15 @@ void leave_own(const Library& library, const Visit& visit, const SSL* ssl, Call 
                const void* site, std::int64_t returned) {
   if (!failed(call, returned) || library.peek_error() == 0) return;
   const bool refused = was_refused_since(library, visit.newest);
-  if (judge(library, ssl, returned, refused).outcome != Outcome::kSpurious) return;
+  if (judge(library, call, ssl, returned, refused).outcome != Outcome::kSpurious) return;
   settle_spurious(library, call, ssl, site, returned);
+}
+
+// The cure. An entry that was there before, and is pending, would be the first of them all.
+void empty_queue(const Library& library, Place* place) {
+  if (pending == nullptr || !is_marked_emptied(library)) pending = place;
+  library.clear_error();
+  mark_emptied(library);
 }
 
 }  // namespace
@@ -100,7 +111,7 @@ Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void*
   visit.place = note_dirty(library, call, ssl, site, entries);
   const bool harmless = clears_the_queue_itself(call);
   if (mode() == Mode::kCure && !harmless) {
-    library.clear_error();
+    empty_queue(library, visit.place);
     visit.newest = {};
     visit.cleared = true;
   }
@@ -114,7 +125,7 @@ void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Cal
   if (visit.own) return leave_own(library, visit, ssl, call, site, returned);
   if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, call, ssl, site);
   if (clears_the_queue_itself(call) || !failed(call, returned)) return;
-  if (visit.place != nullptr) note_outcome(library, visit, ssl, returned);
+  if (visit.place != nullptr) note_outcome(library, visit, call, ssl, returned);
   if (!visit.cleared) trail.judged = ssl;
 }
 
@@ -122,7 +133,7 @@ int settle_verdict(const Library& library, const SSL* ssl, int result, int seen,
   const ErrnoKept errno_kept;
   if (library.peek_error() == 0) return seen;
   const bool refused = trail.ssl == ssl && holds_refusal(read_queue(library));
-  if (judge(library, ssl, result, refused).outcome != Outcome::kSpurious) {
+  if (judge(library, Call::kGetError, ssl, result, refused).outcome != Outcome::kSpurious) {
     // What leave_clean() was not asked to look at, since the connection seemed to be healthy.
     const bool seemed_healthy = only_wants_to_be_repeated(library, ssl);
     if (seemed_healthy && trail.ssl == ssl) leave_clean(library, trail.call, ssl, trail.site);
@@ -148,6 +159,15 @@ void leave_clean(const Library& library, Call call, const SSL* ssl, const void* 
   if (trail.ssl != ssl || (trail.site != site && !nested)) return;
   trail = {.call = call, .ssl = ssl, .site = site, .left_entries = true};
   left_entry = read_oldest(library);
+}
+
+void settle_pending(const Library& library, const SSL* ssl, int result) {
+  const ErrnoKept errno_kept;
+  const Verdict verdict = judge(library, Call::kGetError, ssl, result, false);
+  if (verdict.outcome != Outcome::kSaved) return;
+  Place& place = *pending;
+  pending = nullptr;
+  if (is_marked_emptied(library)) count_outcome(library, place, ssl, verdict);
 }
 
 void complain_of_missing(Call call) {
@@ -181,6 +201,7 @@ constinit std::atomic<ExitFunction*> next_exit{nullptr};
   // The child's first call is to take the long way, where it is seen.
   (void)pthread_atfork(nullptr, nullptr, [] {
     begin_seeing_anew();
+    pending = nullptr;  // It is the parent's.
     forget_last_library();
   });
   find_loaded_libraries();

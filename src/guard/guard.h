@@ -11,6 +11,11 @@ namespace heddle::guard {
 // NOLINTNEXTLINE(bugprone-dynamic-static-initializers): it is constinit.
 extern constinit thread_local Trail trail;
 
+// The place of a call before which the queue was emptied, and which did not fail: the entry would
+// have stayed for the next verdict. Null if there is none.
+// NOLINTNEXTLINE(bugprone-dynamic-static-initializers): it is a constant null at first.
+extern constinit thread_local Place* pending;
+
 // A call that was entered with entries in the queue.
 struct Visit {
   Place* place = nullptr;
@@ -35,6 +40,10 @@ bool is_nested(const Library& library, Call call, const SSL* ssl, const void* si
 // holds entries: if the connection is healthy, they came during the call or after it, or were left
 // before it by the same SSL. `result` is what the program has asked about.
 int settle_verdict(const Library& library, const SSL* ssl, int result, int seen, const void* site);
+
+// A verdict while there is a pending place: counts if the connection would have been called dead
+// without the cure.
+void settle_pending(const Library& library, const SSL* ssl, int result);
 
 // Says that a program called a function that its OpenSSL does not have.
 void complain_of_missing(Call call);

@@ -54,6 +54,8 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
   }
   const int seen = library.get_error(ssl, result);
   if (seen != SSL_ERROR_SSL && seen != SSL_ERROR_SYSCALL) [[likely]] {
+    if (pending != nullptr) [[unlikely]]
+      settle_pending(library, ssl, result);
     return seen;
   }
   if (!library.watched || !library.entries_come_first) return seen;

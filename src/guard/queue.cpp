@@ -94,6 +94,29 @@ Entries read_queue(const Library& library) {
   return found;
 }
 
+namespace {
+
+// ERR_clear_error() begins with this slot anew. It is the last to be used then, and
+// ERR_clear_error() writes another line number into it.
+constexpr std::size_t kMarkedSlot = 0;
+constexpr int kMark = 0x4d41524b;  // No file has that many lines.
+
+State* state_of(const Library& library) {
+  return library.get_state == nullptr ? nullptr : static_cast<State*>(library.get_state());
+}
+
+}  // namespace
+
+void mark_emptied(const Library& library) {
+  if (State* const state = state_of(library); state != nullptr) state->line[kMarkedSlot] = kMark;
+}
+
+bool is_marked_emptied(const Library& library) {
+  const State* const state = state_of(library);
+  // Whoever takes an entry out moves the bottom.
+  return state != nullptr && state->bottom == int{kMarkedSlot} && state->line[kMarkedSlot] == kMark;
+}
+
 const char* library_text(const Library& library, unsigned long code) {
   return or_empty(library.lib_error_string(code));
 }

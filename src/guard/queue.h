@@ -32,6 +32,13 @@ Entries read_queue(const Library& library);
 Entry read_oldest(const Library& library);
 Entry read_newest(const Library& library);
 
+// Puts a mark into a queue that has just been emptied, for is_marked_emptied() to find. Nobody but
+// the guard sees it. Only OpenSSL 3 has room for it.
+void mark_emptied(const Library& library);
+
+// True if the mark is still there: nobody has emptied the queue or taken an entry out of it since.
+bool is_marked_emptied(const Library& library);
+
 // Whether both are one entry, and not only two of one kind.
 bool same(const Entry& left, const Entry& right);
 

@@ -156,9 +156,9 @@ void write_dirty_text(Text& text, const Finding& finding, Frames frames) {
 
 void write_outcome_text(Text& text, const Place& place, const SSL* ssl, const Result& result) {
   write_stamp_text(text);
-  text << name_of(place.call) << " on SSL ";
+  text << name_of(result.call) << " on SSL ";
   text.address(number_of(ssl)) << " (place ";
-  text.decimal(place.number) << (place.call == Call::kGetError
+  text.decimal(place.number) << (result.call == Call::kGetError
                                      ? ") is asked about a call that returned "
                                      : ") returned ");
   text.integer(result.returned);
@@ -256,7 +256,7 @@ void write_dirty_json(Text& text, const Finding& finding, Frames frames) {
 void write_outcome_json(Text& text, const Place& place, const SSL* ssl, const Result& result) {
   write_stamp_json(text, "outcome");
   (text << ",\"place\":").decimal(place.number) << ",";
-  write_call_json(text, place.call, ssl);
+  write_call_json(text, result.call, ssl);
   text << ",\"outcome\":\"" << outcome_name(result.outcome) << "\",\"returned\":";
   text.integer(result.returned) << ",\"wanted\":\"" << want_name(result.wanted) << "\",\"seen\":\""
                                 << error_name(result.seen) << "\"}\n";

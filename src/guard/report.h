@@ -35,6 +35,7 @@ enum class Outcome : std::uint8_t {
 };
 
 struct Result {
+  Call call;  // SSL_get_error(), if the verdict is not made at the place.
   Outcome outcome;
   std::int64_t returned;  // What the call returned, or SSL_get_error() was given.
   int wanted;             // SSL_want()

@@ -59,11 +59,12 @@ bool was_refused_since(const Library& library, const Entry& newest_before) {
   return is_refusal(newest.code) && !same(newest, newest_before);
 }
 
-Verdict judge(const Library& library, const SSL* ssl, std::int64_t returned, bool refused) {
+Verdict judge(const Library& library, Call call, const SSL* ssl, std::int64_t returned,
+              bool refused) {
   const int seen = library.get_error(ssl, static_cast<int>(returned));  // It only peeks.
   const bool healthy =
       !refused && only_wants_to_be_repeated(library, ssl) && !is_dead(library, ssl);
-  return {.outcome = classify(healthy, seen), .seen = seen, .returned = returned};
+  return {.call = call, .outcome = classify(healthy, seen), .seen = seen, .returned = returned};
 }
 
 bool is_power_of_ten(std::uint64_t number) {
@@ -75,7 +76,8 @@ void count_outcome(const Library& library, Place& place, const SSL* ssl, const V
   const std::uint64_t times = ++counter_of(place, verdict.outcome);
   if (times == 1) {
     report_outcome(place, ssl,
-                   {.outcome = verdict.outcome,
+                   {.call = verdict.call,
+                    .outcome = verdict.outcome,
                     .returned = verdict.returned,
                     .wanted = library.want(ssl),
                     .seen = verdict.seen});

@@ -19,13 +19,15 @@ bool holds_refusal(const Entries& entries);
 bool was_refused_since(const Library& library, const Entry& newest_before);
 
 struct Verdict {
+  Call call;  // The one that is judged or, where the program asks for the verdict, SSL_get_error().
   Outcome outcome;
   int seen;  // What SSL_get_error() tells the program.
   std::int64_t returned;
 };
 
 // `returned` is what the call returned, and `refused` whether it has left a refusal.
-Verdict judge(const Library& library, const SSL* ssl, std::int64_t returned, bool refused);
+Verdict judge(const Library& library, Call call, const SSL* ssl, std::int64_t returned,
+              bool refused);
 
 // Counts a verdict, and reports the first of its kind at the place.
 void count_outcome(const Library& library, Place& place, const SSL* ssl, const Verdict& verdict);

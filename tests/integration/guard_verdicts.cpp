@@ -1,7 +1,11 @@
 // A program in which SSL_get_error() is misled, or seems to be: guard_verdicts SCENARIO. Exits with
 // 0 if it says what is true, else with 3.
+#include <sys/wait.h>
+
 #include <array>
 #include <string_view>
+
+#include <unistd.h>
 
 #include "guard_hosts.h"
 
@@ -126,6 +130,87 @@ int run_blocked_alert() {
   return verdict(truth && kept);
 }
 
+// --- Entries that one call meets and the next verdict suffers from
+// ---------------------------------
+
+void write_byte(const Pair& pair) {
+  char byte = 'x';
+  require(SSL_write(pair.client(), &byte, 1) == 1, "could not write");
+}
+
+void write_byte_ex(const Pair& pair) {
+  char byte = 'x';
+  std::size_t done = 0;
+  require(SSL_write_ex(pair.client(), &byte, 1, &done) == 1, "could not write");
+}
+
+// Asks twice each time: without a cure the program would have looked at the queue in between.
+int run_later() {
+  const Pair pair;
+  bool truth = true;
+  for (int i = 0; i < 10; ++i) {
+    parse_junk();
+    write_byte(pair);
+    truth = read_nothing(pair.client()) == SSL_ERROR_WANT_READ && truth;
+    truth = is_told_the_truth(pair.client()) && truth;
+  }
+  return verdict(truth);
+}
+
+// Somebody has emptied the queue before the verdict.
+int run_later_emptied() {
+  const Pair pair;
+  parse_junk();
+  write_byte(pair);
+  ERR_clear_error();
+  return verdict(is_told_the_truth(pair.client()));
+}
+
+// Or taken out what was there.
+int run_later_taken() {
+  const Pair pair;
+  parse_junk();
+  write_byte(pair);
+  parse_junk();
+  while (ERR_get_error() != 0) {
+  }
+  return verdict(is_told_the_truth(pair.client()));
+}
+
+// Somebody has emptied the queue, and it is another entry that comes to the verdict.
+int run_later_anew() {
+  const Pair pair;
+  parse_junk();
+  write_byte(pair);
+  ERR_clear_error();
+  parse_junk();
+  write_byte_ex(pair);
+  return verdict(is_told_the_truth(pair.client()));
+}
+
+// Two calls meet entries before the verdict: it goes by the first.
+int run_later_first() {
+  const Pair pair;
+  parse_junk();
+  write_byte(pair);
+  parse_junk();
+  write_byte_ex(pair);
+  return verdict(is_told_the_truth(pair.client()));
+}
+
+// The verdict is a child's.
+int run_later_child() {
+  const Pair pair;
+  parse_junk();
+  write_byte(pair);
+  const pid_t child = fork();
+  if (child == 0) _exit(verdict(is_told_the_truth(pair.client())));
+  int status = 0;
+  require(waitpid(child, &status, 0) == child && WIFEXITED(status), "no child");
+  ERR_clear_error();
+  return WEXITSTATUS(status);
+}
+
 struct Scenario {
   std::string_view name;
   int (*run)();
@@ -139,6 +224,12 @@ constexpr std::array kScenarios = {
     Scenario{"refused", run_refused},
     Scenario{"refused-dirty", run_refused_dirty},
     Scenario{"blocked-alert", run_blocked_alert},
+    Scenario{"later", run_later},
+    Scenario{"later-emptied", run_later_emptied},
+    Scenario{"later-taken", run_later_taken},
+    Scenario{"later-anew", run_later_anew},
+    Scenario{"later-first", run_later_first},
+    Scenario{"later-child", run_later_child},
 };
 
 }  // namespace

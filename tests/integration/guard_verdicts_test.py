@@ -84,5 +84,48 @@ class OwnFailureTest(GuardTestCase):
             self.assertEqual(alone.stdout, self.preload(HOST, 'failure-during', mode=mode).stdout)
 
 
+@unittest.skipUnless(MISLED, 'OpenSSL 4 looks at the connection first')
+class LaterTest(GuardTestCase):
+    """The cure empties the queue before a call that would not have suffered, but the next verdict would have."""
+
+    def saved(self, scenario: str, expected: int = TRUTH) -> list:
+        """Of each place: the call, how often, how many connections were saved there."""
+        events = self.events(HOST, scenario, mode='cure', expected=expected)
+        last = {event['place']: (event['call'], event['times'], event['saved'])
+                for event in of_kind(events, 'count')}
+        return [last[place] for place in sorted(last)]
+
+    def test_the_place_that_was_cured_is_told_of_it(self) -> None:
+        self.assertEqual([('SSL_write', 10, 10)], self.saved('later'))
+
+    def test_no_more_than_would_have_died(self) -> None:
+        for scenario in ('later-emptied', 'later-taken'):
+            with self.subTest(scenario):
+                alone = subprocess.run([HOST, scenario], timeout=TIMEOUT, check=False)
+                self.assertEqual(TRUTH, alone.returncode)
+                self.assertEqual([('SSL_write', 1, 0)], self.saved(scenario))
+                self.log.unlink()
+
+    def test_it_is_the_first_entry_that_would_have_misled(self) -> None:
+        self.assertEqual([('SSL_write', 1, 1), ('SSL_write_ex', 1, 0)], self.saved('later-first'))
+
+    def test_but_for_one_that_had_gone(self) -> None:
+        self.assertEqual([('SSL_write', 1, 0), ('SSL_write_ex', 1, 1)], self.saved('later-anew'))
+
+    def test_a_child_does_not_report_for_its_parent(self) -> None:
+        events = self.events(HOST, 'later-child', mode='cure', expected=TRUTH)
+        self.assertEqual([], of_kind(events, 'outcome'))
+
+    def test_the_summary_says_how_many_would_have_died(self) -> None:
+        done = self.guard('--cure', '--', HOST, 'later')
+        self.assertEqual(TRUTH, done.returncode)
+        self.assertRegex(done.stderr, r'heddle guard: 1 place where .*; they were cleared.*\n'
+                                      r'  Without the cure, healthy connections would have been called dead at least 10 '
+                                      r'times\.\n')
+        done = self.guard('--cure', '--', HOST, 'later-emptied')
+        self.assertIn('No healthy connection is known that would have been called dead.\n', done.stderr)
+        self.assertIn('1 calls; no harm is known that would have come of it', done.stderr)
+
+
 if __name__ == '__main__':
     guard_support.main('guard_verdicts_test.py')
