@@ -129,22 +129,22 @@ void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Cal
   if (!visit.cleared) trail.judged = ssl;
 }
 
-int settle_verdict(const Library& library, const SSL* ssl, int result, int seen, const void* site) {
+bool settle_verdict(const Library& library, const SSL* ssl, int result, const void* site) {
   const ErrnoKept errno_kept;
-  if (library.peek_error() == 0) return seen;
+  if (library.peek_error() == 0) return false;
   const bool refused = trail.ssl == ssl && holds_refusal(read_queue(library));
   if (judge(library, Call::kGetError, ssl, result, refused).outcome != Outcome::kSpurious) {
     // What leave_clean() was not asked to look at, since the connection seemed to be healthy.
     const bool seemed_healthy = only_wants_to_be_repeated(library, ssl);
     if (seemed_healthy && trail.ssl == ssl) leave_clean(library, trail.call, ssl, trail.site);
-    return seen;
+    return false;
   }
   if (trail.judged != ssl) {
     settle_spurious(library, Call::kGetError, ssl, site, result);
   } else if (mode() == Mode::kCure) {
     library.clear_error();
   }
-  return library.get_error(ssl, result);
+  return mode() == Mode::kCure;
 }
 
 bool is_nested(const Library& library, Call call, const SSL* ssl, const void* site) {

@@ -36,10 +36,10 @@ void leave_clean(const Library& library, Call call, const SSL* ssl, const void* 
 // its functions find each other as the program does, and so find the guard.
 bool is_nested(const Library& library, Call call, const SSL* ssl, const void* site);
 
-// What SSL_get_error() is to return where OpenSSL's returned `seen`, a failure, because the queue
-// holds entries: if the connection is healthy, they came during the call or after it, or were left
-// before it by the same SSL. `result` is what the program has asked about.
-int settle_verdict(const Library& library, const SSL* ssl, int result, int seen, const void* site);
+// Looks at a verdict of failure, which may be so because the queue holds entries: if the connection
+// is healthy, they came during the call or after it, or were left before it by the same SSL.
+// `result` is what the program has asked about. True if OpenSSL is to be asked anew.
+bool settle_verdict(const Library& library, const SSL* ssl, int result, const void* site);
 
 // A verdict while there is a pending place: counts if the connection would have been called dead
 // without the cure.

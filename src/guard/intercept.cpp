@@ -48,18 +48,20 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
 // so to look after asking costs nothing as long as all is well.
 [[gnu::always_inline]] inline int watched_verdict(const void* site, const SSL* ssl, int result) {
   const Library& library = library_of(ssl, site);
-  if (library.get_error == nullptr) [[unlikely]] {
+  const auto real =
+      reinterpret_cast<decltype(&SSL_get_error)>(library.calls[index_of(Call::kGetError)]);
+  if (real == nullptr) [[unlikely]] {
     complain_of_missing(Call::kGetError);
     return SSL_ERROR_SSL;
   }
-  const int seen = library.get_error(ssl, result);
+  const int seen = real(ssl, result);
   if (seen != SSL_ERROR_SSL && seen != SSL_ERROR_SYSCALL) [[likely]] {
     if (pending != nullptr) [[unlikely]]
       settle_pending(library, ssl, result);
     return seen;
   }
   if (!library.watched || !library.entries_come_first) return seen;
-  return settle_verdict(library, ssl, result, seen, site);
+  return settle_verdict(library, ssl, result, site) ? real(ssl, result) : seen;
 }
 
 }  // namespace

@@ -55,13 +55,49 @@ bool is_complete(const Library& library) {
          library.bio_test_flags != nullptr;
 }
 
+// What other preloaded libraries, behind the guard, have put before OpenSSL's functions.
+struct Interposed {
+  std::atomic<bool> known{false};
+  bool is_behind = false;  // Of the search for them: the guard has been passed.
+  std::array<EntryPoint, kCallCount> calls{};
+};
+
+constinit Interposed interposed{};
+
+// They stand between the guard and the first OpenSSL. Libraries that are loaded later do not count,
+// so this must come before the program starts.
+void find_interposed() {
+  for_each_object(
+      [](const Object& object, void*) {
+        if (object.base == own_object().base) {
+          interposed.is_behind = true;
+          return false;
+        }
+        if (!interposed.is_behind) return false;
+        if (is_openssl(object)) return true;
+        for (std::size_t i = 0; i < kCallCount; ++i) {
+          if (interposed.calls[i] != nullptr) continue;
+          assign(interposed.calls[i], find_symbol(object, kCallNames[i]));
+        }
+        return false;
+      },
+      nullptr);
+}
+
+// What a call of the program's is passed on to.
+EntryPoint find_call(const Object& object, std::size_t index) {
+  if (!interposed.known.exchange(true)) find_interposed();
+  EntryPoint call = interposed.calls[index];
+  if (call == nullptr) assign(call, find_symbol(object, kCallNames[index]));
+  return call;
+}
+
 Library opened(const Object& object) {
   Library library;
   library.object = object;
   for (std::size_t i = 0; i < kCallCount; ++i) {
-    assign(library.calls[i], find_symbol(object, kCallNames[i]));
+    library.calls[i] = find_call(object, i);
   }
-  assign(library.get_error, find_symbol(object, name_of(Call::kGetError)));
   if (mode() == Mode::kOff) return library;
   assign(library.peek_error, find_below(object, "ERR_peek_error"));
   assign(library.clear_error, find_below(object, "ERR_clear_error"));
@@ -69,6 +105,7 @@ Library opened(const Object& object) {
   assign(library.peek_last_error_all, find_below(object, "ERR_peek_last_error_all"));
   assign(library.lib_error_string, find_below(object, "ERR_lib_error_string"));
   assign(library.reason_error_string, find_below(object, "ERR_reason_error_string"));
+  assign(library.get_error, find_symbol(object, name_of(Call::kGetError)));
   assign(library.state_string, find_symbol(object, "SSL_state_string"));
   assign(library.want, find_symbol(object, "SSL_want"));
   assign(library.get_rbio, find_symbol(object, "SSL_get_rbio"));
@@ -100,7 +137,7 @@ void say_not_watched(const Object& object) {
   write_note(text.view());
 }
 
-// Returns the library in `object`, which must define SSL_read().
+// Returns the library in `object`, which must be an OpenSSL.
 const Library& open_library(const Object& object) {
   for (Slot& slot : slots) {
     std::uintptr_t taken = 0;
@@ -118,17 +155,13 @@ const Library& open_library(const Object& object) {
   return scratch;
 }
 
-bool defines_ssl(const Object& object) {
-  return find_symbol(object, name_of(Call::kRead)) != nullptr;
-}
-
 // The object of the SSL_METHOD: see Library::owns().
 Object owner_of(const SSL* ssl) {
   if (ssl == nullptr) return {};
   const auto* words = reinterpret_cast<const std::uintptr_t*>(ssl);
   for (std::size_t i = 1; i <= 3; ++i) {
     const Object object = object_at(words[i]);
-    if (object && defines_ssl(object)) return object;
+    if (object && is_openssl(object)) return object;
   }
   return {};
 }
@@ -136,11 +169,11 @@ Object owner_of(const SSL* ssl) {
 // The libssl that the code at `site` was linked with, if it was with one.
 Object linked_with(const void* site) {
   const Object caller = object_at(reinterpret_cast<std::uintptr_t>(site));
-  if (!caller || defines_ssl(caller)) return caller;
+  if (!caller || is_openssl(caller)) return caller;
   const char* name = nullptr;
   for (std::size_t i = 0; (name = needed(caller, i)) != nullptr; ++i) {
     const Object below = find_object(name);
-    if (below && defines_ssl(below)) return below;
+    if (below && is_openssl(below)) return below;
   }
   return {};
 }
@@ -150,7 +183,7 @@ Object any_library() {
   Object found;
   for_each_object(
       [](const Object& object, void* data) {
-        if (object.base == own_object().base || !defines_ssl(object)) return false;
+        if (object.base == own_object().base || !is_openssl(object)) return false;
         *static_cast<Object*>(data) = object;
         return true;
       },
@@ -184,7 +217,13 @@ const Library& find_library(const SSL* ssl, const void* site) {
   return library;
 }
 
+bool is_openssl(const Object& object) {
+  return find_symbol(object, name_of(Call::kRead)) != nullptr &&
+         find_symbol(object, "SSL_new") != nullptr;
+}
+
 void find_loaded_libraries() {
+  if (!interposed.known.exchange(true)) find_interposed();
   // Opened only after the walk, during which the dynamic linker's list is locked.
   struct Found {
     std::array<Object, kLibrariesMax> objects;
@@ -193,7 +232,7 @@ void find_loaded_libraries() {
   for_each_object(
       [](const Object& object, void* data) {
         auto& list = *static_cast<Found*>(data);
-        if (object.base != own_object().base && defines_ssl(object)) {
+        if (object.base != own_object().base && is_openssl(object)) {
           list.objects[list.count++] = object;
         }
         return list.count == list.objects.size();

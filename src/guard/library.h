@@ -20,8 +20,10 @@ using EntryPoint = void (*)();
 // A libssl and the libcrypto that it uses.
 struct Library {
   Object object;
-  bool watched = false;                        // False: its calls are passed on, and that is all.
-  std::array<EntryPoint, kCallCount> calls{};  // Null: this version does not have it.
+  bool watched = false;  // False: its calls are passed on, and that is all.
+  // What the program's calls are passed on to: null if this version does not have it. It may be
+  // another preloaded library's, which calls OpenSSL's in turn.
+  std::array<EntryPoint, kCallCount> calls{};
 
   decltype(&ERR_peek_error) peek_error = nullptr;
   decltype(&ERR_clear_error) clear_error = nullptr;
@@ -51,6 +53,10 @@ struct Library {
 // The library that made `ssl`, or else the one that the code at `site` was linked with. If neither
 // can be told, one without any entry points. The result is only good for the call at hand.
 const Library& find_library(const SSL* ssl, const void* site);
+
+// True if `object` is a libssl, or has one inside, and does not only put something before its
+// functions.
+bool is_openssl(const Object& object);
 
 // Prepares for the libraries that are there already, so that their first call is as good as others.
 void find_loaded_libraries();

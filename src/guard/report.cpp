@@ -301,7 +301,7 @@ std::string_view openssl_here() {
   for_each_object(
       [](const Object& object, void* data) {
         if (object.base == own_object().base) return false;
-        if (find_symbol(object, name_of(Call::kRead)) == nullptr) return false;
+        if (!is_openssl(object)) return false;
         *static_cast<std::string_view*>(data) = short_name(object);
         return true;
       },

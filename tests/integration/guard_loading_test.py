@@ -13,6 +13,7 @@ from guard_support import CALLED_DEAD, HOSTS, MISLED, MODULE, PROGRAM, TIMEOUT, 
 
 CARELESS = CALLED_DEAD if MISLED else TRUTH  # What a program with the bug exits with, if not cured.
 PLUGIN = host('libguard_plugin.so')
+INTERPOSER = host('libguard_interposer.so')
 
 
 class SanitizerTest(GuardTestCase):
@@ -94,6 +95,36 @@ class PreloadTest(GuardTestCase):
                 done = subprocess.run([host('guard_host'), 'fork'], env=environment, text=True,
                                       capture_output=True, timeout=TIMEOUT, check=False)
                 self.assertEqual((TRUTH, 'guard_exit: seen\n'), (done.returncode, done.stdout))
+
+
+    def test_another_that_stands_before_openssl_is_called_too(self) -> None:
+        for mode, status in (('off', CARELESS), ('detect', CARELESS), ('cure', TRUTH)):
+            for order in ([MODULE, INTERPOSER], [INTERPOSER, MODULE]):
+                with self.subTest(mode=mode, order=order):
+                    environment = {**self.environment(mode), 'LD_PRELOAD': ':'.join(order)}
+                    done = subprocess.run([host('guard_host'), 'often'], env=environment, text=True,
+                                          capture_output=True, timeout=TIMEOUT, check=False)
+                    self.assertEqual((status, 'read asked'), (done.returncode, done.stdout))
+                    self.assertNotIn('not watched', done.stderr)
+
+    def test_one_that_stands_behind_openssl_is_not(self) -> None:
+        for order in (['libssl.so.3', INTERPOSER], [MODULE, 'libssl.so.3', INTERPOSER]):
+            with self.subTest(order=order):
+                environment = {**self.environment('cure'), 'LD_PRELOAD': ':'.join(order)}
+                done = subprocess.run([host('guard_host'), 'often'], env=environment, text=True,
+                                      capture_output=True, timeout=TIMEOUT, check=False)
+                self.assertEqual('', done.stdout)
+
+    def test_a_preloaded_openssl_gets_its_own_calls_alone(self) -> None:
+        environment = {**self.environment('cure'), 'LD_PRELOAD': f'{MODULE}:libssl.so.3'}
+        done = subprocess.run([host('guard_loader'), host('libguard_other_user.so')], env=environment,
+                              capture_output=True, timeout=TIMEOUT, check=False)
+        self.assertEqual(47, done.returncode)
+
+    def test_it_is_not_taken_for_an_openssl(self) -> None:
+        done = self.guard('--fail', '--', 'true', variables={'LD_PRELOAD': INTERPOSER})
+        self.assertEqual(3, done.returncode)
+        self.assertIn('no libssl was loaded in true', done.stderr)
 
 
 class DeepbindTest(GuardTestCase):
