@@ -119,7 +119,8 @@ class Installed(unittest.TestCase):
     def test_manual_pages_and_completions_are_installed(self):
         there = {path.name for path in self.prefix.rglob('*') if path.parent.name in (
             'man1', 'completions', 'site-functions')}
-        pages = {f'heddle{name}.1' for name in ('', '-serve', '-connect', '-demo', '-stale', '-guard')}
+        pages = {f'heddle{name}.1' for name in ('', '-serve', '-connect', '-cert', '-demo', '-stale',
+                                                     '-guard')}
         self.assertEqual(there, pages | {'heddle', '_heddle'})
 
     def test_every_public_header_is_installed_and_nothing_else(self):

@@ -64,11 +64,14 @@ void extend_raw(X509* certificate, int kind, const std::string& content) {
   X509_add_ext(certificate, extension.get(), -1);
 }
 
-void add_attribute(X509_NAME* name, int kind, int type, const std::string& value, int set = 0) {
-  ASSERT_EQ(X509_NAME_add_entry_by_NID(name, kind, type,
+// To a copy of its subject, which cannot be changed in place from OpenSSL 4.0 on.
+void add_attribute(X509* certificate, int kind, int type, const std::string& value, int set = 0) {
+  const openssl::X509NamePtr name(X509_NAME_dup(X509_get_subject_name(certificate)));
+  ASSERT_EQ(X509_NAME_add_entry_by_NID(name.get(), kind, type,
                                        reinterpret_cast<const unsigned char*>(value.data()),
                                        static_cast<int>(value.size()), -1, set),
             1);
+  X509_set_subject_name(certificate, name.get());
 }
 
 class CertificateDetailsTest : public testing::Test {
@@ -131,10 +134,9 @@ TEST_F(CertificateDetailsTest, KeyKeepsItsFingerprintInOtherCertificates) {
 
 TEST_F(CertificateDetailsTest, NamesAreSequencesOfSets) {
   const CertificateDetails shown = details([](X509* certificate) {
-    X509_NAME* const name = X509_get_subject_name(certificate);
-    add_attribute(name, NID_countryName, MBSTRING_ASC, "DE");
-    add_attribute(name, NID_commonName, MBSTRING_UTF8, "b\xc3\xa4r");
-    add_attribute(name, NID_userId, MBSTRING_UTF8, "7", -1);  // Into the set before.
+    add_attribute(certificate, NID_countryName, MBSTRING_ASC, "DE");
+    add_attribute(certificate, NID_commonName, MBSTRING_UTF8, "b\xc3\xa4r");
+    add_attribute(certificate, NID_userId, MBSTRING_UTF8, "7", -1);  // Into the set before.
   });
   ASSERT_EQ(shown.subject.size(), 2U);
   ASSERT_EQ(shown.subject[0].size(), 1U);
@@ -149,7 +151,7 @@ TEST_F(CertificateDetailsTest, NamesAreSequencesOfSets) {
 
 TEST_F(CertificateDetailsTest, NulInANameIsData) {
   const CertificateDetails shown = details([](X509* certificate) {
-    add_attribute(X509_get_subject_name(certificate), NID_commonName, MBSTRING_UTF8, "a\0b"s);
+    add_attribute(certificate, NID_commonName, MBSTRING_UTF8, "a\0b"s);
   });
   EXPECT_EQ(shown.subject.at(0).at(0).value, "a\0b"s);
   EXPECT_TRUE(shown.subject.at(0).at(0).is_text);
@@ -157,9 +159,8 @@ TEST_F(CertificateDetailsTest, NulInANameIsData) {
 
 TEST_F(CertificateDetailsTest, OtherEncodingsOfTextAreUtf8) {
   const CertificateDetails shown = details([](X509* certificate) {
-    X509_NAME* const name = X509_get_subject_name(certificate);
-    add_attribute(name, NID_commonName, V_ASN1_BMPSTRING, "\x20\xac"s);
-    add_attribute(name, NID_commonName, V_ASN1_T61STRING, "\xfc"s);
+    add_attribute(certificate, NID_commonName, V_ASN1_BMPSTRING, "\x20\xac"s);
+    add_attribute(certificate, NID_commonName, V_ASN1_T61STRING, "\xfc"s);
   });
   EXPECT_EQ(shown.subject.at(0).at(0).value, "\xe2\x82\xac");
   EXPECT_EQ(shown.subject.at(1).at(0).value, "\xc3\xbc");
@@ -167,8 +168,7 @@ TEST_F(CertificateDetailsTest, OtherEncodingsOfTextAreUtf8) {
 
 TEST_F(CertificateDetailsTest, BytesThatAreNoTextStayBytesAndAreMarked) {
   const CertificateDetails shown = details([](X509* certificate) {
-    add_attribute(X509_get_subject_name(certificate), NID_x500UniqueIdentifier, V_ASN1_BIT_STRING,
-                  "\x01\xff"s);
+    add_attribute(certificate, NID_x500UniqueIdentifier, V_ASN1_BIT_STRING, "\x01\xff"s);
   });
   EXPECT_FALSE(shown.subject.at(0).at(0).is_text);
   EXPECT_EQ(shown.subject[0][0].value, "\x01\xff");
@@ -178,7 +178,7 @@ TEST_F(CertificateDetailsTest, BytesThatAreNoTextStayBytesAndAreMarked) {
 // OpenSSL itself refuses such a certificate, since it cannot compare the name with others.
 TEST_F(CertificateDetailsTest, TextThatIsNoTextOfItsTypeIsRefused) {
   std::string der = made([](X509* certificate) {
-    add_attribute(X509_get_subject_name(certificate), NID_commonName, MBSTRING_UTF8, "a\xc3\xa4"s);
+    add_attribute(certificate, NID_commonName, MBSTRING_UTF8, "a\xc3\xa4"s);
   });
   const std::size_t at = der.find("a\xc3\xa4");
   ASSERT_NE(at, std::string::npos);

@@ -164,7 +164,7 @@ void read_extensions(CertificateDetails& data, const X509* certificate) {
   read_access(data, reader);
   read_crl_points(data, reader);
   for (int i = 0; i < X509_get_ext_count(certificate); ++i) {
-    X509_EXTENSION* const each = X509_get_ext(certificate, i);
+    auto* const each = X509_get_ext(certificate, i);  // Not const before 4.0.
     data.extensions.push_back({.id = object_id(X509_EXTENSION_get_object(each)),
                                .critical = X509_EXTENSION_get_critical(each) != 0,
                                .der = bytes_of(X509_EXTENSION_get_data(each))});
