@@ -20,6 +20,7 @@ struct Counts {
   std::uint64_t times = 0;
   std::uint64_t spurious = 0;
   std::uint64_t saved = 0;
+  std::uint64_t ended = 0;
   std::uint64_t failed = 0;
 };
 
@@ -87,6 +88,7 @@ class Tally {
       place.counts.times += instance.counts.times;
       place.counts.spurious += instance.counts.spurious;
       place.counts.saved += instance.counts.saved;
+      place.counts.ended += instance.counts.ended;
       place.counts.failed += instance.counts.failed;
       place.processes.insert(instance.process);
     }
@@ -214,6 +216,7 @@ class Tally {
     raise("times", counts.times);
     raise("spurious", counts.spurious);
     raise("saved", counts.saved);
+    raise("ended", counts.ended);
     raise("failed", counts.failed);
   }
 
@@ -237,6 +240,8 @@ std::string consequences(const Counts& counts, bool cleared) {
   };
   add(counts.spurious, "a healthy connection was called dead");
   add(counts.saved, "a healthy connection was saved from being called dead");
+  add(counts.ended, cleared ? "an end in good order was saved from being called a failure"
+                            : "an end in good order was called a failure");
   add(counts.failed, "a true failure may have been mistaken for the entry");
   if (!text.empty()) return text;
   return cleared ? "; no harm is known that would have come of it" : "; no harm was seen";

@@ -63,6 +63,10 @@ constexpr bool clears_the_queue_itself(Call call) {
   return call >= Call::kConnect;
 }
 
+constexpr bool reads(Call call) {
+  return call <= Call::kPeekEx;
+}
+
 // Whether OpenSSL makes the call `inner` as a part of `outer`.
 constexpr bool is_part_of(Call inner, Call outer) {
   switch (outer) {

@@ -39,13 +39,12 @@ bool is_within(const Library& library, const void* site) {
   return library.object.contains(number_of(site)) || own_object().contains(number_of(site));
 }
 
-void note_outcome(const Library& library, const Visit& visit, Call call, const SSL* ssl,
-                  std::int64_t returned) {
-  const Verdict verdict =
-      judge(library, call, ssl, returned, was_refused_since(library, visit.newest));
-  if (verdict.outcome == Outcome::kSaved && !(visit.cleared && library.entries_come_first)) return;
-  // After the cure it is the program's plain failure, and none of our business.
-  if (verdict.outcome != Outcome::kSaved && visit.cleared) return;
+void note_outcome(const Library& library, const Visit& visit, const SSL* ssl,
+                  const Failure& failure) {
+  const Verdict verdict = judge(library, failure.call, ssl, failure);
+  const bool cured = visit.cleared && library.entries_come_first;
+  // After the cure, what fails is the program's plain failure, and none of our business.
+  if (is_truthful(verdict) ? !cured : visit.cleared) return;
   if (visit.cleared) pending = nullptr;  // It is counted here.
   count_outcome(library, *visit.place, ssl, verdict);
 }
@@ -73,24 +72,26 @@ bool is_own(const SSL* ssl, Call call, const Entry& oldest) {
          same(oldest, left_entry);
 }
 
-// What misleads the program about a healthy connection, now that it has been called.
-void settle_spurious(const Library& library, Call call, const SSL* ssl, const void* site,
-                     std::int64_t returned) {
+// Whether the program is told of a failure because of an entry.
+bool misleads(const Verdict& verdict) {
+  return !is_truthful(verdict) && verdict.outcome != Outcome::kFailed;
+}
+
+// What misleads the program, now that it has called or asks. `call` is what it does.
+void settle_misleading(const Library& library, Call call, const SSL* ssl, const void* site,
+                       const Failure& failure) {
   Place* const place = note_dirty(library, call, ssl, site, read_queue(library));
   if (mode() == Mode::kCure) library.clear_error();
-  if (place != nullptr)
-    count_outcome(library, *place, ssl, judge(library, call, ssl, returned, false));
+  if (place != nullptr) count_outcome(library, *place, ssl, judge(library, call, ssl, failure));
   trail.judged = ssl;
 }
 
 // Only if the connection is healthy, it is as misleading as any: the call before had failed for
 // something else, as for a wrong argument.
-void leave_own(const Library& library, const Visit& visit, const SSL* ssl, Call call,
-               const void* site, std::int64_t returned) {
-  if (!failed(call, returned) || library.peek_error() == 0) return;
-  const bool refused = was_refused_since(library, visit.newest);
-  if (judge(library, call, ssl, returned, refused).outcome != Outcome::kSpurious) return;
-  settle_spurious(library, call, ssl, site, returned);
+void leave_own(const Library& library, const SSL* ssl, const void* site, const Failure& failure) {
+  if (!failed(failure.call, failure.returned) || library.peek_error() == 0) return;
+  if (!misleads(judge(library, failure.call, ssl, failure))) return;
+  settle_misleading(library, failure.call, ssl, site, failure);
 }
 
 // The cure. An entry that was there before, and is pending, would be the first of them all.
@@ -122,25 +123,30 @@ Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void*
 void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Call call,
                  const void* site, std::int64_t returned) {
   const ErrnoKept errno_kept;
-  if (visit.own) return leave_own(library, visit, ssl, call, site, returned);
+  const Failure failure{
+      .call = call, .returned = returned, .refused = was_refused_since(library, visit.newest)};
+  if (visit.own) return leave_own(library, ssl, site, failure);
   if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, call, ssl, site);
   if (clears_the_queue_itself(call) || !failed(call, returned)) return;
-  if (visit.place != nullptr) note_outcome(library, visit, call, ssl, returned);
+  if (visit.place != nullptr) note_outcome(library, visit, ssl, failure);
   if (!visit.cleared) trail.judged = ssl;
 }
 
 bool settle_verdict(const Library& library, const SSL* ssl, int result, const void* site) {
   const ErrnoKept errno_kept;
   if (library.peek_error() == 0) return false;
-  const bool refused = trail.ssl == ssl && holds_refusal(read_queue(library));
-  if (judge(library, Call::kGetError, ssl, result, refused).outcome != Outcome::kSpurious) {
+  const bool is_last = trail.ssl == ssl;
+  const Failure failure{.call = is_last ? trail.call : Call::kGetError,
+                        .returned = result,
+                        .refused = is_last && holds_refusal(read_queue(library))};
+  if (!misleads(judge(library, Call::kGetError, ssl, failure))) {
     // What leave_clean() was not asked to look at, since the connection seemed to be healthy.
     const bool seemed_healthy = only_wants_to_be_repeated(library, ssl);
-    if (seemed_healthy && trail.ssl == ssl) leave_clean(library, trail.call, ssl, trail.site);
+    if (seemed_healthy && is_last) leave_clean(library, trail.call, ssl, trail.site);
     return false;
   }
   if (trail.judged != ssl) {
-    settle_spurious(library, Call::kGetError, ssl, site, result);
+    settle_misleading(library, Call::kGetError, ssl, site, failure);
   } else if (mode() == Mode::kCure) {
     library.clear_error();
   }
@@ -163,8 +169,10 @@ void leave_clean(const Library& library, Call call, const SSL* ssl, const void* 
 
 void settle_pending(const Library& library, const SSL* ssl, int result) {
   const ErrnoKept errno_kept;
-  const Verdict verdict = judge(library, Call::kGetError, ssl, result, false);
-  if (verdict.outcome != Outcome::kSaved) return;
+  const Call call = trail.ssl == ssl ? trail.call : Call::kGetError;
+  const Verdict verdict =
+      judge(library, Call::kGetError, ssl, {.call = call, .returned = result, .refused = false});
+  if (!is_truthful(verdict)) return;
   Place& place = *pending;
   pending = nullptr;
   if (is_marked_emptied(library)) count_outcome(library, place, ssl, verdict);

@@ -51,7 +51,8 @@ bool is_complete(const Library& library) {
          library.peek_error_all != nullptr && library.peek_last_error_all != nullptr &&
          library.lib_error_string != nullptr && library.reason_error_string != nullptr &&
          library.get_error != nullptr && library.state_string != nullptr &&
-         library.want != nullptr && library.get_rbio != nullptr && library.get_wbio != nullptr &&
+         library.get_shutdown != nullptr && library.want != nullptr &&
+         library.get_rbio != nullptr && library.get_wbio != nullptr &&
          library.bio_test_flags != nullptr;
 }
 
@@ -107,6 +108,7 @@ Library opened(const Object& object) {
   assign(library.reason_error_string, find_below(object, "ERR_reason_error_string"));
   assign(library.get_error, find_symbol(object, name_of(Call::kGetError)));
   assign(library.state_string, find_symbol(object, "SSL_state_string"));
+  assign(library.get_shutdown, find_symbol(object, "SSL_get_shutdown"));
   assign(library.want, find_symbol(object, "SSL_want"));
   assign(library.get_rbio, find_symbol(object, "SSL_get_rbio"));
   assign(library.get_wbio, find_symbol(object, "SSL_get_wbio"));

@@ -37,6 +37,7 @@ struct Library {
   bool entries_come_first = false;
   decltype(&SSL_get_error) get_error = nullptr;
   decltype(&SSL_state_string) state_string = nullptr;
+  decltype(&SSL_get_shutdown) get_shutdown = nullptr;
   decltype(&SSL_want) want = nullptr;
   decltype(&SSL_get_rbio) get_rbio = nullptr;
   decltype(&SSL_get_wbio) get_wbio = nullptr;

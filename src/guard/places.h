@@ -33,6 +33,8 @@ struct Place {
   std::atomic<std::uint64_t> spurious{0};
   // would have said so without the cure;
   std::atomic<std::uint64_t> saved{0};
+  // looks as if it had failed, or would have without the cure, but the peer has ended it;
+  std::atomic<std::uint64_t> ended{0};
   // or it failed for a reason of its own, which the stale entry may hide.
   std::atomic<std::uint64_t> failed{0};
 };

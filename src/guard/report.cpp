@@ -57,6 +57,8 @@ const char* outcome_name(Outcome outcome) {
       return "spurious";
     case Outcome::kSaved:
       return "saved";
+    case Outcome::kEnded:
+      return "ended";
     case Outcome::kFailed:
       return "failed";
   }
@@ -168,6 +170,16 @@ void write_outcome_text(Text& text, const Place& place, const SSL* ssl, const Re
          << error_name(result.seen) << "\n";
     return;
   }
+  if (result.outcome == Outcome::kEnded) {
+    text << ": the peer has ended the connection in good order, ";
+    if (mode() == Mode::kCure) {
+      text << "and OpenSSL says so: without the cure it would have looked like a failure\n";
+    } else {
+      text << "but the stale entry makes it say " << error_name(result.seen)
+           << ": it looks like a failure\n";
+    }
+    return;
+  }
   text << ": OpenSSL only wants to " << want_name(result.wanted);
   if (result.outcome == Outcome::kSaved) {
     text << " and says so: without the cure the program would have taken the connection for dead\n";
@@ -184,6 +196,11 @@ void write_place_text(Text& text, const Place& place) {
   if (place.spurious != 0)
     (text << ", ").decimal(place.spurious) << " healthy connections called dead";
   if (place.saved != 0) (text << ", ").decimal(place.saved) << " saved from being called dead";
+  if (place.ended != 0) {
+    (text << ", ").decimal(place.ended)
+        << " ends in good order "
+        << (mode() == Mode::kCure ? "saved from being called failures" : "called failures");
+  }
   if (place.failed != 0)
     (text << ", ").decimal(place.failed) << " failed for a reason of their own";
   (text << "; error:").hexadecimal(place.code, 8) << " pushed";
@@ -268,6 +285,7 @@ void write_count_json(Text& text, const Place& place) {
   (text << "\",\"times\":").decimal(place.times);
   (text << ",\"spurious\":").decimal(place.spurious);
   (text << ",\"saved\":").decimal(place.saved);
+  (text << ",\"ended\":").decimal(place.ended);
   (text << ",\"failed\":").decimal(place.failed) << "}\n";
 }
 

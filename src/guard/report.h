@@ -31,7 +31,8 @@ void report_dirty(const Finding& finding);
 enum class Outcome : std::uint8_t {
   kSpurious,  // It looks dead to the program, and is not.
   kSaved,     // It would have, had the queue not been cleared before.
-  kFailed,    // It failed for a reason of its own.
+  kEnded,   // The peer has ended it in good order, and it looks as if it had failed, or would have.
+  kFailed,  // It failed for a reason of its own.
 };
 
 struct Result {

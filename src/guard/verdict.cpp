@@ -29,9 +29,20 @@ bool is_dead(const Library& library, const SSL* ssl) {
   return std::string_view(library.state_string(ssl)) == "SSLERR";
 }
 
-Outcome classify(bool healthy, int seen) {
-  if (!healthy) return Outcome::kFailed;
-  return seen == SSL_ERROR_SSL || seen == SSL_ERROR_SYSCALL ? Outcome::kSpurious : Outcome::kSaved;
+// The peer's close_notify leaves no entry. What else may be the end of a read is fatal.
+bool has_ended(const Library& library, const SSL* ssl, Call call) {
+  return reads(call) && (library.get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
+}
+
+bool is_failure(int seen) {
+  return seen == SSL_ERROR_SSL || seen == SSL_ERROR_SYSCALL;
+}
+
+Outcome classify(const Library& library, const SSL* ssl, const Failure& failure, int seen) {
+  if (failure.refused || is_dead(library, ssl)) return Outcome::kFailed;
+  if (has_ended(library, ssl, failure.call)) return Outcome::kEnded;
+  if (!only_wants_to_be_repeated(library, ssl)) return Outcome::kFailed;
+  return is_failure(seen) ? Outcome::kSpurious : Outcome::kSaved;
 }
 
 std::atomic<std::uint64_t>& counter_of(Place& place, Outcome outcome) {
@@ -40,6 +51,8 @@ std::atomic<std::uint64_t>& counter_of(Place& place, Outcome outcome) {
       return place.spurious;
     case Outcome::kSaved:
       return place.saved;
+    case Outcome::kEnded:
+      return place.ended;
     case Outcome::kFailed:
       break;
   }
@@ -59,12 +72,17 @@ bool was_refused_since(const Library& library, const Entry& newest_before) {
   return is_refusal(newest.code) && !same(newest, newest_before);
 }
 
-Verdict judge(const Library& library, Call call, const SSL* ssl, std::int64_t returned,
-              bool refused) {
-  const int seen = library.get_error(ssl, static_cast<int>(returned));  // It only peeks.
-  const bool healthy =
-      !refused && only_wants_to_be_repeated(library, ssl) && !is_dead(library, ssl);
-  return {.call = call, .outcome = classify(healthy, seen), .seen = seen, .returned = returned};
+Verdict judge(const Library& library, Call call, const SSL* ssl, const Failure& failure) {
+  // It only peeks.
+  const int seen = library.get_error(ssl, static_cast<int>(failure.returned));
+  return {.call = call,
+          .outcome = classify(library, ssl, failure, seen),
+          .seen = seen,
+          .returned = failure.returned};
+}
+
+bool is_truthful(const Verdict& verdict) {
+  return verdict.outcome != Outcome::kFailed && !is_failure(verdict.seen);
 }
 
 bool is_power_of_ten(std::uint64_t number) {

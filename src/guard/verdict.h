@@ -25,9 +25,18 @@ struct Verdict {
   std::int64_t returned;
 };
 
-// `returned` is what the call returned, and `refused` whether it has left a refusal.
-Verdict judge(const Library& library, Call call, const SSL* ssl, std::int64_t returned,
-              bool refused);
+// What is known of a call that has failed.
+struct Failure {
+  Call call;  // SSL_get_error() if it is not known.
+  std::int64_t returned;
+  bool refused;  // It has left a refusal.
+};
+
+// `call` is who says it: the failed call itself, or SSL_get_error().
+Verdict judge(const Library& library, Call call, const SSL* ssl, const Failure& failure);
+
+// True if the entries do not mislead the program.
+bool is_truthful(const Verdict& verdict);
 
 // Counts a verdict, and reports the first of its kind at the place.
 void count_outcome(const Library& library, Place& place, const SSL* ssl, const Verdict& verdict);

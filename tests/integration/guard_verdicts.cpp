@@ -26,6 +26,17 @@ void send_junk(SSL* ssl) {
   (void)BIO_write(SSL_get_wbio(ssl), kJunk.data(), static_cast<int>(kJunk.size()));
 }
 
+void write_byte(const Pair& pair) {
+  char byte = 'x';
+  require(SSL_write(pair.client(), &byte, 1) == 1, "could not write");
+}
+
+void write_byte_ex(const Pair& pair) {
+  char byte = 'x';
+  std::size_t done = 0;
+  require(SSL_write_ex(pair.client(), &byte, 1, &done) == 1, "could not write");
+}
+
 // --- Entries that come during a call -------------------------------------------------------------
 
 // As what another fiber does while this one waits in a callback.
@@ -74,6 +85,38 @@ int run_failure_during() {
   while (ERR_get_error() != 0) ++count;
   std::printf("%d\n", count);
   return kTruth;
+}
+
+// The peer ends TLS in good order. Three reads: an entry comes before, after, and before the write
+// that comes first.
+int run_ended() {
+  const Pair pair;
+  (void)SSL_shutdown(pair.server());
+  parse_junk();
+  bool truth = read_nothing(pair.client()) == SSL_ERROR_ZERO_RETURN;
+  ERR_clear_error();
+  char byte = 'x';
+  const int result = SSL_read(pair.client(), &byte, 1);
+  parse_junk();
+  truth = SSL_get_error(pair.client(), result) == SSL_ERROR_ZERO_RETURN && truth;
+  ERR_clear_error();
+  parse_junk();
+  write_byte(pair);
+  truth = read_nothing(pair.client()) == SSL_ERROR_ZERO_RETURN && truth;
+  ERR_clear_error();
+  return verdict(truth);
+}
+
+// The peer has ended TLS, and then a write fails: the entry is the program's own.
+int run_ended_unwritable() {
+  const Pair pair;
+  (void)SSL_shutdown(pair.server());
+  require(read_nothing(pair.client()) == SSL_ERROR_ZERO_RETURN, "there is no end");
+  SSL_set0_wbio(pair.client(), BIO_new_mem_buf("read-only", -1));
+  char byte = 'x';
+  std::size_t done = 0;
+  const int result = SSL_write_ex(pair.client(), &byte, 1, &done);
+  return verdict(SSL_get_error(pair.client(), result) == SSL_ERROR_SSL);
 }
 
 // --- Failures that look as if the connection were healthy ----------------------------------------
@@ -132,17 +175,6 @@ int run_blocked_alert() {
 
 // --- Entries that one call meets and the next verdict suffers from
 // ---------------------------------
-
-void write_byte(const Pair& pair) {
-  char byte = 'x';
-  require(SSL_write(pair.client(), &byte, 1) == 1, "could not write");
-}
-
-void write_byte_ex(const Pair& pair) {
-  char byte = 'x';
-  std::size_t done = 0;
-  require(SSL_write_ex(pair.client(), &byte, 1, &done) == 1, "could not write");
-}
 
 // Asks twice each time: without a cure the program would have looked at the queue in between.
 int run_later() {
@@ -221,6 +253,8 @@ constexpr std::array kScenarios = {
     Scenario{"during-handshake", run_during_handshake},
     Scenario{"between", run_between},
     Scenario{"failure-during", run_failure_during},
+    Scenario{"ended", run_ended},
+    Scenario{"ended-unwritable", run_ended_unwritable},
     Scenario{"refused", run_refused},
     Scenario{"refused-dirty", run_refused_dirty},
     Scenario{"blocked-alert", run_blocked_alert},

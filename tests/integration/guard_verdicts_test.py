@@ -53,6 +53,36 @@ class DuringTest(GuardTestCase):
         self.assertIn('10 times a healthy connection was saved', done.stderr)
 
 
+@unittest.skipUnless(MISLED, 'OpenSSL 4 looks at the connection first')
+class EndTest(GuardTestCase):
+    """The peer ends TLS, and an entry makes that look like a failure."""
+
+    def test_it_is_seen_and_cured(self) -> None:
+        for mode, status, places in (('detect', CALLED_DEAD, {1: 2, 2: 1, 3: 0}),
+                                     ('cure', TRUTH, {1: 1, 2: 1, 3: 1})):
+            with self.subTest(mode=mode):
+                events = self.events(HOST, 'ended', mode=mode, expected=status)
+                self.assertEqual({'ended'}, {event['outcome'] for event in of_kind(events, 'outcome')})
+                self.assertEqual(places, {event['place']: event['ended'] for event in
+                                          of_kind(events, 'count')})
+                self.log.unlink()
+
+    def test_it_is_told_in_words(self) -> None:
+        for mode, words, sums in (([], 'but the stale entry makes it say SSL_ERROR_SSL', 'was called a failure'),
+                                  (['--cure'], 'and OpenSSL says so', 'was saved from being called a failure')):
+            with self.subTest(mode=mode):
+                done = self.guard(*mode, '--', HOST, 'ended')
+                self.assertIn(f'the peer has ended the connection in good order, {words}', done.stderr)
+                self.assertIn(f'1 times an end in good order {sums}', done.stderr)
+
+    def test_the_reason_why_a_write_fails_thereafter_stays(self) -> None:
+        for mode in ('detect', 'cure'):
+            with self.subTest(mode=mode):
+                events = self.events(HOST, 'ended-unwritable', mode=mode, expected=TRUTH)
+                self.assertEqual([], of_kind(events, 'dirty'))
+                self.log.unlink()
+
+
 class OwnFailureTest(GuardTestCase):
     """What fails is told so, and why, though OpenSSL seems to want something."""
 
