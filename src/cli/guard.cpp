@@ -157,9 +157,8 @@ void add_guard(Command& app, std::function<int()>& action) {
       "2 wrong usage. With --fail, if the command succeeded: 1 if something was found, 3 if "
       "nothing\n"
       "could be watched.");
-  command.add_flag(
-      "--cure", options->cure,
-      "Also mend it: empty the queue before such calls, and after if the connection is healthy");
+  command.add_flag("--cure", options->cure,
+                   "Also empty the queue, so that the program is told the truth");
   command.add_option("--log", options->log_path, "Append the reports to a file (default: stderr)")
       ->type_name("FILE");
   command.add_flag("--json", options->json, "Write the reports as JSON, one object per line");

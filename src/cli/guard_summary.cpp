@@ -24,6 +24,11 @@ struct Counts {
   std::uint64_t failed = 0;
 };
 
+// How often a program was misled by an entry, or would have been.
+std::uint64_t harm_of(const Counts& counts) {
+  return counts.spurious + counts.saved + counts.ended;
+}
+
 // A place in one process. Its counts only grow, and what comes last may be lost with the process.
 struct Instance {
   std::string title;
@@ -92,6 +97,10 @@ class Tally {
       place.counts.failed += instance.counts.failed;
       place.processes.insert(instance.process);
     }
+    // The worst first, and of equals what was met first.
+    std::stable_sort(result.begin(), result.end(), [](const Place& left, const Place& right) {
+      return harm_of(left.counts) > harm_of(right.counts);
+    });
     return result;
   }
 

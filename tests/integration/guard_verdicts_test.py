@@ -152,6 +152,8 @@ class LaterTest(GuardTestCase):
         self.assertRegex(done.stderr, r'heddle guard: 1 place where .*; they were cleared.*\n'
                                       r'  Without the cure, healthy connections would have been called dead at least 10 '
                                       r'times\.\n')
+        done = self.guard('--cure', '--', HOST, 'later-anew')
+        self.assertRegex(done.stderr, r'  1\. SSL_write_ex called(.*\n)+  2\. SSL_write called')  # The worst first.
         done = self.guard('--cure', '--', HOST, 'later-emptied')
         self.assertIn('No healthy connection is known that would have been called dead.\n', done.stderr)
         self.assertIn('1 calls; no harm is known that would have come of it', done.stderr)
