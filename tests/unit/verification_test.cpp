@@ -231,6 +231,32 @@ TEST_F(VerificationTest, ChainThatDoesNotVerifyIsNoVerifiedOne) {
   EXPECT_TRUE(outcome.client.tls->verified_chain().empty());
 }
 
+// SimpleBackgroundTests.test_connect_with_context, ContextTests.test_check_hostname.
+TEST_F(VerificationTest, ModeMayChangeBetweenConnectionsAndNamesAreNotCheckedInVain) {
+  Context stranger = Context::create(Role::kClient, Trust::kNothing).value();
+  HandshakeOutcome refused;
+  connect(refused, server_, stranger);
+  ASSERT_TRUE(refused.client_error);
+  EXPECT_EQ(refused.client_error->code, Errc::kUntrusted);
+
+  stranger.set_verify_mode(VerifyMode::kNone);
+  EXPECT_TRUE(stranger.check_hostname());
+  MemoryBio in;
+  MemoryBio out;
+  const StreamOptions options = {.server_name = test::kServerName};
+  const auto in_vain = SslObject::create(stranger, in, out, options);
+  ASSERT_FALSE(in_vain);
+  EXPECT_EQ(in_vain.error().code, Errc::kInvalid);
+  EXPECT_STREQ(in_vain.error().operation,
+               "set server_name: the context checks host names but no certificates "
+               "(VerifyMode::kNone): set_check_hostname(false) as well");
+
+  stranger.set_check_hostname(false);
+  HandshakeOutcome accepted;
+  connect(accepted, server_, stranger);
+  EXPECT_TRUE(accepted.well());
+}
+
 TEST_F(VerificationTest, ServerNamesTheCasThatItWants) {
   server_.set_verify_mode(VerifyMode::kOptional);
   EXPECT_EQ(server_.add_ca_names("text").error().code, Errc::kInvalid);

@@ -228,7 +228,10 @@ class HEDDLE_API Context {
 
   void set_verify_mode(VerifyMode mode);
   VerifyMode verify_mode() const;
-  // Whether a client checks that the certificate is for the name it asked for.
+  // Whether a client checks that the certificate is for the name it asked for. Under
+  // VerifyMode::kNone that would have no effect, so connections are refused with kInvalid until
+  // this is off, too. (Not with an adopted SSL_CTX, whose owner may look at
+  // SSL_get_verify_result(3).)
   void set_check_hostname(bool check);
   bool check_hostname() const;
 

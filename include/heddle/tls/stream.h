@@ -66,11 +66,12 @@ struct StreamOptions {
 class HEDDLE_API Stream {
  public:
   // Makes a stream and starts no I/O. Fails with kInvalid (no usable `server_name`, which is then
-  // Error::context(), where the context checks names; a name or session for a server; a session
-  // made for another name or address, with other trust, or of an unverified peer; a transport that
-  // cannot have the KernelTls::kOn that the context insists on) or kExhausted. The first form takes
-  // the transport, Socket or any other, and owns it; so does the second. In the third, the
-  // transport must outlive the stream, and stay where it is.
+  // Error::context(), where the context checks names; a context that checks names and no
+  // certificates; a name or session for a server; a session made for another name or address, with
+  // other trust, or of an unverified peer; a transport that cannot have the KernelTls::kOn that the
+  // context insists on) or kExhausted. The first form takes the transport, Socket or any other, and
+  // owns it; so does the second. In the third, the transport must outlive the stream, and stay
+  // where it is.
   template <std::derived_from<Transport> T>
   requires std::move_constructible<T>
   static Result<Stream> create(const Context& context, T&& transport,

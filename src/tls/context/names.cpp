@@ -9,6 +9,7 @@
 
 #include "base/host_name.h"
 #include "openssl/error.h"
+#include "tls/state/callback_state.h"
 
 namespace heddle::tls {
 namespace {
@@ -35,6 +36,12 @@ Result<std::string> set_peer_name(SSL* ssl, const ContextState& context, const s
   if (name.empty()) {
     if (!context.check_hostname) return std::string();
     return invalid("it is empty, but the context checks host names");
+  }
+  if (context.check_hostname && CallbackState::of(context.ctx).is_ours &&
+      (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) == 0) {
+    return invalid(
+        "set server_name: the context checks host names but no certificates "
+        "(VerifyMode::kNone): set_check_hostname(false) as well");
   }
   const Result<Host> host = Host::parse(name);
   if (!host) return host.error();
