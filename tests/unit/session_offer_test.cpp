@@ -118,6 +118,24 @@ TEST_P(SessionOffer, SessionIsResumedHoweverItsConnectionsEnd) {
   }
 }
 
+// CPython: ThreadedTests.test_session.
+TEST_P(SessionOffer, SessionsAreEqualIfTheyAreOne) {
+  const Context context = client();
+  const Session session = session_of(context);
+  const Session copy = session;
+  EXPECT_EQ(session, copy);
+  EXPECT_EQ(session, Session::parse(session.serialise()).value());
+  EXPECT_NE(session, session_of(context));
+  // Those of TLS 1.3 have no id before their ticket comes, and yet are two.
+  const auto made = [] {
+    const openssl::SessionPtr bare(SSL_SESSION_new());
+    return Session(bare.get());
+  };
+  const Session bare = made();
+  EXPECT_EQ(bare, Session(bare.native_handle()));
+  EXPECT_NE(bare, made());
+}
+
 TEST_P(SessionOffer, SessionIsForTheSameTrustAndVerificationAlone) {
   const Session session = session_of(client());
   expect_resumed(client(), test::kServerName, session);

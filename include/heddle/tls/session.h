@@ -70,6 +70,10 @@ class HEDDLE_API Session {
   // its connection had failed.
   bool is_resumable() const;
 
+  // Whether both are the same session: they have the same id, or none and share an SSL_SESSION.
+  // A TLS 1.3 server makes several of one connection, one for each ticket.
+  bool operator==(const Session& other) const;
+
   // For what has no call here. Stays owned by the Session.
   SSL_SESSION* native_handle() const noexcept { return session_.get(); }
 

@@ -75,6 +75,12 @@ bool Session::is_resumable() const {
   return SSL_SESSION_is_resumable(session_.get()) != 0;
 }
 
+bool Session::operator==(const Session& other) const {
+  if (session_ == other.session_) return true;
+  const std::string ours = id();
+  return !ours.empty() && ours == other.id();
+}
+
 TicketKey::~TicketKey() {
   OPENSSL_cleanse(this, sizeof(*this));
 }
