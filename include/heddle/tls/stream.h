@@ -246,4 +246,15 @@ class HEDDLE_API Stream {
   std::unique_ptr<Impl> impl_;
 };
 
+// The certificates that a server shows, its own first, as Stream::peer_certificates(). Connects
+// over `transport` as a client of `context`, sends close_notify after the handshake and reads no
+// further. Fails as Stream::create() and Stream::handshake(): with kUntrusted for a server that
+// does not verify. After a failure it waits for the end of the peer, which our alert is for, until
+// `deadline`. For a context with VerifyMode::kNone and set_check_hostname(false) it returns those
+// of any server; `options.server_name` is sent all the same. Parks.
+HEDDLE_API Result<std::vector<Certificate>> fetch_certificates(const Context& context,
+                                                               Transport& transport,
+                                                               const StreamOptions& options,
+                                                               Deadline deadline);
+
 }  // namespace heddle

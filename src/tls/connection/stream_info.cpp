@@ -59,4 +59,18 @@ Result<void> Stream::request_client_certificate(Deadline deadline) {
   return impl().announce(tls::Machine::Announcement::kCertificateRequest, deadline);
 }
 
+Result<std::vector<Certificate>> fetch_certificates(const Context& context, Transport& transport,
+                                                    const StreamOptions& options,
+                                                    Deadline deadline) {
+  auto stream = Stream::create(context, transport, options);
+  if (!stream) return stream.error();
+  if (const auto done = stream->handshake(deadline); !done) {
+    (void)stream->close(deadline);  // So that our alert arrives.
+    return done.error();
+  }
+  // What we came for is there, whether the peer hears our goodbye or not.
+  (void)stream->shutdown_write(deadline);
+  return stream->peer_certificates();
+}
+
 }  // namespace heddle
