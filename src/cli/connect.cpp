@@ -23,6 +23,7 @@
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/endpoint.h"
+#include "cli/key_log.h"
 #include "cli/peer_report.h"
 #include "cli/process.h"
 #include "cli/proxy.h"
@@ -306,6 +307,8 @@ int run_connect(const ConnectOptions& options) {
       Context::create(Role::kClient, own_trust ? Trust::kNothing : Trust::kSystem);
   if (!context) return fail("TLS", context.error());
   if (const int status = configure(*context, options); status != kExitOk) return status;
+  const Told told = options.quiet ? Told::kNo : Told::kYes;
+  if (const int status = use_key_log(*context, kCommand, told); status != kExitOk) return status;
 
   Result<Runtime> runtime = Runtime::create();
   if (!runtime) return fail("runtime", runtime.error());
@@ -326,7 +329,8 @@ void add_connect(Command& app, std::function<int()>& action) {
   command.footer(
       "It ends when the peer does. The end of standard input is told to the peer only if there\n"
       "was no input, since many servers drop their answer then; --half-close is for servers that\n"
-      "wait for it.\n\n" +
+      "wait for it. If SSLKEYLOGFILE is set, the keys of the connection to the target are added\n"
+      "to that file, in the form that Wireshark reads.\n\n" +
       app.get_footer());
   command.add_option("target", options->target, "HOST:PORT, [IPV6]:PORT or unix:PATH")->required();
   command

@@ -18,6 +18,7 @@
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/key_log.h"
 #include "cli/process.h"
 #include "cli/serve_certificate.h"
 #include "cli/serve_workers.h"
@@ -113,6 +114,9 @@ int run_serve(const ServeArguments& options) {
   if (const Result<void> set = context->set_kernel_tls(options.kernel_tls); !set) {
     return refuse("cannot use --ktls on", set.error().message(),
                   "load the kernel's module (modprobe tls), or use --ktls auto");
+  }
+  if (const int logged = use_key_log(*context, "serve", Told::kYes); logged != kExitOk) {
+    return logged;
   }
   ServedCertificate served;
   const int status = use_certificate(*context, options.certificate, *address, served);
@@ -247,6 +251,8 @@ void add_serve(Command& app, std::function<int()>& action) {
       "files stay open until nobody has asked for them for 5 seconds; every request looks its "
       "name\n"
       "up, so what is sent is never older than the request.\n"
+      "If SSLKEYLOGFILE is set, the keys of all connections are added to that file, in the form\n"
+      "that Wireshark reads.\n"
       "Exit status: 0 after SIGINT or SIGTERM, 1 failure at run time, 2 wrong usage, a file that\n"
       "cannot be used or an address that is taken, 128 + N after a second signal N.\n"
       "Errors are one line on standard error.");

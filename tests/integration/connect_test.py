@@ -88,6 +88,25 @@ class SessionTest(ConnectTestCase):
                 self.assertEqual(0, done.returncode, done.stderr)
                 self.assertIn(version, done.stderr.decode())
 
+    def test_keys_are_logged_where_sslkeylogfile_says(self) -> None:
+        folder = pathlib.Path(self.folder.name)
+        for version, quiet in (('1.2', []), ('1.3', ['-q'])):
+            logs = [folder / f'{end}-{version}.keys' for end in ('server', 'client')]
+            context = self.context(version=version)
+            context.keylog_filename = str(logs[0])
+            with Server(tcp_listener(), say(b'hello'), context) as server:
+                with mock.patch.dict(os.environ, SSLKEYLOGFILE=str(logs[1])):
+                    done = self.run_connect(server.target, *self.trust(), *quiet)
+            self.assertEqual((0, b'hello'), (done.returncode, done.stdout), done.stderr)
+            self.assertEqual(not quiet, f'SSLKEYLOGFILE is set; who reads {logs[1]}' in done.stderr.decode())
+            lines = [{line for line in log.read_text().splitlines() if not line.startswith('#')}
+                     for log in logs]
+            self.assertTrue(lines[0])
+            self.assertEqual(*lines)
+        with mock.patch.dict(os.environ, SSLKEYLOGFILE='/nowhere/keys'):
+            done = self.run_connect('localhost:1')
+        self.assert_fails(done, 2, 'SSLKEYLOGFILE=/nowhere/keys', 'No such file')
+
     def test_server_that_wants_a_certificate_gets_ours(self) -> None:
         context = self.context()
         context.verify_mode = ssl.CERT_REQUIRED

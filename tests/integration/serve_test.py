@@ -346,6 +346,14 @@ class Program(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
             self.assertRegex(server.stderr(), r'^127\.0\.0\.1:\d+ \[.* GMT\] handshake failed: .+\n$')
 
+    def test_keys_are_logged_where_sslkeylogfile_says(self):
+        log = WORLD.path / 'server.keys'
+        with Server(WORLD, environment={**os.environ, 'SSLKEYLOGFILE': str(log)}) as server:
+            self.assertEqual(server.curl('/small.txt').stdout, b'0123456789')
+            self.assertEqual(server.stop(), 0)
+            self.assertIn(f'SSLKEYLOGFILE is set; who reads {log}', server.stderr())
+        self.assertRegex(log.read_text(), r'(?m)^CLIENT_TRAFFIC_SECRET_0 ')
+
     def test_the_fingerprint_is_the_certificate_s(self):
         with Server(WORLD) as server:
             pem = server.ca.read_text()
