@@ -49,10 +49,11 @@ struct KeepAlive {
 //   sends a reset, which can destroy an answer in flight. close() does not.
 class HEDDLE_API Socket final : public Transport {
  public:
-  // Takes over a connected stream socket, and makes it non-blocking. Fails with
-  // kExhausted when epoll cannot watch it; `descriptor` is then closed. Others may have duplicates
-  // of it (dup(2)). Urgent data (MSG_OOB) is left out of what is read, and descriptors that are
-  // passed over a Unix socket are closed.
+  // Takes over a connected stream socket, and makes it non-blocking. Fails with kInvalid for what
+  // is no stream socket (datagrams, EPROTOTYPE), with kDisconnected for one that is not connected,
+  // or not any more (ENOTCONN), and with kExhausted when epoll cannot watch it; `descriptor` is
+  // then closed. Others may have duplicates of it (dup(2)). Urgent data (MSG_OOB) is left out of
+  // what is read, and descriptors that are passed over a Unix socket are closed.
   static Result<Socket> adopt(Runtime& runtime, int descriptor);
 
   Socket(const Socket&) = delete;

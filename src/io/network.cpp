@@ -26,9 +26,32 @@
 #include "io/sockets.h"
 
 namespace heddle {
+namespace {
+
+// TLS over datagrams would be garbled; and reading where nobody is says so late, or hangs.
+Result<void> check_connected_stream(int fd) {
+  constexpr const char* kOperation = "adopt a socket";
+  int type = 0;
+  socklen_t size = sizeof(type);
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) {
+    return Error{.code = Errc::kInvalid, .sys_errno = errno, .operation = kOperation};
+  }
+  if (type != SOCK_STREAM) {
+    return Error{.code = Errc::kInvalid, .sys_errno = EPROTOTYPE, .operation = kOperation};
+  }
+  sockaddr_storage peer{};
+  size = sizeof(peer);
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) {
+    return Error{.code = Errc::kDisconnected, .sys_errno = errno, .operation = kOperation};
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<Socket> Socket::adopt(Runtime& runtime, int descriptor) {
   UniqueFd fd(descriptor);
+  if (const auto checked = check_connected_stream(fd.get()); !checked) return checked.error();
   if (!io::set_nonblocking(fd.get())) {
     return Error{.code = Errc::kInvalid, .sys_errno = errno, .operation = "adopt a socket"};
   }

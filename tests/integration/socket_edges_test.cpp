@@ -12,6 +12,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include "heddle/socket.h"
 
 #include "base/unique_fd.h"
+#include "io/sockets.h"
 
 namespace heddle {
 namespace {
@@ -84,13 +86,39 @@ class SocketEdgesTest : public testing::Test {
 
 // The kernel tells an address of its own kind for these.
 TEST_F(SocketEdgesTest, AddressOfAnotherFamilyIsAnErrorAndNoEnd) {
-  const int netlink = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  ASSERT_GE(netlink, 0);
-  const Socket socket = Socket::adopt(runtime_, netlink).value();
-  for (const auto& address : {socket.local_address(), socket.peer_address()}) {
-    ASSERT_FALSE(address);
-    EXPECT_EQ(address.error().code, Errc::kInvalid);
-    EXPECT_EQ(address.error().sys_errno, EAFNOSUPPORT);
+  const UniqueFd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  ASSERT_TRUE(netlink);
+  const auto address = io::ask_address(netlink.get(), ::getsockname, "ask for an address");
+  ASSERT_FALSE(address);
+  EXPECT_EQ(address.error().code, Errc::kInvalid);
+  EXPECT_EQ(address.error().sys_errno, EAFNOSUPPORT);
+}
+
+TEST_F(SocketEdgesTest, WhatCarriesNoStreamIsNotAdopted) {
+  for (const auto& [family, type] :
+       {std::pair{AF_INET, SOCK_DGRAM}, {AF_UNIX, SOCK_SEQPACKET}, {AF_NETLINK, SOCK_RAW}}) {
+    const int descriptor = ::socket(family, type | SOCK_CLOEXEC, 0);
+    ASSERT_GE(descriptor, 0);
+    const auto refused = Socket::adopt(runtime_, descriptor);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::kInvalid);
+    EXPECT_EQ(refused.error().sys_errno, EPROTOTYPE);
+    EXPECT_EQ(::fcntl(descriptor, F_GETFD), -1) << "left open";
+  }
+}
+
+// CPython: ThreadedTests.test_do_handshake_enotconn, BasicSocketTests.test_wrapped_unconnected.
+TEST_F(SocketEdgesTest, WhatIsNotConnectedIsNotAdopted) {
+  const UniqueFd listening(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::listen(listening.get(), 1), 0);
+  const int listener = ::dup(listening.get());
+  for (const int descriptor : {::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                               ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), listener}) {
+    const auto refused = Socket::adopt(runtime_, descriptor);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::kDisconnected);
+    EXPECT_EQ(refused.error().sys_errno, ENOTCONN);
+    EXPECT_EQ(::fcntl(descriptor, F_GETFD), -1) << "left open";
   }
 }
 
