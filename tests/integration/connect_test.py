@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -106,6 +107,24 @@ class SessionTest(ConnectTestCase):
         with mock.patch.dict(os.environ, SSLKEYLOGFILE='/nowhere/keys'):
             done = self.run_connect('localhost:1')
         self.assert_fails(done, 2, 'SSLKEYLOGFILE=/nowhere/keys', 'No such file')
+
+    def test_environment_names_what_is_trusted(self) -> None:
+        folder = pathlib.Path(self.folder.name)
+        for name in ('hashed', 'empty'):
+            (folder / name).mkdir()
+        shutil.copy(self.certificates['ca.pem'], folder / 'hashed')
+        subprocess.run(['openssl', 'rehash', folder / 'hashed'], check=True)
+        other = self.certificates['other.pem']
+        for file, cas, trusted in ((self.certificates['ca.pem'], 'empty', True),
+                                   (other, 'hashed', True), (other, 'empty', False)):
+            environment = {'SSL_CERT_FILE': file, 'SSL_CERT_DIR': str(folder / cas)}
+            with self.subTest(environment=environment), self.server(say(b'hello')) as server:
+                with mock.patch.dict(os.environ, environment):
+                    done = self.run_connect(server.target, '-q')
+                if trusted:
+                    self.assertEqual((0, b'hello'), (done.returncode, done.stdout), done.stderr)
+                else:
+                    self.assert_fails(done, 1, 'not trusted')
 
     def test_server_that_wants_a_certificate_gets_ours(self) -> None:
         context = self.context()

@@ -97,6 +97,18 @@ TEST_P(HelloCallbacksSim, RefusedNameGetsTheAlert) {
   });
 }
 
+TEST_P(HelloCallbacksSim, RemovedCallbacksAreNotAskedAnyMore) {
+  const auto refuse = [](const ClientHello&) {
+    return HelloAnswer::refuse(Alert::kUnrecognizedName);
+  };
+  server_.on_server_name(refuse);
+  server_.on_client_hello(refuse);
+  world_.run([&] { EXPECT_FALSE(ask_for(test::kServerName)->client.well()); });
+  server_.on_server_name({});
+  server_.on_client_hello({});
+  world_.run([&] { ask_for(test::kServerName)->expect_well(); });
+}
+
 TEST_P(HelloCallbacksSim, ClientWithoutANameGoesOn) {
   int hellos = 0;
   server_.on_client_hello([&](const ClientHello& hello) {
@@ -366,6 +378,23 @@ TEST_P(RetriedHelloSim, CallbackIsCalledOnce) {
     const auto talk = ask_for("one.test");
     talk->expect_well();
     EXPECT_EQ(talk->client.stream->connection_state().group, "secp384r1");
+  });
+  EXPECT_EQ(world_.parks(), 1);
+}
+
+// The one with the callback, and the one that it chose.
+TEST_P(RetriedHelloSim, BothContextsMayGoBeforeTheSecondHello) {
+  server_.on_server_name([this](const ClientHello&) {
+    world_.park();
+    return HelloAnswer::use(serving("one.test"));
+  });
+  world_.run([&] {
+    auto talk = world_.open(server_, client_, {.server_name = "one.test"});
+    server_ = serving("two.test");
+    world_.converse(*talk);
+    talk->expect_well();
+    EXPECT_EQ(talk->client.stream->connection_state().group, "secp384r1") << "asked for twice";
+    EXPECT_EQ(talk->client.stream->peer_certificates().front().sha256, named("one.test").sha256);
   });
   EXPECT_EQ(world_.parks(), 1);
 }

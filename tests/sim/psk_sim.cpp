@@ -139,6 +139,31 @@ TEST_P(PskSim, ErrorsOfTheCallbacksEndTheConnectionWhole) {
   });
 }
 
+TEST_P(PskSim, IdentityThatIsTooLongIsRefused) {
+  for (const std::size_t bytes : {std::size_t{129}, std::size_t{1000}}) {
+    offered_->identity = std::string(bytes, 'i');
+    world_.run([&] {
+      const auto refused = talk();
+      ASSERT_TRUE(refused->client.error);
+      EXPECT_EQ(refused->client.error->code, Errc::kInvalid) << refused->client.message();
+    });
+  }
+}
+
+TEST_P(PskSim, RemovedCallbacksAreNotAskedAnyMore) {
+  const Identity& identity = test::identity();
+  server_.use_cert_chain(identity.certificate_pem, identity.key_pem).value();
+  client_.add_trusted_certificates(test::bytes(identity.certificate_pem)).value();
+  client_.on_psk_client({});
+  server_.on_psk_server({});
+  world_.run([&] {
+    const auto talk = this->talk();
+    talk->expect_well();
+    EXPECT_EQ(talk->client.stream->peer_certificates().size(), 1U);
+  });
+  EXPECT_EQ(world_.parks(), 0);
+}
+
 TEST_P(PskSim, WhatTheCallbacksThrowComesOutUnharmed) {
   server_.on_psk_server([&](const ConnectionView&, std::string_view) -> std::optional<Psk> {
     world_.park();

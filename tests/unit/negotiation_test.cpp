@@ -1,6 +1,7 @@
 // What contexts are told to negotiate, and what comes of it. Names of CPython's tests stand where
 // the behaviour is theirs.
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -250,6 +251,29 @@ TEST_F(NegotiationTest, CommandsOfOpenSslsConfiguration) {
       << "a server's";
   EXPECT_EQ(server_.configure("Certificate", "x.pem").error().code, Errc::kInvalid)
       << "use_cert_chain() checks more";
+}
+
+// ThreadedTests.test_selected_alpn_protocol, test_selected_alpn_protocol_if_server_uses_alpn.
+TEST_F(NegotiationTest, NobodyGetsAProtocolThatWasNotOffered) {
+  EXPECT_EQ(agreed().alpn, "");
+  const std::array<std::string_view, 1> protocols = {"h2"};
+  server_.set_alpn_protocols(protocols).value();
+  EXPECT_EQ(agreed().alpn, "");
+  client_.set_alpn_protocols(protocols).value();
+  EXPECT_EQ(agreed().alpn, "h2");
+}
+
+// ThreadedTests.test_legacy_server_connect, test_no_legacy_server_connect.
+TEST_F(NegotiationTest, ServersWithoutSecureRenegotiationMayBeAllowed) {
+  const auto is_allowed = [&] {
+    return (SSL_CTX_get_options(client_.native_handle()) & SSL_OP_LEGACY_SERVER_CONNECT) != 0;
+  };
+  only(TlsVersion::kTls12);
+  EXPECT_FALSE(is_allowed());
+  EXPECT_TRUE(agreed().complete);
+  ASSERT_TRUE(client_.configure("Options", "UnsafeLegacyServerConnect"));
+  EXPECT_TRUE(is_allowed());
+  EXPECT_TRUE(agreed().complete);
 }
 
 // ContextTests.test_security_level.

@@ -113,7 +113,18 @@ TEST_F(PostHandshakeTest, ClientWithoutOneIsRefusedIfItIsRequired) {
             SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED);
 }
 
-// test_pha_optional, test_pha_optional_nocert.
+// test_pha_optional.
+TEST_F(PostHandshakeTest, CertificateIsTakenWhereItIsOptional) {
+  server_.set_verify_mode(VerifyMode::kOptional);
+  give_client_a_certificate();
+  connect();
+  ASSERT_TRUE(talk_.server.tls->request_client_certificate());
+  test::shake_hands(talk_);
+  EXPECT_TRUE(talk_.well());
+  EXPECT_EQ(certificates(), 1U);
+}
+
+// test_pha_optional_nocert.
 TEST_F(PostHandshakeTest, ClientWithoutOneGoesOnIfItIsOptional) {
   server_.set_verify_mode(VerifyMode::kOptional);
   connect();

@@ -83,6 +83,17 @@ TEST_F(ServerNameTest, AsteriskStandsForOneLabelAlsoWithAnUnderscore) {
   expect_mismatch("example.test");
 }
 
+// ThreadedTests.test_check_hostname_idn.
+TEST_F(ServerNameTest, InternationalNamesAreComparedInTheirXnForm) {
+  show({"xn--mnchen-3ya.test", "*.xn--kln-sna.test"});
+  expect_good("xn--mnchen-3ya.test", "xn--mnchen-3ya.test");
+  expect_good("XN--Mnchen-3YA.test", "xn--mnchen-3ya.test");
+  expect_good("www.xn--kln-sna.test", "www.xn--kln-sna.test");
+  expect_mismatch("xn--kln-sna.test");
+  expect_mismatch("xn--mnchen-4ya.test");
+  expect_mismatch("munchen.test");
+}
+
 TEST_F(ServerNameTest, UnderscoreIsNoHyphen) {
   show({"foo-bar.example.test", "baz_.example.test"});
   expect_mismatch("foo_bar.example.test");

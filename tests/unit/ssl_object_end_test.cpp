@@ -202,6 +202,38 @@ TEST_P(SslObjectEndTest, UntrustedPeerIsNamedSoAndToldSo) {
   EXPECT_EQ(server_.read_one().error().code, Errc::kProtocol) << "the alert";
 }
 
+// CPython: ThreadedTests.test_wrong_cert_tls12, test_wrong_cert_tls13.
+TEST_P(SslObjectEndTest, ClientLearnsInTls13FromItsFirstReadThatItsCertificateIsRefused) {
+  const Identity& stranger = test::identity(KeyType::kEcdsaP256);
+  client_context_.use_cert_chain(stranger.certificate_pem, stranger.key_pem).value();
+  server_context_.set_verify_mode(VerifyMode::kRequired);
+  open();
+  (void)client_.tls->handshake().value();
+  exchange();
+  (void)server_.tls->handshake().value();
+  exchange();
+  const Result<Progress> shaken = client_.tls->handshake();
+  ASSERT_TRUE(shaken);
+  const bool is_13 = GetParam() == TlsVersion::kTls13;
+  EXPECT_EQ(shaken->kind, is_13 ? Kind::kDone : Kind::kWantRead);
+  exchange();
+  EXPECT_EQ(server_.tls->handshake().error().code, Errc::kUntrusted);
+  exchange();
+  const Result<Progress> told = is_13 ? client_.read_one() : client_.tls->handshake();
+  ASSERT_FALSE(told);
+  EXPECT_EQ(ERR_GET_REASON(told.error().openssl_code), SSL_R_TLSV1_ALERT_UNKNOWN_CA);
+}
+
+// A value of its time: CPython forgets the version when the connection is closed.
+TEST_P(SslObjectEndTest, WhatWasNegotiatedStaysKnownAfterTheEnd) {
+  handshake();
+  const std::string version(client_.tls->connection_state().version);
+  EXPECT_NE(version, "");
+  client_.incoming.write_eof();
+  EXPECT_FALSE(client_.read_one());
+  EXPECT_EQ(client_.tls->connection_state().version, version);
+}
+
 TEST_P(SslObjectEndTest, OutgoingThatTheUserEndedIsADisconnection) {
   handshake();
   client_.outgoing.write_eof();

@@ -1,5 +1,7 @@
 // What a context verifies besides trust: revocation, flags, depth; and what it tells of its store.
 // Names of CPython's tests stand where the behaviour is theirs.
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -229,6 +231,76 @@ TEST_F(VerificationTest, ChainThatDoesNotVerifyIsNoVerifiedOne) {
   connect(outcome, server_, other);
   EXPECT_FALSE(outcome.well());
   EXPECT_TRUE(outcome.client.tls->verified_chain().empty());
+}
+
+// TestPostHandshakeAuth.test_internal_chain_server, test_internal_chain_server_resumed_session.
+TEST_F(VerificationTest, ServerHasTheClientsChainsAndAfterAResumptionItsCertificate) {
+  test::trust(server_, root_);
+  server_.set_verify_mode(VerifyMode::kRequired);
+  server_.set_strict(false);
+  test::show(client_, leaf_, {&inter_});
+  HandshakeOutcome first;
+  connect(first, server_, client_);
+  ASSERT_TRUE(first.well()) << first.server_error->message();
+  EXPECT_EQ(first.server.tls->peer_certificates().size(), 2U) << "what was sent";
+  const auto verified = first.server.tls->verified_chain();
+  ASSERT_EQ(verified.size(), 3U);
+  EXPECT_EQ(verified[2].subject, "CN=root");
+
+  HandshakeOutcome again;
+  again.server.open(server_, "");
+  again.client.tls =
+      SslObject::create(client_, again.client.incoming, again.client.outgoing,
+                        {.server_name = test::kServerName, .session = first.client.tls->session()})
+          .value();
+  test::shake_hands(again);
+  ASSERT_TRUE(again.well());
+  ASSERT_TRUE(again.server.tls->connection_state().resumed);
+  const auto known = again.server.tls->peer_certificates();
+  ASSERT_EQ(known.size(), 1U);
+  EXPECT_EQ(known[0].subject, "CN=leaf");
+  EXPECT_TRUE(again.server.tls->verified_chain().empty());
+}
+
+// SimpleBackgroundTests.test_connect_capath, test_get_ca_certs_capath.
+TEST_F(VerificationTest, FolderIsLookedThroughWhenACertificateIsNeeded) {
+  std::string folder = testing::TempDir() + "/heddle-cas-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  std::array<char, 16> name{};
+  (void)std::snprintf(name.data(), name.size(), "/%08lx.0",
+                      X509_subject_name_hash(root_.certificate.get()));
+  std::ofstream(folder + name.data()) << pem_of(root_);
+  client_ = Context::create(Role::kClient, Trust::kNothing).value();
+  client_.set_strict(false);
+  EXPECT_NE(verdict(), X509_V_OK);
+  ASSERT_TRUE(client_.load_verify_locations(folder));
+  EXPECT_TRUE(client_.trusted_certificates().empty()) << "nobody has needed any";
+  EXPECT_EQ(verdict(), X509_V_OK);
+  ASSERT_EQ(client_.trusted_certificates().size(), 1U);
+  EXPECT_EQ(client_.trusted_certificates()[0].subject, "CN=root");
+  std::filesystem::remove_all(folder);
+}
+
+std::string key_digest(X509* certificate) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  X509_pubkey_digest(certificate, EVP_sha256(), digest.data(), &size);
+  return {reinterpret_cast<const char*>(digest.data()), size};
+}
+
+// SSLObjectTests.test_distrusted_spki.
+TEST_F(VerificationTest, ProgramMayDistrustAKeyInTheMiddleOfTheChain) {
+  std::string distrusted = key_digest(inter_.certificate.get());
+  client_.on_verify([&](const ConnectionView&, const PeerChain& chain) {
+    const STACK_OF(X509)* const all = X509_STORE_CTX_get0_chain(chain.native_handle());
+    for (int i = 0; i < sk_X509_num(all); ++i) {
+      if (key_digest(sk_X509_value(all, i)) == distrusted) return X509_V_ERR_CERT_REJECTED;
+    }
+    return chain.verdict();
+  });
+  EXPECT_EQ(verdict(), X509_V_ERR_CERT_REJECTED);
+  distrusted.clear();
+  EXPECT_EQ(verdict(), X509_V_OK);
 }
 
 // SimpleBackgroundTests.test_connect_with_context, ContextTests.test_check_hostname.
