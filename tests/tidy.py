@@ -8,6 +8,7 @@ import pathlib
 import re
 import sys
 
+import behaviours
 import foreign_calls
 import header_index
 
@@ -156,6 +157,8 @@ def check(root: pathlib.Path) -> int:
         lines = path.read_text().splitlines()
         if not any(EXCUSE in line for line in lines[max(number - 2, 0):number]):
             report(path, number, what)
+    for path, number, what in behaviours.offences(root):
+        report(path, number, what)
     for path in unbuilt(root, paths):
         report(path, 1, 'no meson.build names it, so nobody compiles it')
     if not header_index.is_true(root):
