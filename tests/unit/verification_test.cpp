@@ -319,9 +319,9 @@ TEST_F(VerificationTest, ModeMayChangeBetweenConnectionsAndNamesAreNotCheckedInV
   const auto in_vain = SslObject::create(stranger, in, out, options);
   ASSERT_FALSE(in_vain);
   EXPECT_EQ(in_vain.error().code, Errc::kInvalid);
-  EXPECT_STREQ(in_vain.error().operation,
-               "set server_name: the context checks host names but no certificates "
-               "(VerifyMode::kNone): set_check_hostname(false) as well");
+  EXPECT_STREQ(in_vain.error().detail,
+               "the context checks host names but no certificates (VerifyMode::kNone): "
+               "set_check_hostname(false) as well");
 
   stranger.set_check_hostname(false);
   HandshakeOutcome accepted;

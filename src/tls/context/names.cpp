@@ -40,8 +40,8 @@ Result<std::string> set_peer_name(SSL* ssl, const ContextState& context, const s
   if (context.check_hostname && CallbackState::of(context.ctx).is_ours &&
       (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) == 0) {
     return invalid(
-        "set server_name: the context checks host names but no certificates "
-        "(VerifyMode::kNone): set_check_hostname(false) as well");
+        "the context checks host names but no certificates (VerifyMode::kNone): "
+        "set_check_hostname(false) as well");
   }
   const Result<Host> host = Host::parse(name);
   if (!host) return host.error();
