@@ -12,6 +12,7 @@
 #include <openssl/pkcs12.h>
 #include <unistd.h>
 
+#include "heddle/error_queue.h"
 #include "heddle/tls/certificate.h"
 #include "heddle/tls/context.h"
 
@@ -45,28 +46,33 @@ struct Forms {
   }
 
   std::string certificate_der() const {
+    const ErrorQueueScope scope(Leftovers::kDrop);
     const auto bio = memory();
     i2d_X509_bio(bio.get(), certificate.get());
     return text_of(bio);
   }
   std::string key_der() const {
+    const ErrorQueueScope scope(Leftovers::kDrop);
     const auto bio = memory();
     i2d_PKCS8PrivateKey_bio(bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr);
     return text_of(bio);
   }
   std::string encrypted_key_der() const {
+    const ErrorQueueScope scope(Leftovers::kDrop);
     const auto bio = memory();
     i2d_PKCS8PrivateKey_bio(bio.get(), key.get(), EVP_aes_256_cbc(), kPassword.data(),
                             static_cast<int>(kPassword.size()), nullptr, nullptr);
     return text_of(bio);
   }
   std::string encrypted_key_pem() const {
+    const ErrorQueueScope scope(Leftovers::kDrop);
     const auto bio = memory();
     PEM_write_bio_PKCS8PrivateKey(bio.get(), key.get(), EVP_aes_256_cbc(), kPassword.data(),
                                   static_cast<int>(kPassword.size()), nullptr, nullptr);
     return text_of(bio);
   }
   std::string pkcs12() const {
+    const ErrorQueueScope scope(Leftovers::kDrop);
     const std::string password(kPassword);
     const openssl::Handle<PKCS12, PKCS12_free> made(PKCS12_create(
         password.c_str(), "name", key.get(), certificate.get(), nullptr, 0, 0, 0, 0, 0));
@@ -179,6 +185,7 @@ TEST_F(CredentialsTest, Pkcs12) {
 
 TEST_F(CredentialsTest, Pkcs12WithoutAKeyIsRefused) {
   const std::string password(kPassword);
+  const ErrorQueueScope scope(Leftovers::kDrop);
   const openssl::Handle<PKCS12, PKCS12_free> made(PKCS12_create(
       password.c_str(), nullptr, nullptr, forms_.certificate.get(), nullptr, 0, 0, 0, 0, 0));
   const auto bio = memory();

@@ -30,20 +30,22 @@ class ErrorQueueMemoryTest : public testing::Test {
   ThreadErrorQueue queue_;
 };
 
-// Before OpenSSL 4.0 nothing of OpenSSL's is allocated for it.
+// Before OpenSSL 4.0 nothing is allocated for it. Since then it may be dropped.
 TEST_F(ErrorQueueMemoryTest, WhatCannotBeSetAsideIsDropped) {
   test::ShortMemory::fail_all();
   ErrorQueue aside = queue_.set_aside();
   const bool left = !queue_.empty();
   test::ShortMemory::stop();
   EXPECT_FALSE(left);
-  EXPECT_EQ(aside.empty(), OPENSSL_VERSION_NUMBER >= 0x40000000L);
+  if (OPENSSL_VERSION_NUMBER < 0x40000000L) {
+    EXPECT_FALSE(aside.empty());
+  }
 }
 
 // A thread that has not used OpenSSL gets its queue when it is first asked for.
 TEST_F(ErrorQueueMemoryTest, WhatCannotBeBroughtBackIsDropped) {
-  if (OPENSSL_VERSION_NUMBER >= 0x30600000L && OPENSSL_VERSION_NUMBER < 0x40000000L) {
-    GTEST_SKIP() << "3.6 calls ERR_new() from CRYPTO_malloc() from ERR_new(), without end";
+  if (OPENSSL_VERSION_NUMBER >= 0x30600000L) {
+    GTEST_SKIP() << "from 3.6 on ERR_new() and CRYPTO_malloc() call each other without end";
   }
   ErrorQueue aside = queue_.set_aside();
   bool left = true;
