@@ -94,7 +94,7 @@ class Client(unittest.TestCase):
 
     def get(self, answer, say_goodbye=True):
         origin = self.origin(answer, say_goodbye)
-        return run('client', 'localhost', origin.port, '/there', PATIENCE, origin.ca)
+        return run('client', '127.0.0.1', origin.port, '/there', PATIENCE, origin.ca)
 
     def test_answers_of_each_kind_are_printed_whole(self):
         for fields, body in (('Content-Length: 5\r\n', 'hello'), ('', 'hello'), ('content-length: 0\r\n', ''),
@@ -103,7 +103,7 @@ class Client(unittest.TestCase):
             expected = 'hello' if body else ''
             self.assertEqual((done.stdout, done.stderr, done.returncode), (expected, '', 0))
             self.assertEqual(self.protocol, 'http/1.1')
-            self.assertEqual(self.head.splitlines()[:2], ['GET /there HTTP/1.1', 'Host: localhost'])
+            self.assertEqual(self.head.splitlines()[:2], ['GET /there HTTP/1.1', 'Host: 127.0.0.1'])
 
     def test_answers_that_are_cut_off_are_failures(self):
         for fields, body, say_goodbye in (('Content-Length: 6\r\n', 'hello', True), ('', 'hello', False),
@@ -123,7 +123,7 @@ class Client(unittest.TestCase):
 
     def test_unknown_certificates_and_other_names_are_explained(self):
         origin = self.origin(b'')
-        for host, ca in (('localhost', CERTIFICATES.make('other')[0]), ('127.0.0.2', origin.ca)):
+        for host, ca in (('127.0.0.1', CERTIFICATES.make('other')[0]), ('127.0.0.2', origin.ca)):
             done = run('client', host, origin.port, '/', PATIENCE, ca)
             self.assertEqual(done.returncode, 1)
             self.assertRegex(done.stderr, '^client: .*(certificate|refused)')
@@ -132,7 +132,7 @@ class Client(unittest.TestCase):
         silence = threading.Event()
         origin = Origin(self, 'origin', lambda _: silence.wait(PATIENCE))
         self.addCleanup(silence.set)  # Before the origin ends.
-        done = run('client', 'localhost', origin.port, '/', 1, origin.ca)
+        done = run('client', '127.0.0.1', origin.port, '/', 1, origin.ca)
         self.assertRegex(done.stderr, '^client: .*(timed out|deadline)')
 
 
@@ -180,17 +180,17 @@ class Tunnel(unittest.TestCase):
             stream.unwrap().close()
 
         origin, proxy = Origin(self, 'origin', serve), self.proxy()
-        done = run('tunnel', 'localhost', proxy.port, 'localhost', origin.port, PATIENCE,
+        done = run('tunnel', '127.0.0.1', proxy.port, 'localhost', origin.port, PATIENCE,
                    self.trust(origin, proxy), text='hello ' * 10000)
         self.assertEqual((done.stdout, done.stderr, done.returncode), ('HELLO ' * 10000, '', 0))
         self.assertTrue(self.head.startswith(f'CONNECT localhost:{origin.port} HTTP/1.1\r\n'))
 
     def test_proxies_that_refuse_and_those_nobody_knows_are_told(self):
         proxy = self.proxy('403 Forbidden')
-        done = run('tunnel', 'localhost', proxy.port, 'localhost', 1, PATIENCE, proxy.ca)
+        done = run('tunnel', '127.0.0.1', proxy.port, 'localhost', 1, PATIENCE, proxy.ca)
         self.assertEqual(done.returncode, 1)
         self.assertIn('403', done.stderr)
-        done = run('tunnel', 'localhost', proxy.port, 'localhost', 1, PATIENCE, CERTIFICATES.make('other')[0])
+        done = run('tunnel', '127.0.0.1', proxy.port, 'localhost', 1, PATIENCE, CERTIFICATES.make('other')[0])
         self.assertRegex(done.stderr, '^tunnel: proxy: .*certificate')
 
 
