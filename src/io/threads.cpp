@@ -83,6 +83,7 @@ class HEDDLE_HIDDEN CrewState {
 
   std::mutex mutex_;  // Guards what follows.
   bool stopping_ = false;
+  bool over_ = false;  // The runtimes go.
   std::optional<Error> error_;
   std::exception_ptr thrown_;
 
@@ -108,16 +109,16 @@ void CrewState::fail(std::exception_ptr thrown) {
 }
 
 void CrewState::stop() noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    if (std::exchange(stopping_, true)) return;
-  }
+  const std::lock_guard lock(mutex_);
+  if (std::exchange(stopping_, true) || over_) return;
   for (Seat& seat : seats_) {
     io::RuntimeAccess::reactor(*seat.runtime).post(std::move(seat.cancel));
   }
 }
 
 void CrewState::post(const std::function<void(CrewMember&)>& work) {
+  const std::lock_guard lock(mutex_);
+  if (over_) return;
   for (Seat& seat : seats_) {
     seat.runtime->post([&member = *seat.member, work] { std::invoke(work, member); });
   }
@@ -224,6 +225,7 @@ void CrewState::lead() {
       if (seats_.front().task) (void)seats_.front().task->join();
       while (running_ != 0) (void)ended_.wait(Deadline::never());
     });
+    stop();  // Before the supervisor finds that it is cancelled.
     fibers.cancel();
   });
 }
@@ -237,9 +239,13 @@ Result<void> CrewState::run(std::size_t threads) {
     Release& operator=(const Release&) = delete;
     ~Release() {
       if (!begun) crew_.begin_.set_value(false);
+      {
+        const std::lock_guard lock(crew_.mutex_);
+        crew_.over_ = true;
+      }
       crew_.release_.set_value();
       crew_.threads_.clear();
-      crew_.seats_.front().clear();
+      for (Seat& seat : crew_.seats_) seat.clear();  // Of the first thread; the others are clear.
     }
     bool begun = false;
 

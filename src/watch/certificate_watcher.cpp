@@ -84,7 +84,7 @@ class HEDDLE_HIDDEN CertificateWatcher::Impl {
 
  private:
   Result<void> wait_for_change();
-  void take_up_change(const std::function<void(const WatcherEvent&)>& tell);
+  void try_again(const std::function<void(const WatcherEvent&)>& tell, bool has_changed);
   void warn_of_end(const std::function<void(const WatcherEvent&)>& tell);
 
   const std::vector<CertificateFiles> files_;
@@ -93,6 +93,7 @@ class HEDDLE_HIDDEN CertificateWatcher::Impl {
   // Of the fiber in run().
   watch::WatchedFiles watched_;
   std::optional<Clock::time_point> warned_;
+  bool refused_ = false;  // What the files hold now.
 };
 
 // A certificate that is no good any more is better than none, and so is one for later: but not than
@@ -114,9 +115,13 @@ Result<void> CertificateWatcher::Impl::reload() {
   return {};
 }
 
-void CertificateWatcher::Impl::take_up_change(
-    const std::function<void(const WatcherEvent&)>& tell) {
+// Files that were refused may become good without a change: a certificate that was not valid yet, a
+// process that had no descriptors left.
+void CertificateWatcher::Impl::try_again(const std::function<void(const WatcherEvent&)>& tell,
+                                         bool has_changed) {
   const Result<void> reloaded = reload();
+  refused_ = !reloaded;
+  if (refused_ && !has_changed) return;  // It has been told.
   WatcherEvent event;
   event.kind = reloaded ? WatcherEvent::Kind::kReplaced : WatcherEvent::Kind::kRefused;
   if (!reloaded) event.error = reloaded.error();
@@ -161,7 +166,8 @@ Result<void> CertificateWatcher::Impl::run(const std::function<void(const Watche
     // Before the look at the files, so that what changes behind it is told. Each time, since the
     // folders may be others.
     watched_.arm();
-    if (watched_.have_changed()) take_up_change(tell);
+    const bool has_changed = watched_.have_changed();
+    if (has_changed || refused_) try_again(tell, has_changed);
     warn_of_end(tell);
     const auto waited = wait_for_change();
     if (!waited) return waited;

@@ -220,6 +220,23 @@ TEST_F(CertificateWatcherTest, WhatCannotBeUsedLeavesWhatIsInUse) {
   });
 }
 
+// Without a change of the files.
+TEST_F(CertificateWatcherTest, OneThatWasNotValidYetIsTakenUpWhenItIs) {
+  const fs::path file = folder_ / "all.pem";
+  put(file, fresh().certificate_pem + fresh().key_pem);
+  const Identity good = fresh();
+  put(file, good.certificate_pem + good.key_pem);
+  auto watcher = CertificateWatcher::create({{.chain = file, .key = {}, .password = {}}},
+                                            {.settle = milliseconds(20), .look = milliseconds(50)})
+                     .value();
+  const test::Issued soon = test::issue({.common_name = "soon", .valid_in_seconds = 2});
+  run(watcher, [&] {
+    replace(file, test::pem_of(soon));
+    EXPECT_EQ(next().kind, Kind::kRefused);
+    EXPECT_EQ(next().kind, Kind::kReplaced);
+  });
+}
+
 TEST_F(CertificateWatcherTest, ExpiredOneIsBetterThanNone) {
   const test::Issued expired = test::issue({.common_name = "old", .has_expired = true});
   const fs::path file = folder_ / "all.pem";

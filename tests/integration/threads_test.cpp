@@ -8,6 +8,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -129,6 +130,35 @@ TEST_F(ThreadsTest, IfOneCannotBeMadeNoneRuns) {
     EXPECT_EQ(made, bad + 1);
     EXPECT_EQ(Worker::alive, 0);
   }
+}
+
+TEST_F(ThreadsTest, SupervisorThatIsCancelledAtTheEndHasNotFailed) {
+  const auto done = run_on_threads<Worker>(
+      kThree, maker([](Worker&) { return Result<void>(); }),
+      [](Crew<Worker>&) -> Result<void> { return this_fiber::sleep_until(kNever); });
+  EXPECT_TRUE(done) << done.error().message();
+}
+
+// A worker's destructor may still have the crew in its hands, when the runtimes are going.
+TEST_F(ThreadsTest, CrewMayBeToldToStopUntilItIsOver) {
+  struct Last {
+    Result<void> run() { return {}; }
+    ~Last() {
+      if (*crew == nullptr) return;
+      (*crew)->stop();
+      (*crew)->post([](Last&) {});
+    }
+    std::shared_ptr<Crew<Last>*> crew;
+  };
+  const auto crew = std::make_shared<Crew<Last>*>(nullptr);
+  std::optional<Crew<Last>> kept;
+  const auto done = run_on_threads<Last>(
+      kThree, [&](Runtime&, std::size_t) { return std::make_unique<Last>(Last{crew}); },
+      [&](Crew<Last>& given) {
+        kept.emplace(given);
+        *crew = &*kept;
+      });
+  EXPECT_TRUE(done) << done.error().message();
 }
 
 TEST_F(ThreadsTest, WhatAMakerThrowsComesOut) {

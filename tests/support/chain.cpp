@@ -43,8 +43,12 @@ Issued issue(const Wanted& wanted, const Issued* issuer) {
   X509_set_version(certificate, X509_VERSION_3);
   ASN1_INTEGER_set(X509_get_serialNumber(certificate), ++serial);
   constexpr long kHour = 3600;
-  X509_gmtime_adj(X509_getm_notBefore(certificate), -2 * kHour);
+  X509_gmtime_adj(X509_getm_notBefore(certificate), wanted.valid_in_seconds);
   X509_gmtime_adj(X509_getm_notAfter(certificate), wanted.has_expired ? -kHour : kHour);
+  if (wanted.not_after != nullptr) {
+    HEDDLE_ASSERT(ASN1_TIME_set_string_X509(X509_getm_notAfter(certificate), wanted.not_after) ==
+                  1);
+  }
   const openssl::X509NamePtr name(X509_NAME_new());
   X509_NAME_add_entry_by_NID(name.get(), NID_commonName, V_ASN1_UTF8STRING,
                              reinterpret_cast<const unsigned char*>(wanted.common_name.data()),

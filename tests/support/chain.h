@@ -20,6 +20,9 @@ struct Wanted {
   std::string common_name;  // Any bytes, said to be UTF-8.
   bool is_ca = false;       // Others are for kServerName.
   bool has_expired = false;
+  long valid_in_seconds = -2 * 3600;  // From now on.
+  const char* not_after =
+      nullptr;            // As OpenSSL writes a GeneralizedTime, instead of an hour from now.
   bool is_strict = true;  // If not, it lacks what RFC 5280 wants: keyUsage, authorityKeyIdentifier.
 };
 

@@ -98,6 +98,11 @@ TEST_P(ChannelBindingTest, TlsUniqueOfAResumedSession) {
   EXPECT_EQ(of(again.client, ChannelBinding::kTlsUnique).size(), 12U);
   EXPECT_EQ(of(again.client, ChannelBinding::kTlsUnique),
             of(again.server, ChannelBinding::kTlsUnique));
+  for (const test::End* const end : {&again.client, &again.server}) {
+    EXPECT_EQ(end->tls->channel_binding(ChannelBinding::kTlsServerEndPoint).error().code,
+              Errc::kInvalid)
+        << "the server does not know what it once showed";
+  }
 }
 
 TEST_P(ChannelBindingTest, TlsExporter) {

@@ -1,6 +1,7 @@
 // Credentials in each of the forms in which they come. ContextTests.test_load_cert_chain of
 // CPython's tests, and what others have besides.
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -17,6 +18,7 @@
 #include "heddle/tls/context.h"
 
 #include "openssl/handles.h"
+#include "support/chain.h"
 #include "support/handshake_outcome.h"
 #include "support/own_entries.h"
 #include "support/tls_pair.h"
@@ -248,6 +250,35 @@ TEST_F(CredentialsTest, CertificateThatACallbackGivesIsNotCalledMissing) {
   test::connect(outcome, server, client);
   ASSERT_TRUE(outcome.server_error);
   EXPECT_EQ(outcome.server_error->code, Errc::kProtocol) << outcome.server_error->message();
+}
+
+// RFC 5280, section 4.1.2.5.
+TEST_F(CredentialsTest, CertificateWithoutAnEndIsGoodForLong) {
+  const std::string pem =
+      test::pem_of(test::issue({.common_name = "ever", .not_after = "99991231235959Z"}));
+  const auto now = std::chrono::system_clock::now();
+  EXPECT_GT(Credentials::parse(pem, pem).value().not_after(), now + std::chrono::hours(24 * 365));
+}
+
+TEST_F(CredentialsTest, OneThatIsRefusedLeavesAllOthers) {
+  const std::string weak = [] {
+    const ErrorQueueScope scope(Leftovers::kDrop);
+    test::Issued made{openssl::X509Ptr(X509_new()), openssl::KeyPtr(EVP_RSA_gen(1024))};
+    X509_gmtime_adj(X509_getm_notBefore(made.certificate.get()), -60);
+    X509_gmtime_adj(X509_getm_notAfter(made.certificate.get()), 3600);
+    X509_set_pubkey(made.certificate.get(), made.key.get());
+    X509_sign(made.certificate.get(), made.key.get(), EVP_sha256());
+    return test::pem_of(made);
+  }();
+  const Identity other = make_self_signed({test::kServerName}, KeyType::kEcdsaP256).value();
+  const std::array several = {Credentials::parse(other.certificate_pem, other.key_pem).value(),
+                              Credentials::parse(weak, weak).value()};
+  Context server = test::server_context(KeyType::kEcdsaP256);
+  EXPECT_EQ(server.use_credentials(Credentials::combine(several).value()).error().code,
+            Errc::kInvalid);
+  test::HandshakeOutcome outcome;
+  test::connect(outcome, server, test::client_context(KeyType::kEcdsaP256));
+  EXPECT_TRUE(outcome.well()) << "it shows what it had";
 }
 
 TEST_F(CredentialsTest, OneOfEachType) {

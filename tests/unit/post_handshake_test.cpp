@@ -38,6 +38,18 @@ TEST_P(KeyUpdateTest, DataGoesOnUnderNewKeys) {
   EXPECT_FALSE(client_.tls->update_keys(false)) << "after our end";
 }
 
+TEST_P(KeyUpdateTest, CallThatFoundNoRoomIsRepeated) {
+  handshake();
+  if (GetParam() == TlsVersion::kTls12) GTEST_SKIP() << "only TLS 1.3 has KeyUpdates";
+  const std::string much(SslObject::kOutgoingBytesMax + 1, 'x');
+  ASSERT_EQ(client_.write(much)->kind, Kind::kDone);
+  ASSERT_EQ(client_.tls->update_keys(false)->kind, Kind::kWantWrite);
+  exchange();
+  EXPECT_EQ(client_.tls->update_keys(false)->kind, Kind::kDone);
+  exchange();
+  EXPECT_EQ(server_.read(), much);
+}
+
 INSTANTIATE_TEST_SUITE_P(, KeyUpdateTest, test::kTlsVersions, test::version_name);
 
 class PostHandshakeTest : public testing::Test {
@@ -142,6 +154,20 @@ TEST_F(PostHandshakeTest, CertificateThatDoesNotVerifyIsUntrusted) {
   test::shake_hands(talk_);
   ASSERT_TRUE(talk_.server_error);
   EXPECT_EQ(talk_.server_error->code, Errc::kUntrusted);
+}
+
+// OpenSSL writes the KeyUpdate first, and forgets the request.
+TEST_F(PostHandshakeTest, RequestIsSentBehindAKeyUpdateThatIsOwed) {
+  give_client_a_certificate();
+  connect();
+  ASSERT_TRUE(talk_.client.tls->update_keys(/*ask_peer=*/true));
+  talk_.client.write("ping").value();
+  test::move(talk_.client.outgoing, talk_.server.incoming);
+  EXPECT_EQ(talk_.server.read(), "ping");
+  ASSERT_EQ(talk_.server.tls->request_client_certificate()->kind, Kind::kDone);
+  test::shake_hands(talk_);
+  ASSERT_TRUE(talk_.well());
+  EXPECT_EQ(certificates(), 1U);
 }
 
 // test_pha_no_pha_client.

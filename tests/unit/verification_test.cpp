@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
@@ -180,6 +181,19 @@ TEST_F(VerificationTest, NewListEndsOlderSessions) {
   ASSERT_TRUE(SslObject::create(client_, in, out, options));
   add_crl(pem_of(make_crl(inter_, nullptr)));
   EXPECT_EQ(SslObject::create(client_, in, out, options).error().code, Errc::kInvalid);
+}
+
+// That is its owner's.
+TEST_F(VerificationTest, CallbackOfAnAdoptedContextStays) {
+  int (*const callback)(int, X509_STORE_CTX*) = [](int is_good, X509_STORE_CTX*) {
+    return is_good;
+  };
+  const openssl::SslCtxPtr ctx(SSL_CTX_new(TLS_server_method()));
+  SSL_CTX_set_verify(ctx.get(), SSL_VERIFY_PEER, callback);
+  Context adopted = Context::adopt(Role::kServer, ctx.get()).value();
+  adopted.set_post_handshake_auth(true);
+  adopted.set_verify_mode(VerifyMode::kRequired);
+  EXPECT_EQ(SSL_CTX_get_verify_callback(ctx.get()), callback);
 }
 
 // ContextTests.test_verify_flags, ThreadedTests.test_verify_strict.

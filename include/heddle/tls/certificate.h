@@ -88,7 +88,7 @@ class HEDDLE_API Credentials {
   static Result<Credentials> open(std::string_view chain, const std::string& key_uri,
                                   std::string_view password = {});
 
-  // Those of `several` as one: a peer is shown the first that it can use, by the type of key. Fails
+  // Those of `several` as one: a peer is shown one that it can use, by the type of key. Fails
   // with kInvalid if two have keys of the same type. Precondition: there is at least one.
   static Result<Credentials> combine(std::span<const Credentials> several);
 

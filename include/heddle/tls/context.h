@@ -207,8 +207,8 @@ class HEDDLE_API Context {
   Result<void> set_client_signature_algorithms(std::string_view names);
 
   // Servers: parameters in PEM for DHE suites of TLS 1.2 ("BEGIN DH PARAMETERS"). Without a call
-  // OpenSSL chooses them to match the certificate's key. Fails with kInvalid for those that the
-  // security level forbids.
+  // a server has no such suites: finite fields cost it too much. Fails with kInvalid for those that
+  // the security level forbids.
   Result<void> set_dh_parameters(std::string_view pem);
 
   // Versions, ciphers, suites and groups at once. What is set later replaces its part.

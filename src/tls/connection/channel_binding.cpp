@@ -27,8 +27,7 @@ Error no_binding(const char* kind, const char* why) {
 }
 
 Result<void> expect_done(const Machine& machine, const char* operation) {
-  // Other code may have done the handshake of one that was adopted.
-  if (machine.established() || SSL_is_init_finished(machine.ssl()) != 0) return {};
+  if (machine.handshake_done()) return {};
   return Error{.code = Errc::kInvalid, .operation = operation, .detail = kTooEarly};
 }
 
@@ -51,6 +50,10 @@ Result<std::string> tls_unique(SSL* ssl) {
 }
 
 Result<std::string> tls_server_end_point(SSL* ssl) {
+  // OpenSSL's server has chosen none then, and does not know the one of the session's handshake.
+  if (SSL_session_reused(ssl) != 0) {
+    return no_binding(kEndPoint, "the server shows no certificate when it resumes a session");
+  }
   X509* const certificate =
       SSL_is_server(ssl) != 0 ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
   if (certificate == nullptr) {

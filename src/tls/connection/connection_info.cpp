@@ -50,8 +50,7 @@ std::size_t pending(const SSL* ssl) noexcept {
 
 ConnectionState connection_state(const Machine& machine, const KernelTlsStates& kernel) {
   SSL* const ssl = machine.ssl();
-  // Other code may have done the handshake of one that was adopted.
-  if (!machine.established() && SSL_is_init_finished(ssl) == 0) return {};
+  if (!machine.handshake_done()) return {};
   const ErrorQueueScope scope(Leftovers::kDrop);
   ConnectionState state;
   state.complete = true;

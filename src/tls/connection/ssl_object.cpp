@@ -111,9 +111,17 @@ Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
 }
 
 Result<Progress> SslObject::Impl::announce(tls::Machine::Announcement what) {
+  const auto settle = [&] { return machine_.settle(); };
+  if (const auto refused = machine_.refuse_write()) return *refused;
   if (const auto turn = machine_.try_turn(); !turn) return turn.error();
+  if (machine_.handshake_done()) {
+    const Result<Progress> settled = drive(settle);
+    if (!settled || settled->kind != Progress::Kind::kDone) return settled;
+    // Nothing is begun by a call that is to be repeated.
+    if (const auto refused = refuse()) return *refused;
+  }
   if (const auto begun = machine_.announce(what); !begun) return begun.error();
-  return drive([&] { return machine_.settle(); });
+  return drive(settle);
 }
 
 // What SSL_shutdown() does when it is called again, but for data that comes first: that ends the

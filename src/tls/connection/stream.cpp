@@ -317,13 +317,18 @@ Result<void> Stream::Impl::announce(tls::Machine::Announcement what, Deadline de
                  .operation = "send a message of TLS itself",
                  .detail = "the kernel encrypts (KernelTls)"};
   }
-  if (const auto turn = machine_.await_turn(tls::Machine::kWrite, deadline); !turn) {
-    return turn.error();
+  const auto settle = [&] {
+    return drive(tls::Machine::kWrite, deadline, OnWriteFailure::kFail,
+                 [&] { return machine_.settle(); });
+  };
+  for (bool is_owed = machine_.handshake_done(); is_owed;) {
+    if (const auto settled = settle(); !settled) return machine_.report_write(settled.error());
+    const auto turn = machine_.await_turn(tls::Machine::kWrite, deadline);
+    if (!turn) return turn.error();
+    is_owed = !machine_.writable();  // Another fiber may have read meanwhile.
   }
   if (const auto begun = machine_.announce(what); !begun) return begun;
-  const auto written = drive(tls::Machine::kWrite, deadline, OnWriteFailure::kFail,
-                             [&] { return machine_.settle(); });
-  if (!written) return machine_.report_write(written.error());
+  if (const auto written = settle(); !written) return machine_.report_write(written.error());
   if (const auto sent = drain_output(tls::Machine::kWrite, deadline); !sent) {
     return machine_.fail_writing(sent.error());
   }

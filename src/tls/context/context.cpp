@@ -154,6 +154,15 @@ Result<void> Context::use_cert_chain(std::string_view chain_pem, std::shared_ptr
 
 Result<void> Context::use_credentials(const Credentials& credentials) {
   const ErrorQueueScope scope(Leftovers::kDrop);
+  // On a connection of nobody's first: one that is refused must not leave the others here.
+  const openssl::SslPtr scratch(SSL_new(native_handle()));
+  if (!scratch) return error_from_queue(Errc::kExhausted, tls::kUseChain);
+  for (const auto& chain : tls::Access::data(credentials).chains) {
+    if (SSL_use_cert_and_key(scratch.get(), chain->leaf.get(), chain->key.get(), chain->rest.get(),
+                             1) != 1) {
+      return error_from_queue(Errc::kInvalid, tls::kUseChain);
+    }
+  }
   for (const auto& chain : tls::Access::data(credentials).chains) {
     if (SSL_CTX_use_cert_and_key(native_handle(), chain->leaf.get(), chain->key.get(),
                                  chain->rest.get(), 1) != 1) {

@@ -1,5 +1,6 @@
 // What a Context negotiates: versions, ciphers, groups, signatures, protocols, tickets.
 #include <algorithm>
+#include <climits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -216,6 +217,7 @@ Result<void> Context::set_dh_parameters(std::string_view pem) {
   tls::only_for(Role::kServer, *this, "Context::set_dh_parameters()");
   const ErrorQueueScope scope(Leftovers::kDrop);
   constexpr const char* kOperation = "set the DH parameters";
+  if (pem.size() > INT_MAX) return Error{.code = Errc::kInvalid, .operation = kOperation};
   const openssl::BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   if (!bio) return error_from_queue(Errc::kExhausted, kOperation);
   openssl::KeyPtr parameters(PEM_read_bio_Parameters(bio.get(), nullptr));

@@ -31,6 +31,11 @@ using CrlPtr = openssl::Handle<X509_CRL, X509_CRL_free>;
 constexpr const char* kParseCrls = "parse certificate revocation lists";
 constexpr unsigned long kCrlFlags = X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
 
+// The callback of an adopted SSL_CTX's owner stays.
+void set_verify(SSL_CTX* ctx, int flags) {
+  SSL_CTX_set_verify(ctx, flags, SSL_CTX_get_verify_callback(ctx));
+}
+
 X509_VERIFY_PARAM* parameters(const Context& context) {
   return SSL_CTX_get0_param(context.native_handle());
 }
@@ -80,7 +85,7 @@ void Context::set_verify_mode(VerifyMode mode) {
   int flags = SSL_CTX_get_verify_mode(native_handle()) & SSL_VERIFY_POST_HANDSHAKE;
   if (mode != VerifyMode::kNone) flags |= SSL_VERIFY_PEER;
   if (mode == VerifyMode::kRequired) flags |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-  SSL_CTX_set_verify(native_handle(), flags, nullptr);
+  set_verify(native_handle(), flags);
 }
 
 VerifyMode Context::verify_mode() const {
@@ -222,7 +227,7 @@ void Context::set_post_handshake_auth(bool on) {
     return;
   }
   const int others = SSL_CTX_get_verify_mode(native_handle()) & ~SSL_VERIFY_POST_HANDSHAKE;
-  SSL_CTX_set_verify(native_handle(), others | (on ? SSL_VERIFY_POST_HANDSHAKE : 0), nullptr);
+  set_verify(native_handle(), others | (on ? SSL_VERIFY_POST_HANDSHAKE : 0));
 }
 
 bool Context::post_handshake_auth() const {

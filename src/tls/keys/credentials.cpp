@@ -2,7 +2,9 @@
 #include "tls/keys/credentials.h"
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
+#include <cstdint>
 #include <ctime>
 #include <limits>
 #include <string>
@@ -86,6 +88,16 @@ Result<std::vector<openssl::X509Ptr>> parse_chain(std::string_view chain) {
 // Not the private key's: one that a Signer or a token has need not say.
 int key_type(const X509* leaf) {
   return EVP_PKEY_get_base_id(X509_get0_pubkey(leaf));
+}
+
+// Certificates without an end say "99991231235959Z" (RFC 5280, section 4.1.2.5), which is more than
+// the clock's nanoseconds can count.
+std::chrono::system_clock::time_point time_point_of(std::time_t time) {
+  using std::chrono::system_clock;
+  constexpr auto kLast = std::chrono::floor<std::chrono::seconds>(system_clock::time_point::max());
+  constexpr auto kFirst = std::chrono::ceil<std::chrono::seconds>(system_clock::time_point::min());
+  return std::chrono::sys_seconds(std::chrono::seconds(std::clamp<std::int64_t>(
+      time, kFirst.time_since_epoch().count(), kLast.time_since_epoch().count())));
 }
 
 bool has_key_of_type(const tls::CredentialsData& data, int type) {
@@ -241,7 +253,7 @@ std::chrono::system_clock::time_point Credentials::not_after() const {
   each_certificate(*data_, [&](const X509* certificate) {
     first = std::min(first, seconds_of(X509_get0_notAfter(certificate)));
   });
-  return std::chrono::system_clock::from_time_t(first);
+  return time_point_of(first);
 }
 
 std::chrono::system_clock::time_point Credentials::not_before() const {
@@ -249,7 +261,7 @@ std::chrono::system_clock::time_point Credentials::not_before() const {
   each_certificate(*data_, [&](const X509* certificate) {
     last = std::max(last, seconds_of(X509_get0_notBefore(certificate)));
   });
-  return std::chrono::system_clock::from_time_t(last);
+  return time_point_of(last);
 }
 
 Result<Credentials> Credentials::with_signer(std::string_view chain_pem,

@@ -80,7 +80,8 @@ class Machine {
 
   // Prepares a message that settle() writes. Calls no callback and wants nothing. Fails with
   // kInvalid where that is not possible, which leaves the connection as it was. Precondition:
-  // nobody is inside a step.
+  // nobody is inside a step, and settle() would have nothing to do if the handshake is done:
+  // OpenSSL writes one such message at a time, and would forget this one.
   enum class Announcement { kNewKeys, kNewKeysOfBoth, kCertificateRequest };
   Result<void> announce(Announcement what);
 
@@ -120,6 +121,8 @@ class Machine {
   // --- Where it stands.
 
   bool established() const noexcept { return engine_.established(); }
+  // The same; other code may have done the handshake of one that was adopted.
+  bool handshake_done() const noexcept { return established() || SSL_is_init_finished(ssl()) != 0; }
   // Whether OpenSSL has not begun, and waits for the client's first message: see
   // has_first_message().
   bool awaits_client() const noexcept {

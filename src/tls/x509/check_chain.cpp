@@ -80,19 +80,27 @@ bool is_about_names(int code) {
          code == X509_V_ERR_EMAIL_MISMATCH;
 }
 
-// Notes a fault and has OpenSSL go on.
-int note_fault(int is_good, X509_STORE_CTX* store) {
+struct Found {
+  std::vector<ChainFault> faults;
+  bool is_exhausted = false;  // There was no memory for one.
+};
+
+// Notes a fault and has OpenSSL go on, through whose frames nothing may be thrown.
+int note_fault(int is_good, X509_STORE_CTX* store) noexcept {
   if (is_good == 1) return 1;
-  auto& faults =
-      *static_cast<std::vector<ChainFault>*>(X509_STORE_CTX_get_ex_data(store, data_index()));
+  auto& found = *static_cast<Found*>(X509_STORE_CTX_get_ex_data(store, data_index()));
+  auto& faults = found.faults;
   const int code = X509_STORE_CTX_get_error(store);
   const int depth = is_about_names(code) ? 0 : X509_STORE_CTX_get_error_depth(store);
   const bool is_known = std::ranges::any_of(faults, [&](const ChainFault& each) {
     return each.verify_code == code && each.depth == depth;
   });
-  if (!is_known) {
+  if (is_known) return 1;
+  try {
     faults.push_back(
         {.verify_code = code, .depth = depth, .text = X509_verify_cert_error_string(code)});
+  } catch (const std::bad_alloc&) {
+    found.is_exhausted = true;
   }
   return 1;
 }
@@ -102,7 +110,7 @@ Result<std::vector<ChainFault>> find_faults(const Chain& chain, const ChainCheck
   if (!trusted) return trusted.error();
   const openssl::X509StackPtr others(sk_X509_new_null());
   const StoreContextPtr context(X509_STORE_CTX_new());
-  std::vector<ChainFault> faults;
+  Found found;
   if (!others || !context) return error_from_queue(Errc::kExhausted, kOperation);
   for (std::size_t i = 1; i < chain.size(); ++i) {
     X509_up_ref(chain[i].get());
@@ -112,18 +120,20 @@ Result<std::vector<ChainFault>> find_faults(const Chain& chain, const ChainCheck
     }
   }
   if (X509_STORE_CTX_init(context.get(), trusted->get(), chain.front().get(), others.get()) != 1 ||
-      X509_STORE_CTX_set_ex_data(context.get(), data_index(), &faults) != 1) {
+      X509_STORE_CTX_set_ex_data(context.get(), data_index(), &found) != 1) {
     return error_from_queue(Errc::kExhausted, kOperation);
   }
   const Result<void> set = set_param(X509_STORE_CTX_get0_param(context.get()), options);
   if (!set) return set.error();
   X509_STORE_CTX_set_verify_cb(context.get(), note_fault);
-  if (X509_verify_cert(context.get()) != 1 && faults.empty()) {
+  const bool is_good = X509_verify_cert(context.get()) == 1;
+  if (found.is_exhausted) return Error{.code = Errc::kExhausted, .operation = kOperation};
+  if (!is_good && found.faults.empty()) {
     const int code = X509_STORE_CTX_get_error(context.get());
-    faults.push_back(
+    found.faults.push_back(
         {.verify_code = code, .depth = -1, .text = X509_verify_cert_error_string(code)});
   }
-  return faults;
+  return std::move(found.faults);
 }
 
 // By names and key identifiers; and by the signature, for two authorities may have both in common.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <exception>
 #include <optional>
@@ -25,6 +26,7 @@ namespace {
 constexpr std::size_t kFileBytesMax = std::size_t{1} << 20;
 
 openssl::BioPtr memory_bio(const void* data, std::size_t size) {
+  if (size > INT_MAX) return nullptr;  // To OpenSSL, less than 0 is a text that ends with NUL.
   return openssl::BioPtr(BIO_new_mem_buf(data, static_cast<int>(size)));
 }
 
