@@ -343,11 +343,9 @@ TEST_F(CertificateDetailsTest, ExtensionThatIsThereTwiceIsMalformed) {
 }
 
 TEST_F(CertificateDetailsTest, MalformedTimeIsMissingAndNamed) {
-  if (OPENSSL_VERSION_NUMBER >= 0x30600000L) {
-    GTEST_SKIP() << "from 3.6 on OpenSSL refuses such a certificate whole";
-  }
   const CertificateDetails shown = details([](X509* certificate) {
-    ASN1_STRING_set(X509_getm_notAfter(certificate), "not-a-UTCTime", 13);
+    // As long as one: late versions of OpenSSL do not read a shorter one at all.
+    ASN1_STRING_set(X509_getm_notAfter(certificate), "not-a-ClockTime", 15);
   });
   EXPECT_TRUE(shown.not_before);
   EXPECT_FALSE(shown.not_after);

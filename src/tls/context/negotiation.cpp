@@ -190,6 +190,7 @@ std::vector<CipherInfo> Context::ciphers() const {
   // Those that versions and security level leave.
   const openssl::SslPtr ssl(SSL_new(native_handle()));
   STACK_OF(SSL_CIPHER)* const ciphers = ssl ? SSL_get1_supported_ciphers(ssl.get()) : nullptr;
+  all.reserve(static_cast<std::size_t>(std::max(sk_SSL_CIPHER_num(ciphers), 0)));
   for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); ++i) {
     all.push_back(describe_cipher(sk_SSL_CIPHER_value(ciphers, i)));
   }

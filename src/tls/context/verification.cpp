@@ -238,6 +238,7 @@ std::vector<std::string> ConnectionView::ca_names() const {
   const ErrorQueueScope scope(Leftovers::kDrop);
   std::vector<std::string> all;
   const STACK_OF(X509_NAME)* const names = SSL_get0_peer_CA_list(ssl_);
+  all.reserve(static_cast<std::size_t>(std::max(sk_X509_NAME_num(names), 0)));
   for (int i = 0; i < sk_X509_NAME_num(names); ++i) {
     all.push_back(tls::printable_name(sk_X509_NAME_value(names, i)));
   }

@@ -15,9 +15,10 @@ constexpr std::size_t kCapacityMin = 512;
 }  // namespace
 
 Result<void> MemoryBio::write(std::span<const std::byte> from) {
-  if (ended_)
+  if (ended_) {
     return Error{
         .code = Errc::kInvalid, .operation = "write to a MemoryBio", .detail = "it has ended"};
+  }
   const std::span<std::byte> room = prepare(from.size());
   std::copy(from.begin(), from.end(), room.begin());
   commit(from.size());
