@@ -31,8 +31,8 @@ std::optional<Sha256> mark_sessions(SSL* ssl, std::string_view peer_name);
 // handshake might not have accepted the session. Callers hold an ErrorQueueScope.
 Result<void> offer_session(SSL* ssl, const Session& session, const std::optional<Sha256>& mark);
 
-// A copy of `session`, for the program: OpenSSL makes a session unusable when a connection that has it
-// ends without close_notify, which anybody on the way can bring about. Throws std::bad_alloc.
+// A copy of `session`, for the program: OpenSSL makes a session unusable when a connection that has
+// it ends without close_notify, which anybody on the way can bring about. Throws std::bad_alloc.
 Session copy_of(const SSL_SESSION* session);
 
 // Whether a server may resume `session`, which it has found or decrypted: not if its certificate
