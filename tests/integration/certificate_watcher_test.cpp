@@ -229,7 +229,7 @@ TEST_F(CertificateWatcherTest, OneThatWasNotValidYetIsTakenUpWhenItIs) {
   auto watcher = CertificateWatcher::create({{.chain = file, .key = {}, .password = {}}},
                                             {.settle = milliseconds(20), .look = milliseconds(50)})
                      .value();
-  const test::Issued soon = test::issue({.common_name = "soon", .valid_in_seconds = 2});
+  const test::Issued soon = test::issue({.common_name = "soon", .valid_in_seconds = 4});
   run(watcher, [&] {
     replace(file, test::pem_of(soon));
     EXPECT_EQ(next().kind, Kind::kRefused);
