@@ -53,12 +53,7 @@ int certificate(SSL* ssl, void* /*argument*/) {
   if (!chosen) return 0;
   if (!*chosen) return 1;
   SSL_certs_clear(ssl);
-  const auto& chains = Access::data(**chosen).chains;
-  const bool used = std::all_of(chains.begin(), chains.end(), [ssl](const auto& chain) {
-    return SSL_use_cert_and_key(ssl, chain->leaf.get(), chain->key.get(), chain->rest.get(), 1) ==
-           1;
-  });
-  return used ? 1 : 0;
+  return show(ssl, Access::data(**chosen)) ? 1 : 0;
 }
 
 using Offered = std::vector<std::string_view>;

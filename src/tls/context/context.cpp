@@ -157,11 +157,8 @@ Result<void> Context::use_credentials(const Credentials& credentials) {
   // On a connection of nobody's first: one that is refused must not leave the others here.
   const openssl::SslPtr scratch(SSL_new(native_handle()));
   if (!scratch) return error_from_queue(Errc::kExhausted, tls::kUseChain);
-  for (const auto& chain : tls::Access::data(credentials).chains) {
-    if (SSL_use_cert_and_key(scratch.get(), chain->leaf.get(), chain->key.get(), chain->rest.get(),
-                             1) != 1) {
-      return error_from_queue(Errc::kInvalid, tls::kUseChain);
-    }
+  if (!tls::show(scratch.get(), tls::Access::data(credentials))) {
+    return error_from_queue(Errc::kInvalid, tls::kUseChain);
   }
   for (const auto& chain : tls::Access::data(credentials).chains) {
     if (SSL_CTX_use_cert_and_key(native_handle(), chain->leaf.get(), chain->key.get(),
@@ -183,20 +180,12 @@ Result<void> Context::add_trusted_certificates(std::span<const std::byte> pem_or
   const ErrorQueueScope scope(Leftovers::kDrop);
   constexpr const char* kOperation = "parse trusted certificates";
   const std::string_view text(reinterpret_cast<const char*>(pem_or_der.data()), pem_or_der.size());
-  std::vector<openssl::X509Ptr> certificates;
-  if (text.find("-----BEGIN ") != std::string_view::npos) {
-    auto parsed = tls::parse_chain(text, kOperation);
-    if (!parsed) return parsed.error();
-    certificates = *std::move(parsed);
-  } else {
-    auto parsed = tls::parse_der(pem_or_der, kOperation);
-    if (!parsed) return parsed.error();
-    certificates.push_back(*std::move(parsed));
-  }
+  const auto certificates = tls::parse_chain_or_der(text, kOperation);
+  if (!certificates) return certificates.error();
   X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
   tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
   digest.before_addition(store);
-  const bool added = std::all_of(certificates.begin(), certificates.end(), [&](const auto& each) {
+  const bool added = std::all_of(certificates->begin(), certificates->end(), [&](const auto& each) {
     return X509_STORE_add_cert(store, each.get()) == 1;
   });
   digest.after_addition(store);

@@ -6,6 +6,8 @@
 
 #include <openssl/ssl.h>
 
+#include "tls/x509/verify_as_default.h"
+
 namespace heddle::tls {
 namespace {
 
@@ -35,15 +37,13 @@ void set_defaults(SSL_CTX* ctx, Role role) {
   (void)set_default_groups(ctx);
   SSL_CTX_set_cipher_list(ctx, kCiphers);
   SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-  SSL_CTX_set_security_level(ctx, 2);
+  SSL_CTX_set_security_level(ctx, kSecurityLevel);
   SSL_CTX_set_options(
       ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   // An idle connection gives its record buffers back. A write that is repeated may
   // come from another address: small pieces are gathered anew.
   SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_TRUSTED_FIRST |
-                                                           X509_V_FLAG_PARTIAL_CHAIN |
-                                                           X509_V_FLAG_X509_STRICT);
+  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), kVerifyFlags);
   if (role == Role::kClient) SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
 }
 

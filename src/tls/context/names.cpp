@@ -10,20 +10,13 @@
 #include "base/host_name.h"
 #include "openssl/error.h"
 #include "tls/state/callback_state.h"
+#include "tls/x509/verify_as_default.h"
 
 namespace heddle::tls {
 namespace {
 
 Error invalid(const char* detail) {
   return {.code = Errc::kInvalid, .operation = kSetServerName, .detail = detail};
-}
-
-// Common names are for people (RFC 9525, section 2). OpenSSL takes them for host names where there
-// is no other DNS name, also when there is an IP address.
-void set_flags(X509_VERIFY_PARAM* param) {
-  X509_VERIFY_PARAM_set_hostflags(param, X509_VERIFY_PARAM_get_hostflags(param) |
-                                             X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-                                             X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 }
 
 }  // namespace
@@ -47,12 +40,7 @@ Result<std::string> set_peer_name(SSL* ssl, const ContextState& context, const s
   if (!host) return host.error();
   // RFC 6066 allows no IP address in SNI.
   bool is_set = host->is_address() || SSL_set_tlsext_host_name(ssl, host->name.c_str()) == 1;
-  if (is_set && context.check_hostname) {
-    X509_VERIFY_PARAM* const param = SSL_get0_param(ssl);
-    set_flags(param);
-    is_set = host->is_address() ? X509_VERIFY_PARAM_set1_ip_asc(param, host->name.c_str()) == 1
-                                : X509_VERIFY_PARAM_set1_host(param, host->name.c_str(), 0) == 1;
-  }
+  if (is_set && context.check_hostname) is_set = verify_host(SSL_get0_param(ssl), *host);
   if (!is_set) return openssl::error_from_queue(Errc::kInvalid, kSetServerName);
   return host->name;
 }

@@ -1,11 +1,9 @@
 // What a Context negotiates: versions, ciphers, groups, signatures, protocols, tickets.
 #include <algorithm>
-#include <climits>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 #include "heddle/error_queue.h"
@@ -18,6 +16,7 @@
 #include "tls/state/callback_state.h"
 #include "tls/state/context_state.h"
 #include "tls/state/for_role.h"
+#include "tls/x509/pem.h"
 
 namespace heddle {
 namespace {
@@ -218,15 +217,12 @@ Result<void> Context::set_dh_parameters(std::string_view pem) {
   tls::only_for(Role::kServer, *this, "Context::set_dh_parameters()");
   const ErrorQueueScope scope(Leftovers::kDrop);
   constexpr const char* kOperation = "set the DH parameters";
-  if (pem.size() > INT_MAX) return Error{.code = Errc::kInvalid, .operation = kOperation};
-  const openssl::BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  if (!bio) return error_from_queue(Errc::kExhausted, kOperation);
-  openssl::KeyPtr parameters(PEM_read_bio_Parameters(bio.get(), nullptr));
-  if (!parameters) return error_from_queue(Errc::kInvalid, kOperation);
-  if (SSL_CTX_set0_tmp_dh_pkey(native_handle(), parameters.get()) != 1) {
+  auto parameters = tls::parse_parameters(pem, kOperation);
+  if (!parameters) return parameters.error();
+  if (SSL_CTX_set0_tmp_dh_pkey(native_handle(), parameters->get()) != 1) {
     return error_from_queue(Errc::kInvalid, kOperation);
   }
-  (void)parameters.release();
+  (void)parameters->release();
   return {};
 }
 

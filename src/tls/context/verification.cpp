@@ -1,12 +1,9 @@
 // What a Context verifies peers with, besides the certificates that it trusts.
 #include <algorithm>
-#include <climits>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
@@ -26,9 +23,7 @@ namespace heddle {
 namespace {
 
 using openssl::error_from_queue;
-using CrlPtr = openssl::Handle<X509_CRL, X509_CRL_free>;
 
-constexpr const char* kParseCrls = "parse certificate revocation lists";
 constexpr unsigned long kCrlFlags = X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
 
 // The callback of an adopted SSL_CTX's owner stays.
@@ -38,31 +33,6 @@ void set_verify(SSL_CTX* ctx, int flags) {
 
 X509_VERIFY_PARAM* parameters(const Context& context) {
   return SSL_CTX_get0_param(context.native_handle());
-}
-
-Result<std::vector<CrlPtr>> parse_pem_crls(std::string_view pem) {
-  const openssl::BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  if (!bio) return error_from_queue(Errc::kExhausted, kParseCrls);
-  std::vector<CrlPtr> all;
-  while (X509_CRL* const crl = PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr)) {
-    all.emplace_back(crl);
-  }
-  const unsigned long last = ERR_peek_last_error();
-  const bool at_end =
-      ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
-  if (all.empty() || !at_end) return error_from_queue(Errc::kInvalid, kParseCrls);
-  return all;
-}
-
-Result<std::vector<CrlPtr>> parse_crls(std::string_view bytes) {
-  if (bytes.size() > INT_MAX) return Error{.code = Errc::kInvalid, .operation = kParseCrls};
-  if (tls::is_pem(bytes)) return parse_pem_crls(bytes);
-  const auto* at = reinterpret_cast<const unsigned char*>(bytes.data());
-  const auto* const end = at + bytes.size();
-  std::vector<CrlPtr> all;
-  all.emplace_back(d2i_X509_CRL(nullptr, &at, static_cast<long>(bytes.size())));
-  if (!all.front() || at != end) return error_from_queue(Errc::kInvalid, kParseCrls);
-  return all;
 }
 
 // Calls `visit(object)` for what the trust store holds now.
@@ -129,12 +99,13 @@ Result<void> Context::load_crls(const std::filesystem::path& file) {
 Result<void> Context::add_crls(std::span<const std::byte> pem_or_der) {
   const ErrorQueueScope scope(Leftovers::kDrop);
   const auto crls =
-      parse_crls({reinterpret_cast<const char*>(pem_or_der.data()), pem_or_der.size()});
+      tls::parse_crls({reinterpret_cast<const char*>(pem_or_der.data()), pem_or_der.size()},
+                      "parse certificate revocation lists");
   if (!crls) return crls.error();
   X509_STORE* const store = SSL_CTX_get_cert_store(native_handle());
   tls::TrustDigest& digest = tls::CallbackState::of(native_handle()).trust;
   digest.before_addition(store);
-  const bool added = std::all_of(crls->begin(), crls->end(), [&](const CrlPtr& crl) {
+  const bool added = std::all_of(crls->begin(), crls->end(), [&](const tls::CrlPtr& crl) {
     return X509_STORE_add_crl(store, crl.get()) == 1;
   });
   digest.after_addition(store);

@@ -76,15 +76,6 @@ Result<std::shared_ptr<tls::CredentialsData>> put_together(std::vector<openssl::
   return put_together(std::move(chain.front()), std::move(key), std::move(rest));
 }
 
-Result<std::vector<openssl::X509Ptr>> parse_chain(std::string_view chain) {
-  if (tls::is_pem(chain) || chain.empty()) return tls::parse_chain(chain, kParseChain);
-  auto one = tls::parse_der(std::as_bytes(std::span(chain)), kParseChain);
-  if (!one) return one.error();
-  std::vector<openssl::X509Ptr> all;
-  all.push_back(*std::move(one));
-  return all;
-}
-
 // Not the private key's: one that a Signer or a token has need not say.
 int key_type(const X509* leaf) {
   return EVP_PKEY_get_base_id(X509_get0_pubkey(leaf));
@@ -130,7 +121,7 @@ Result<std::shared_ptr<tls::CredentialsData>> parse_both(std::string_view chain,
                                                          const PasswordCallback& password,
                                                          const Origin& origin) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  auto certificates = parse_chain(chain);
+  auto certificates = tls::parse_chain_or_der(chain, kParseChain);
   if (!certificates) return certificates.error().with(origin.chain);
   tls::AskPassword ask;
   if (password) ask = [&] { return fiber::call_user(password); };
@@ -221,7 +212,7 @@ Result<Credentials> Credentials::parse_pkcs12(std::span<const std::byte> der,
 Result<Credentials> Credentials::open(std::string_view chain, const std::string& key_uri,
                                       std::string_view password) {
   const ErrorQueueScope scope(Leftovers::kDrop);
-  auto certificates = parse_chain(chain);
+  auto certificates = tls::parse_chain_or_der(chain, kParseChain);
   if (!certificates) return certificates.error();
   auto key = load_key(key_uri, std::string(password));
   if (!key) return key.error().with(key_uri);
@@ -269,13 +260,20 @@ Result<Credentials> Credentials::with_signer(std::string_view chain_pem,
   if (signer == nullptr)
     die("Credentials::with_signer() with a null signer: there is nobody to sign");
   const ErrorQueueScope scope(Leftovers::kDrop);
-  auto chain = parse_chain(chain_pem);
+  auto chain = tls::parse_chain_or_der(chain_pem, kParseChain);
   if (!chain) return chain.error();
   auto key = tls::make_signer_key(X509_get0_pubkey(chain->front().get()), std::move(signer));
   if (!key) return key.error();
   auto data = put_together(*std::move(chain), *std::move(key));
   if (!data) return data.error();
   return Credentials(*std::move(data));
+}
+
+bool tls::show(SSL* ssl, const CredentialsData& data) {
+  return std::all_of(data.chains.begin(), data.chains.end(), [ssl](const auto& chain) {
+    return SSL_use_cert_and_key(ssl, chain->leaf.get(), chain->key.get(), chain->rest.get(), 1) ==
+           1;
+  });
 }
 
 }  // namespace heddle

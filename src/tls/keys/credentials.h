@@ -21,6 +21,10 @@ struct CredentialsData {
   std::vector<std::shared_ptr<const CredentialChain>> chains;
 };
 
+// Makes `ssl` show all of them, in place of what it has for keys of the same types. False if
+// OpenSSL refuses one. Callers hold an ErrorQueueScope.
+bool show(SSL* ssl, const CredentialsData& data);
+
 inline constexpr const char* kUseChain = "use a certificate chain";
 
 }  // namespace heddle::tls

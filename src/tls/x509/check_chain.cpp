@@ -13,6 +13,7 @@
 #include "base/host_name.h"
 #include "openssl/error.h"
 #include "tls/x509/pem.h"
+#include "tls/x509/verify_as_default.h"
 
 namespace heddle {
 namespace {
@@ -47,24 +48,17 @@ Result<StorePtr> make_store(const ChainCheckOptions& options) {
   return trusted;
 }
 
-// As a Context does it.
 Result<void> set_param(X509_VERIFY_PARAM* param, const ChainCheckOptions& options) {
-  constexpr int kSecurityLevel = 2;
   const bool is_server = options.purpose == CertificatePurpose::kServer;
-  X509_VERIFY_PARAM_set_flags(
-      param, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_X509_STRICT);
+  X509_VERIFY_PARAM_set_flags(param, tls::kVerifyFlags);
   X509_VERIFY_PARAM_set_purpose(param,
                                 is_server ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT);
-  X509_VERIFY_PARAM_set_auth_level(param, kSecurityLevel);
-  X509_VERIFY_PARAM_set_hostflags(
-      param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+  X509_VERIFY_PARAM_set_auth_level(param, tls::kSecurityLevel);
   if (options.host.empty()) return {};
   const Result<Host> host = Host::parse(options.host);
   if (!host) return host.error();
-  const bool is_set = host->is_address()
-                          ? X509_VERIFY_PARAM_set1_ip_asc(param, host->name.c_str()) == 1
-                          : X509_VERIFY_PARAM_set1_host(param, host->name.c_str(), 0) == 1;
-  if (!is_set) return error_from_queue(Errc::kInvalid, "set the name to verify");
+  if (!tls::verify_host(param, *host))
+    return error_from_queue(Errc::kInvalid, "set the name to verify");
   return {};
 }
 
@@ -167,7 +161,7 @@ Result<ChainReport> check_chain(std::string_view chain_pem, const ChainCheckOpti
   const ErrorQueueScope scope(Leftovers::kDrop);
   const Result<Chain> chain = tls::parse_chain(chain_pem, kOperation);
   if (!chain) return chain.error();
-  if (chain->size() > kChainMax) return invalid("check a certificate chain of more than 100");
+  if (chain->size() > kChainMax) return invalid(kOperation, "it has more than 100 certificates");
   Result<std::vector<ChainFault>> faults = find_faults(*chain, options);
   if (!faults) return faults.error();
   ChainReport report{.faults = *std::move(faults), .issuers = {}};

@@ -78,6 +78,21 @@ openssl::KeyPtr parse_der_key(std::string_view der, Password& password) {
   return openssl::KeyPtr(d2i_PKCS8PrivateKey_bio(bio.get(), nullptr, give_password, &password));
 }
 
+// Reads every object of one kind in `pem` by `read`, one of the PEM_read_bio_...(); at least one.
+template <typename Owner, typename Read>
+Result<std::vector<Owner>> read_all(std::string_view pem, Read read, const char* operation) {
+  const openssl::BioPtr bio = memory_bio(pem.data(), pem.size());
+  if (!bio) return invalid(operation);
+  std::vector<Owner> all;
+  while (Owner each{read(bio.get(), nullptr, nullptr, nullptr)}) all.push_back(std::move(each));
+  const unsigned long last = ERR_peek_last_error();
+  const bool at_end =
+      ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
+  if (all.empty() || !at_end) return invalid(operation);
+  ERR_clear_error();
+  return all;
+}
+
 }  // namespace
 
 SecretText::~SecretText() {
@@ -113,20 +128,34 @@ Result<SecretText> read_file(const std::filesystem::path& path, const char* oper
 }
 
 Result<std::vector<openssl::X509Ptr>> parse_chain(std::string_view pem, const char* operation) {
+  return read_all<openssl::X509Ptr>(pem, PEM_read_bio_X509, operation);
+}
+
+Result<std::vector<openssl::X509Ptr>> parse_chain_or_der(std::string_view text,
+                                                         const char* operation) {
+  if (is_pem(text) || text.empty()) return parse_chain(text, operation);
+  auto one = parse_der(std::as_bytes(std::span(text)), operation);
+  if (!one) return one.error();
+  std::vector<openssl::X509Ptr> all;
+  all.push_back(*std::move(one));
+  return all;
+}
+
+Result<std::vector<CrlPtr>> parse_crls(std::string_view text, const char* operation) {
+  if (is_pem(text)) return read_all<CrlPtr>(text, PEM_read_bio_X509_CRL, operation);
+  const auto* at = reinterpret_cast<const unsigned char*>(text.data());
+  const auto* const end = at + text.size();
+  std::vector<CrlPtr> all;
+  all.emplace_back(d2i_X509_CRL(nullptr, &at, static_cast<long>(text.size())));
+  if (!all.front() || at != end) return invalid(operation);
+  return all;
+}
+
+Result<openssl::KeyPtr> parse_parameters(std::string_view pem, const char* operation) {
   const openssl::BioPtr bio = memory_bio(pem.data(), pem.size());
-  if (!bio) return invalid(operation);
-  std::vector<openssl::X509Ptr> chain;
-  for (;;) {
-    openssl::X509Ptr certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-    if (!certificate) break;
-    chain.push_back(std::move(certificate));
-  }
-  const unsigned long last = ERR_peek_last_error();
-  const bool at_end =
-      ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
-  if (chain.empty() || !at_end) return invalid(operation);
-  ERR_clear_error();
-  return chain;
+  openssl::KeyPtr parameters(bio ? PEM_read_bio_Parameters(bio.get(), nullptr) : nullptr);
+  if (!parameters) return invalid(operation);
+  return parameters;
 }
 
 bool is_pem(std::string_view text) noexcept {

@@ -40,6 +40,16 @@ bool is_pem(std::string_view text) noexcept;
 
 // Parses every certificate in `pem`, in order; at least one.
 Result<std::vector<openssl::X509Ptr>> parse_chain(std::string_view pem, const char* operation);
+// The same, or one certificate in DER.
+Result<std::vector<openssl::X509Ptr>> parse_chain_or_der(std::string_view text,
+                                                         const char* operation);
+
+// Parses every certificate revocation list in PEM, at least one, or one in DER.
+using CrlPtr = openssl::Handle<X509_CRL, X509_CRL_free>;
+Result<std::vector<CrlPtr>> parse_crls(std::string_view text, const char* operation);
+
+// Parses the parameters in `pem`, such as those of a Diffie-Hellman group.
+Result<openssl::KeyPtr> parse_parameters(std::string_view pem, const char* operation);
 
 // Asked for the password of an encrypted key, if it is one; null: there is none. An Error is what
 // the caller fails with.
