@@ -23,30 +23,28 @@ namespace heddle::fiber {
 class UserCodeScope {
  public:
   UserCodeScope() noexcept {
-    const Scheduler* const scheduler = Scheduler::current_or_null();
-    if (scheduler == nullptr) {
-      queue_.emplace();
-    } else if (scheduler->isolation() == Isolation::kIsolated) {
-      queue_ = scheduler->error_queue();
-      is_schedulers_ = true;
+    if (const Scheduler* const scheduler = Scheduler::current_or_null()) [[likely]] {
+      if (scheduler->isolation() != Isolation::kIsolated) return;
+      queue_ = &scheduler->error_queue();
     } else {
-      return;
+      queue_ = &of_thread_.emplace();
     }
     if (!queue_->empty()) [[unlikely]]
-      before_ = queue_->set_aside();
+      before_ = ThreadErrorQueue(*queue_).set_aside();
   }
   UserCodeScope(const UserCodeScope&) = delete;
   UserCodeScope& operator=(const UserCodeScope&) = delete;
   ~UserCodeScope() {
-    if (!queue_) return;
-    if (!is_schedulers_) queue_.emplace();  // The code may have called OPENSSL_thread_stop().
+    if (queue_ == nullptr) return;
+    if (of_thread_) [[unlikely]]
+      of_thread_.emplace();  // The code may have called OPENSSL_thread_stop().
     if (!queue_->empty() || !before_.empty()) [[unlikely]]
-      queue_->bring_back(std::move(before_));
+      ThreadErrorQueue(*queue_).bring_back(std::move(before_));
   }
 
  private:
-  std::optional<ThreadErrorQueue> queue_;  // Pointers to the thread's.
-  bool is_schedulers_ = false;
+  const ThreadErrorQueue* queue_ = nullptr;    // The scheduler's, or of_thread_. Null: do nothing.
+  std::optional<ThreadErrorQueue> of_thread_;  // Without a scheduler.
   ErrorQueue before_;
 };
 

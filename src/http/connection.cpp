@@ -159,8 +159,9 @@ Next ServedConnection::wait_for_request() {
   if (request_has_begun()) return Next::kGoOn;
   if (shared_.draining) return Next::kClose;
   shared_.waiting.enter(activity_, Phase::kIdle);
-  const Deadline deadline = this_fiber::after(shared_.timeouts.idle);
-  Deadline until = std::min(this_fiber::after(kTrimAfter), deadline);
+  const TimePoint now = this_fiber::after(Duration::zero()).time();
+  const Deadline deadline = Deadline::after(now, shared_.timeouts.idle);
+  Deadline until = std::min(Deadline::after(now, kTrimAfter), deadline);
   do {
     const Next next = fill(until);
     if (next == Next::kGoOn) continue;
@@ -182,21 +183,18 @@ Next ServedConnection::serve_request() {
 }
 
 Next ServedConnection::read_head(RequestParser& parser) {
-  const Deadline deadline = this_fiber::after(shared_.timeouts.head);
-  while (true) {
-    switch (parser.parse_head(buffered())) {
-      case RequestParser::Step::kDone:
-        return Next::kGoOn;
-      case RequestParser::Step::kFailed:
-        return refuse(parser, parser.failure_status());
-      case RequestParser::Step::kNeedMore:
-        break;
-    }
-    if (end_ == buffer().size()) grow();
-    const Next next = fill(deadline);
-    if (next == Next::kClose && failure_ == Errc::kTimedOut) return refuse(parser, 408);
-    if (next != Next::kGoOn) return next;
+  RequestParser::Step step = parser.parse_head(buffered());  // As a rule the whole head has come.
+  if (step == RequestParser::Step::kNeedMore) {
+    const Deadline deadline = this_fiber::after(shared_.timeouts.head);
+    do {
+      if (end_ == buffer().size()) grow();
+      const Next next = fill(deadline);
+      if (next == Next::kClose && failure_ == Errc::kTimedOut) return refuse(parser, 408);
+      if (next != Next::kGoOn) return next;
+      step = parser.parse_head(buffered());
+    } while (step == RequestParser::Step::kNeedMore);
   }
+  return step == RequestParser::Step::kDone ? Next::kGoOn : refuse(parser, parser.failure_status());
 }
 
 Next ServedConnection::skip_body(RequestParser& parser) {

@@ -2,6 +2,10 @@
 #include "http/request_parser.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include "http/text.h"
@@ -16,7 +20,6 @@ enum class RequestParser::Field : std::uint8_t {
   kIfUnmodifiedSince,
   kIfRange,
   kRange,
-  kHost,
   kConnection,
   kContentLength,
   kTransferEncoding,
@@ -27,7 +30,7 @@ namespace {
 
 constexpr std::array kFieldNames = std::to_array<std::string_view>(
     {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range",
-     "host", "connection", "content-length", "transfer-encoding", "expect"});
+     "connection", "content-length", "transfer-encoding", "expect"});
 
 // Of IANA's registry, besides GET and HEAD. Methods are case-sensitive.
 constexpr std::array kOtherMethods = std::to_array<std::string_view>({"ACL",
@@ -76,10 +79,18 @@ Method method_of(std::string_view name) noexcept {
   return known ? Method::kOther : Method::kUnknown;
 }
 
-// A host and a port as they may stand in a Host field (RFC 9110, 7.2): strict enough to
-// keep out what proxies and servers are known to read in different ways.
+// What proxies and servers are known to read in different ways.
+constexpr std::array kNotInHosts = [] {
+  std::array<bool, 256> table{};
+  for (const char c : std::string_view(" \t,/?#@\\\"<>"))
+    table[static_cast<unsigned char>(c)] = true;
+  return table;
+}();
+
+// A host and a port as they may stand in a Host field (RFC 9110, 7.2): strict enough.
 bool is_host(std::string_view value) noexcept {
-  return value.find_first_of(" \t,/?#@\\\"<>") == std::string_view::npos;
+  return std::ranges::none_of(value,
+                              [](char c) { return kNotInHosts[static_cast<unsigned char>(c)]; });
 }
 
 // Bytes above 0x7f are no part of a URI, but clients send names as they are.
@@ -87,6 +98,35 @@ bool is_target(std::string_view target) noexcept {
   return !target.empty() && std::ranges::all_of(target, [](char c) {
     return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;
   });
+}
+
+// The high bit of each byte of `word` that is a control character, tabs among them. Above the
+// lowest one that is set others may be set in error: a borrow.
+constexpr std::uint64_t control_characters(std::uint64_t word) noexcept {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kHighBits = 0x80 * kOnes;
+  const std::uint64_t no_delete = word ^ 0x7f * kOnes;
+  const std::uint64_t below_space = (word - 0x20 * kOnes) & ~word;
+  const std::uint64_t is_delete = (no_delete - kOnes) & ~no_delete;
+  return (below_space | is_delete) & kHighBits;
+}
+
+// How many bytes at the front of `text` may be in a line. Eight at a time, since hardly one may
+// not.
+std::size_t count_line_chars(std::string_view text) noexcept {
+  std::size_t at = 0;
+  while (text.size() - at >= sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, text.data() + at, sizeof(word));
+    if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
+    const std::uint64_t found = control_characters(word);
+    at += found == 0 ? sizeof(word) : static_cast<std::size_t>(std::countr_zero(found)) / 8;
+    if (found == 0) continue;
+    if (text[at] != '\t') return at;
+    ++at;
+  }
+  while (at < text.size() && is_line_char(text[at])) ++at;
+  return at;
 }
 
 }  // namespace
@@ -131,8 +171,7 @@ RequestParser::Step RequestParser::parse_head(std::string_view bytes) {
 
 // kDone: the line ends at scanned_. Bytes are looked at once, however they come.
 RequestParser::Step RequestParser::scan_line(std::string_view head) noexcept {
-  std::size_t at = scanned_;
-  while (at < head.size() && is_line_char(head[at])) ++at;
+  const std::size_t at = scanned_ + count_line_chars(head.substr(scanned_));
   scanned_ = at;
   if (at == head.size()) return Step::kNeedMore;
   if (head[at] != '\r') return fail(400);
@@ -190,11 +229,10 @@ RequestParser::Step RequestParser::read_field(std::string_view head, std::string
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return fail(400);
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = trim(line.substr(colon + 1));
+  if (equals_ignoring_case(name, "host")) return read_host(value);  // Which each request has.
   const auto* const known = std::ranges::find_if(
       kFieldNames, [name](std::string_view other) { return equals_ignoring_case(name, other); });
   switch (static_cast<Field>(known - kFieldNames.begin())) {
-    case Field::kHost:
-      return read_host(value);
     case Field::kConnection:
       read_connection(value);
       return Step::kNeedMore;

@@ -2,7 +2,9 @@
 #include "http/validators.h"
 
 #include <algorithm>
-#include <charconv>
+#include <array>
+#include <bit>
+#include <cstring>
 #include <optional>
 
 #include "http/date.h"
@@ -40,6 +42,24 @@ bool names(std::string_view list, std::string_view etag, Compare compare) noexce
   }
 }
 
+// The two digits of each byte. Not inside the function: it would be built on the stack.
+constexpr std::array kHexOfByte = [] {
+  std::array<std::array<char, 2>, 256> table{};
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    table[i] = {"0123456789abcdef"[i / 16], "0123456789abcdef"[i % 16]};
+  }
+  return table;
+}();
+
+// A tag is made for each answer, which std::to_chars() makes a tenth of our part of the work.
+char* write_hex(char* at, std::uint64_t number) noexcept {
+  const auto bytes = static_cast<std::size_t>(std::bit_width(number | 1) + 7) / 8;
+  for (std::size_t i = bytes; i-- > 0; number >>= 8) {
+    std::memcpy(at + 2 * i, kHexOfByte[number & 0xff].data(), 2);
+  }
+  return at + 2 * bytes;
+}
+
 }  // namespace
 
 Validators::Validators(const FileVersion& version, std::int64_t now) noexcept
@@ -49,18 +69,17 @@ Validators::Validators(const FileVersion& version, std::int64_t now) noexcept
   const std::int64_t changed_seconds = version.changed / kNanosecondsPerSecond;
   const bool settled = changed_seconds + kSettledAfter <= now;
   date_is_strong_ = settled && changed_seconds == version.modified / kNanosecondsPerSecond;
-  char* const end = etag_.data() + etag_.size();
   char* at = etag_.data();
   if (!settled) at = std::copy(kWeakMark.begin(), kWeakMark.end(), at);
   *at++ = '"';
-  at = std::to_chars(at, end, version.inode, 16).ptr;
+  at = write_hex(at, version.inode);
   *at++ = '-';
-  at = std::to_chars(at, end, version.size, 16).ptr;
+  at = write_hex(at, version.size);
   *at++ = '-';
-  at = std::to_chars(at, end, static_cast<std::uint64_t>(version.changed), 16).ptr;
+  at = write_hex(at, static_cast<std::uint64_t>(version.changed));
   if (version.modified != version.changed) {
     *at++ = '-';
-    at = std::to_chars(at, end, static_cast<std::uint64_t>(version.modified), 16).ptr;
+    at = write_hex(at, static_cast<std::uint64_t>(version.modified));
   }
   *at++ = '"';
   etag_size_ = static_cast<std::size_t>(at - etag_.data());

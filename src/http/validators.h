@@ -41,7 +41,7 @@ class Validators {
   std::int64_t modified_seconds_;
   std::int64_t now_;
   bool date_is_strong_;
-  std::array<char, 72> etag_;
+  std::array<char, 72> etag_;  // Four numbers of at most 16 digits, and what is between them.
   std::size_t etag_size_;
 };
 

@@ -211,6 +211,23 @@ TEST(RequestParser, RefusesBadSyntax) {
   }
 }
 
+// At each place of the words that are looked at eight bytes at a time, beside each neighbour.
+TEST(RequestParser, RefusesEveryControlCharacterWhereverItStands) {
+  const std::string before = "GET / HTTP/1.1\r\nHost: x\r\nA: ";
+  for (int c = 0; c < 256; ++c) {
+    const bool allowed = c == '\t' || (c >= 0x20 && c != 0x7f);
+    for (std::size_t at = 0; at < 20; ++at) {
+      for (const char neighbour : {' ', '\t', '~', '\x80', '\xff'}) {
+        std::string value(20, neighbour);
+        value[at] = static_cast<char>(c);
+        const Outcome outcome = parse(before + value + "\r\n\r\n");
+        ASSERT_EQ(outcome.step, allowed ? Step::kDone : Step::kFailed)
+            << "character " << c << " at " << at << " among " << int{neighbour};
+      }
+    }
+  }
+}
+
 TEST(RequestParser, RefusesFoldedLines) {
   EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n"), 400);
   EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\tc\r\n\r\n"), 400);

@@ -69,7 +69,7 @@ Result<Progress> SslObject::Impl::drive(TakeStep take_step) {
       case tls::Step::Kind::kWantWrite:
         return Progress{Progress::Kind::kWantWrite};
       case tls::Step::Kind::kFailed:
-        return step.error;
+        return *step.error;
       case tls::Step::Kind::kAgain:
         break;
     }
@@ -102,7 +102,7 @@ Result<Progress> SslObject::Impl::read(ReadStep step, std::span<std::byte> into)
 }
 
 Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
-  if (const auto refused = machine_.refuse_write()) return *refused;
+  if (machine_.refuses_write()) return machine_.refused_write();
   if (from.empty()) return Progress{Progress::Kind::kDone};
   std::size_t count = 0;
   Result<Progress> progress = drive([&] { return machine_.write(from, count); });
@@ -112,7 +112,7 @@ Result<Progress> SslObject::Impl::write(std::span<const std::byte> from) {
 
 Result<Progress> SslObject::Impl::announce(tls::Machine::Announcement what) {
   const auto settle = [&] { return machine_.settle(); };
-  if (const auto refused = machine_.refuse_write()) return *refused;
+  if (machine_.refuses_write()) return machine_.refused_write();
   if (const auto turn = machine_.try_turn(); !turn) return turn.error();
   if (machine_.handshake_done()) {
     const Result<Progress> settled = drive(settle);

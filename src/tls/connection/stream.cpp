@@ -120,7 +120,7 @@ Result<bool> Stream::Impl::drive(const char* name, Deadline deadline,
       case tls::Step::Kind::kEnd:
         return false;
       case tls::Step::Kind::kFailed:
-        return over(step.error);
+        return over(*step.error);
       case tls::Step::Kind::kWantRead:
       case tls::Step::Kind::kWantWrite:
       case tls::Step::Kind::kAgain:
@@ -244,16 +244,14 @@ Result<std::size_t> Stream::Impl::read_with(ReadStep step, const char* name,
   return *open ? count : std::size_t{0};
 }
 
-std::optional<Error> Stream::Impl::refuse_write() const {
-  std::optional<Error> refused = machine_.refuse_write();
-  if (refused) fiber::breathe();
-  return refused;
+Error Stream::Impl::refused_write() const {
+  return again(machine_.refused_write());
 }
 
 Result<void> Stream::Impl::write(std::span<const std::span<const std::byte>> pieces,
                                  Deadline deadline) {
   const Call call(*this);
-  if (const auto refused = refuse_write()) return *refused;
+  if (machine_.refuses_write()) return refused_write();
   tls::Pieces rest(pieces);
   if (undecided() && !rest.empty()) [[unlikely]] {
     const auto known = decide(deadline, OnWriteFailure::kFail);
@@ -311,7 +309,7 @@ Result<std::size_t> Stream::Impl::copy_piece(const Piece& piece, Deadline deadli
 
 Result<void> Stream::Impl::announce(tls::Machine::Announcement what, Deadline deadline) {
   const Call call(*this);
-  if (const auto refused = refuse_write()) return *refused;
+  if (machine_.refuses_write()) return refused_write();
   if (kernel_states().send == KernelTlsState::kActive) {
     return Error{.code = Errc::kInvalid,
                  .operation = "send a message of TLS itself",
@@ -338,7 +336,7 @@ Result<void> Stream::Impl::announce(tls::Machine::Announcement what, Deadline de
 Result<void> Stream::Impl::shutdown_write(Deadline deadline) {
   // Our own flag: OpenSSL sets SSL_SENT_SHUTDOWN before the alert has left.
   if (!machine_.write_ended()) {
-    if (const auto refused = refuse_write()) return *refused;
+    if (machine_.refuses_write()) return refused_write();
     // Before the client's hello there is nothing to end, and so nothing to wait for.
     const Result<bool> ended =
         machine_.awaits_client()

@@ -21,6 +21,7 @@ Result<void> Stream::Impl::offer_kernel() {
   const KernelTlsState can = tls::kernel_tls_obstacle(link_.transport());
   if (can == KernelTlsState::kActive) {
     link_.use_kernel(std::make_unique<tls::KernelRecords>(mode, machine_.ssl(), link_.transport()));
+    machine_.replace_bio(tls::make_bio(link_));
     return {};
   }
   if (mode == KernelTls::kOn) return tls::kernel_tls_error(can);
@@ -41,7 +42,7 @@ Result<std::size_t> Stream::Impl::send_piece(const Piece& piece, Deadline deadli
   constexpr const char* kName = "sendfile";
   tls::KernelRecords& kernel = *link_.kernel();
   for (;;) {
-    if (const auto refused = refuse_write()) return *refused;
+    if (machine_.refuses_write()) return refused_write();
     // What OpenSSL has written comes first, and a call of it that is not over may write more.
     if (const auto sent = drain_output(kName, deadline); !sent)
       return machine_.fail_writing(sent.error());
@@ -61,7 +62,7 @@ Result<std::size_t> Stream::Impl::send_piece(const Piece& piece, Deadline deadli
 Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::size_t count,
                                            Deadline deadline) {
   const Call call(*this);
-  if (const auto refused = refuse_write()) return *refused;
+  if (machine_.refuses_write()) return refused_write();
   if (undecided() && count > 0) {
     const auto known = decide(deadline, OnWriteFailure::kFail);
     if (!known) return machine_.report_write(known.error());
@@ -73,7 +74,8 @@ Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::
     const Result<std::size_t> piece =
         by_kernel ? send_piece(rest, deadline) : copy_piece(rest, deadline);
     if (!piece)
-      return sent > 0 && !refuse_write() ? machine_.fail_writing(piece.error()) : piece.error();
+      return sent > 0 && !machine_.refuses_write() ? machine_.fail_writing(piece.error())
+                                                   : piece.error();
     if (*piece == 0) break;
     sent += *piece;
     fiber::breathe();

@@ -96,8 +96,8 @@ class HEDDLE_HIDDEN Stream::Impl {
   Result<void> decide(Deadline deadline, OnWriteFailure on_write_failure);
   Result<void> settle_kernel();
 
-  // Why nothing may be written, if so.
-  std::optional<Error> refuse_write() const;
+  // As Machine::refused_write(), for a call to return: see again().
+  Error refused_write() const;
   // One piece of a file: 0 at its end.
   struct Piece {
     int file;
@@ -107,7 +107,7 @@ class HEDDLE_HIDDEN Stream::Impl {
   Result<std::size_t> send_piece(const Piece& piece, Deadline deadline);
   Result<std::size_t> copy_piece(const Piece& piece, Deadline deadline);
 
-  IoResult outcome(const tls::Step& step, std::size_t count);
+  IoResult outcome(tls::Step step, std::size_t count);
 
   Result<void> shutdown_write(Deadline deadline);
   Result<void> await_client(Deadline deadline);
@@ -151,8 +151,10 @@ class HEDDLE_HIDDEN Stream::Impl {
     Waiting& operator=(const Waiting&) = delete;
     ~Waiting() {
       first_.fiber = second_.fiber = nullptr;
-      first_.others.wake_all();
-      second_.others.wake_all();
+      for (WaitQueue* const others : {&first_.others, &second_.others}) {
+        if (!others->empty()) [[unlikely]]
+          others->wake_all();
+      }
     }
 
    private:

@@ -95,8 +95,7 @@ Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
   state_.intake.set_handshake_bytes_max(
       kHandshakeBytesPerChainByte *
       static_cast<std::size_t>(std::max(SSL_get_max_cert_list(ssl_.get()), 0L)));
-  BIO* const owned_by_ssl = bio.release();
-  SSL_set_bio(ssl_.get(), owned_by_ssl, owned_by_ssl);
+  replace_bio(std::move(bio));
 }
 
 Engine* Engine::of(const SSL* ssl) noexcept {
@@ -168,15 +167,14 @@ Step Engine::classify(const char* name, int rc) {
 
 Step Engine::failed(const char* name, int reason, int saved_errno) {
   fails_call_ = false;
-  Step step{Step::Kind::kFailed,
-            {.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = name}};
+  Error error{.code = Errc::kExhausted, .sys_errno = ENOMEM, .operation = name};
   try {
-    step.error = error_of(name, reason, saved_errno);
+    error = error_of(name, reason, saved_errno);
   } catch (const std::bad_alloc&) {
     // The reason was not to be read, and lack of memory may well be the reason itself.
   }
   note_peer_text(*this);
-  return step;
+  return failed_step(std::move(error));
 }
 
 Error Engine::error_of(const char* name, int reason, int saved_errno) {

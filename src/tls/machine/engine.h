@@ -29,7 +29,8 @@ namespace heddle::tls {
 // As much as one SSL_write_ex() takes: four records, sent by one system call.
 inline constexpr std::size_t kWriteBytesMax = std::size_t{64} * 1024;
 
-// Step is the outcome of one OpenSSL call: over, or to be called again.
+// Step is the outcome of one OpenSSL call: over, or to be called again. Small enough for registers:
+// there are several in each request, and hardly one fails.
 struct Step {
   enum class Kind : std::uint8_t {
     kDone,
@@ -41,7 +42,7 @@ struct Step {
   };
 
   Kind kind;
-  Error error{};  // Set when kFailed.
+  const Error* error = nullptr;  // When kFailed: valid until the next step.
 };
 
 // Engine keeps the thread's error queue out of its calls and its calls out of the
@@ -93,6 +94,12 @@ class Engine {
   // A call has read application data.
   void got_data() noexcept { state_.intake.got_data(); }
 
+  // The outcome of a step that has failed with `error`, which is kept until the next such step.
+  Step failed_step(Error error) noexcept {
+    step_error_ = std::move(error);
+    return {Step::Kind::kFailed, &step_error_};
+  }
+
   // From now on, what OpenSSL writes is dropped.
   void end_output() noexcept { state_.ended = true; }
 
@@ -130,6 +137,11 @@ class Engine {
 
   // As Intake::first_header().
   std::span<const std::byte> first_header() const noexcept { return state_.intake.first_header(); }
+
+  void replace_bio(openssl::BioPtr bio) noexcept {
+    BIO* const owned_by_ssl = bio.release();
+    SSL_set_bio(ssl_.get(), owned_by_ssl, owned_by_ssl);
+  }
 
   SSL* ssl() const noexcept { return ssl_.get(); }
   // Which the SSL keeps alive, for its sessions.
@@ -208,6 +220,7 @@ class Engine {
   openssl::SslPtr ssl_;
   const SSL_CTX* const first_context_;
   Deadline deadline_ = Deadline::never();
+  Error step_error_;  // See failed_step().
   std::optional<Error> callback_failure_;
   bool fails_call_ = false;  // With callback_failure_.
   SSL_verify_cb verify_callback_ = nullptr;

@@ -46,7 +46,7 @@ Step Machine::await_data(bool settles) {
 }
 
 Result<void> Machine::announce(Announcement what) {
-  if (const auto refused = refuse_write()) return *refused;
+  if (refuses_write()) return refused_write();
   const ErrorQueueScope scope(Leftovers::kDrop);
   if (what == Announcement::kCertificateRequest) {
     if (SSL_verify_client_post_handshake(ssl()) == 1) return {};
@@ -72,10 +72,9 @@ Step Machine::end() {
   });
 }
 
-std::optional<Error> Machine::refuse_write() const {
-  if (failure_) return failure_;
-  if (write_failure_) return write_failure_;
-  if (!write_ended_) return std::nullopt;
+Error Machine::refused_write() const {
+  if (failure_) return *failure_;
+  if (write_failure_) return *write_failure_;
   return Error{.code = Errc::kDisconnected,
                .operation = kWrite,
                .detail = "our end has been written already"};
@@ -100,25 +99,25 @@ void Machine::rethrow() {
 }
 
 // In the middle of a handshake even close_notify comes too early.
-Step Machine::in_handshake(const Step& taken) {
+Step Machine::in_handshake(Step taken) {
   // It has gone deep into the stack, and the connection may be idle from now on.
   if (established()) fiber::release_unused_stack();
   if (taken.kind == Step::Kind::kFailed || has_exception()) return failed(taken);
   if (taken.kind != Step::Kind::kEnd || established()) return taken;
-  return {Step::Kind::kFailed, fail({.code = Errc::kDisconnected,
-                                     .operation = kHandshake,
-                                     .detail = "the peer ended before it was done"})};
+  return engine_.failed_step(fail({.code = Errc::kDisconnected,
+                                   .operation = kHandshake,
+                                   .detail = "the peer ended before it was done"}));
 }
 
 // Whatever threw left OpenSSL with half a truth.
-Step Machine::failed(const Step& taken) {
-  return {Step::Kind::kFailed, fail(has_exception() ? kAnException : taken.error)};
+Step Machine::failed(Step taken) {
+  return engine_.failed_step(fail(has_exception() ? kAnException : *taken.error));
 }
 
 Step Machine::refused_by_end() {
-  return {Step::Kind::kFailed, fail_writing({.code = Errc::kDisconnected,
-                                             .operation = kWrite,
-                                             .detail = "the peer has ended the connection"})};
+  return engine_.failed_step(fail_writing({.code = Errc::kDisconnected,
+                                           .operation = kWrite,
+                                           .detail = "the peer has ended the connection"}));
 }
 
 }  // namespace heddle::tls

@@ -101,8 +101,10 @@ class Machine {
   bool write_ended() const noexcept { return write_ended_; }
   // end(), even if it found nothing to end.
   void give_up_writing() noexcept { write_ended_ = true; }
-  // Why a write must not begin, if so.
-  std::optional<Error> refuse_write() const;
+  // Whether a write must not begin.
+  bool refuses_write() const noexcept { return failure_ || write_failure_ || write_ended_; }
+  // Why not. Precondition: refuses_write().
+  Error refused_write() const;
 
   // Both return `error`. What sticks of an interruption is kDisconnected: its own code would invite
   // to repeat the call, and nothing can come of that.
@@ -145,6 +147,9 @@ class Machine {
   }
   // For whoever may not park: fails with kInvalid if somebody is.
   Result<void> try_turn() const { return engine_.try_turn(); }
+  // Precondition: no step has been taken.
+  void replace_bio(openssl::BioPtr bio) noexcept { engine_.replace_bio(std::move(bio)); }
+
   // When the step that is driven gives up, for callbacks.
   void set_deadline(Deadline deadline) noexcept { engine_.set_deadline(deadline); }
 
@@ -155,15 +160,13 @@ class Machine {
   template <typename Op>
   Step step(const char* name, Op&& op) {
     if (failure_) [[unlikely]]
-      return {Step::Kind::kFailed, *failure_};
+      return {Step::Kind::kFailed, &*failure_};
     const bool was_established = established();
-    // One object, that is not copied: an Error has a context that is counted.
-    Step taken = engine_.call(was_established ? name : kHandshake, std::forward<Op>(op));
-    if (!was_established) [[unlikely]] {
-      taken = in_handshake(taken);
-    } else if (taken.kind == Step::Kind::kFailed || has_exception()) [[unlikely]] {
-      taken = failed(taken);
-    }
+    const Step taken = engine_.call(was_established ? name : kHandshake, std::forward<Op>(op));
+    if (!was_established) [[unlikely]]
+      return in_handshake(taken);
+    if (taken.kind == Step::Kind::kFailed || has_exception()) [[unlikely]]
+      return failed(taken);
     return taken;
   }
 
@@ -171,11 +174,11 @@ class Machine {
   // which OpenSSL otherwise puts off until the next SSL_write_ex(). Returns as SSL_do_handshake().
   static int finish_pending(SSL* ssl);
 
-  Step in_handshake(const Step& taken);
-  Step failed(const Step& taken);
+  Step in_handshake(Step taken);
+  Step failed(Step taken);
   Step written(Step taken) {
     if (taken.kind == Step::Kind::kEnd) [[unlikely]]
-      taken = refused_by_end();
+      return refused_by_end();
     return taken;
   }
   // OpenSSL goes on answering: a KeyUpdate that the peer asks for after our close_notify is sent

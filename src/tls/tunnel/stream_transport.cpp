@@ -21,8 +21,10 @@ IoResult Stream::Impl::take(std::span<std::byte> into) {
 
 // In a handshake, or with a KeyUpdate to send, the machine would do that first.
 IoResult Stream::Impl::encrypt(std::span<const std::byte> from) {
-  if (const auto refused = machine_.refuse_write()) {
-    if (!machine_.failure() && !machine_.write_failure()) machine_.fail_writing(*refused);
+  if (machine_.refuses_write()) {
+    if (!machine_.failure() && !machine_.write_failure()) {
+      machine_.fail_writing(machine_.refused_write());
+    }
     return {IoResult::Kind::kFailed};
   }
   if (const IoResult before = flush(); before.kind != IoResult::Kind::kBytes) return before;
@@ -34,7 +36,7 @@ IoResult Stream::Impl::encrypt(std::span<const std::byte> from) {
 }
 
 // What a step is to whoever cannot wait, and has made sure that there is nothing to wait for.
-IoResult Stream::Impl::outcome(const tls::Step& step, std::size_t count) {
+IoResult Stream::Impl::outcome(tls::Step step, std::size_t count) {
   switch (step.kind) {
     case tls::Step::Kind::kDone:
       return {IoResult::Kind::kBytes, count};
@@ -46,7 +48,7 @@ IoResult Stream::Impl::outcome(const tls::Step& step, std::size_t count) {
     case tls::Step::Kind::kFailed:
       break;
   }
-  return {IoResult::Kind::kFailed, 0, over(step.error).sys_errno};
+  return {IoResult::Kind::kFailed, 0, over(*step.error).sys_errno};
 }
 
 IoResult Stream::Impl::flush() {
@@ -59,7 +61,7 @@ IoResult Stream::Impl::flush() {
 
 bool Stream::Impl::try_end() {
   if (machine_.busy()) return false;
-  if (!machine_.refuse_write()) {
+  if (!machine_.refuses_write()) {
     // The rest of the message is for await(): reading it, callbacks may park.
     if (machine_.established() && machine_.in_message()) return false;
     const tls::Step step = machine_.end();
@@ -113,9 +115,7 @@ IoResult StreamTransport::try_write(std::span<const std::byte> from) {
   }
   if (io.kind == IoResult::Kind::kBytes) io = below.flush();
   if (io.kind == IoResult::Kind::kBytes) io.bytes = std::exchange(encrypted_, 0);
-  if (io.kind == IoResult::Kind::kFailed) {
-    return fail(*below.machine().refuse_write());
-  }
+  if (io.kind == IoResult::Kind::kFailed) return fail(below.machine().refused_write());
   return io;
 }
 
