@@ -8,10 +8,12 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <openssl/ssl.h>
 
 #include "heddle/tls/context.h"
 #include "heddle/tls/session.h"
 
+#include "openssl/handles.h"
 #include "support/ssl_object_pair.h"
 #include "support/tls_pair.h"
 
@@ -64,9 +66,13 @@ TEST(ExclusiveSettingsTest, SettingThatWouldReplaceAnotherIsRefused) {
 }
 
 TEST(ExclusiveSettingsTest, TicketKeysTheirCallbackAndAStoreExcludeEachOther) {
-  constexpr std::array<const char*, 3> kNames = {"set_ticket_keys()", "on_ticket_keys()",
-                                                 "set_session_store()"};
-  const auto set = [](Context& context, std::size_t which) -> Result<void> {
+  constexpr std::array<const char*, 5> kNames = {"set_ticket_keys()", "on_ticket_keys()",
+                                                 "set_session_store()", "set_ticket_rotation()",
+                                                 "share_ticket_keys()"};
+  const Context other = Context::create(Role::kServer).value();
+  const auto set = [&other](Context& context, std::size_t which) -> Result<void> {
+    if (which == 3) return context.set_ticket_rotation({});
+    if (which == 4) return context.share_ticket_keys(other);
     if (which == 0) return context.set_ticket_keys({TicketKey::generate().value()});
     if (which == 1) {
       return context.on_ticket_keys([](const ConnectionView&) { return std::vector<TicketKey>(); });

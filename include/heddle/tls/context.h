@@ -276,11 +276,25 @@ class HEDDLE_API Context {
 
   // Servers: encrypts tickets with the first of `keys`, and accepts those of all. To rotate: put
   // the new one second everywhere, then first everywhere, and drop the old one after the session
-  // timeout. Any thread may exchange them at any time. Without a call OpenSSL makes a key of its
-  // own for each Context. Fails with kInvalid if on_ticket_keys() or a session store is set.
+  // timeout. Any thread may exchange them at any time. Without a call there is TicketRotation.
+  // Fails with kInvalid if any of the calls below is in its place.
   // Servers that share keys resume each other's sessions if they also verify clients alike and show
   // the same certificate (heddle/tls/session.h).
   Result<void> set_ticket_keys(std::vector<TicketKey> keys);
+
+  // Servers: how the keys of tickets change by themselves; by default as a TicketRotation{} does,
+  // in an adopted SSL_CTX as its owner has it. The keys that there are stay. Fails with kInvalid
+  // for an interval of less than a second, a negative time, and times that would keep more than
+  // 1000 keys; and beside set_ticket_keys(), on_ticket_keys(), share_ticket_keys() and a session
+  // store.
+  Result<void> set_ticket_rotation(const TicketRotation& rotation);
+
+  // Servers: has the tickets of `other` from now on, whose rotation, session timeout and
+  // set_ticket_keys() count for both. For contexts that follow each other, or listen beside each
+  // other. `other` may go first. As with set_ticket_keys(), sharing keys is not enough. Fails with
+  // kInvalid beside set_ticket_keys(), on_ticket_keys(), set_ticket_rotation() and a session store,
+  // and if `other` has no keys to share: it has on_ticket_keys(), a store, or is adopted.
+  Result<void> share_ticket_keys(const Context& other);
 
   // What the program wants to be asked, or told, while a connection works: heddle/tls/callbacks.h.
   // An empty function removes one, unless it says otherwise. Where one is set instead of another

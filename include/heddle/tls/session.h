@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -100,6 +101,21 @@ struct HEDDLE_API TicketKey {
   // Fails with kInvalid for any other size.
   static Result<TicketKey> parse(std::string_view bytes);
   std::string serialise() const;
+};
+
+// TicketRotation says how a server's Context changes the key of its tickets by itself. A key can
+// decrypt every connection of TLS 1.2 whose ticket it has sealed, so it must not live for long.
+//
+// Keys come from OpenSSL's RAND_priv_bytes(3), live in memory only and are wiped when dropped. The
+// key is changed by the first ticket that is made or received after its time, under a lock that is
+// held for some hundred instructions: no timer is needed, and a server without clients keeps its
+// last keys until the next one comes. The clock is the runtime's, or CLOCK_MONOTONIC without one.
+struct TicketRotation {
+  // How long a key seals tickets. Tickets that an older key has sealed are accepted, and replaced.
+  std::chrono::seconds interval = std::chrono::hours(1);
+  // For how long after that its tickets are accepted. Nothing: for the context's session timeout,
+  // after which none of them is worth anything.
+  std::optional<std::chrono::seconds> kept{};
 };
 
 }  // namespace heddle

@@ -1,15 +1,9 @@
-// Sessions that live outside of OpenSSL, and the keys of tickets.
-#include <algorithm>
-#include <array>
+// Sessions that live outside of OpenSSL.
 #include <deque>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
-#include <openssl/rand.h>
 #include <openssl/ssl.h>
 
 #include "heddle/error_queue.h"
@@ -40,7 +34,7 @@ int new_session(SSL* ssl, SSL_SESSION* session) {
       if (!kept) tell_store(state.store, kept.error());
       return {};
     });
-  } else if (state.new_session) {  // Else neither the context is known nor the one before it.
+  } else if (state.new_session) {
     tell(kName, ssl, [&] { return state.new_session(ConnectionView(ssl), copy_of(session)); });
   }
   return 0;  // The reference that is offered was not taken.
@@ -68,70 +62,6 @@ SSL_SESSION* get_session(SSL* ssl, const unsigned char* id, int size, int* copy)
 // Called under a lock of the SSL_CTX, from SSL_free(), on any thread.
 void remove_session(SSL_CTX* ctx, SSL_SESSION* session) {
   CallbackState::of(ctx).removals.add(Session(session).id());
-}
-
-// What OpenSSL does with a ticket after its key callback.
-enum Ticket : int { kTicketFailed = -1, kNoTicket = 0, kTicket = 1, kTicketToRenew = 2 };
-
-constexpr const char* kTicketName = "the ticket key callback, in an ASYNC job of OpenSSL";
-
-bool set_mac(EVP_MAC_CTX* mac, const TicketKey& key) {
-  auto secret = key.hmac;
-  std::string digest = "SHA256";
-  const std::array<OSSL_PARAM, 3> parameters = {
-      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, secret.data(), secret.size()),
-      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
-      OSSL_PARAM_construct_end()};
-  const bool set = EVP_MAC_CTX_set_params(mac, parameters.data()) == 1;
-  OPENSSL_cleanse(secret.data(), secret.size());
-  return set;
-}
-
-const unsigned char* octets(std::span<const std::byte> bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-
-Ticket seal(const TicketKey& key, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
-            EVP_MAC_CTX* mac) {
-  constexpr int kIvBytes = 16;
-  std::copy_n(octets(key.name), key.name.size(), name);
-  if (RAND_bytes(iv, kIvBytes) != 1 ||
-      EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, octets(key.aes), iv) != 1 ||
-      !set_mac(mac, key)) {
-    return kTicketFailed;
-  }
-  return kTicket;
-}
-
-Ticket open(const SSL* ssl, std::span<const TicketKey> keys, const unsigned char* name,
-            const unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac) {
-  const auto key = std::find_if(keys.begin(), keys.end(), [&](const TicketKey& candidate) {
-    return std::equal(candidate.name.begin(), candidate.name.end(),
-                      reinterpret_cast<const std::byte*>(name));
-  });
-  if (key == keys.end()) return kNoTicket;
-  if (EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, octets(key->aes), iv) != 1 ||
-      !set_mac(mac, *key)) {
-    return kTicketFailed;
-  }
-  // A TLS 1.3 client should use each ticket once (RFC 8446, C.4), so it needs another one.
-  const bool renew = key != keys.begin() || SSL_version(ssl) == TLS1_3_VERSION;
-  return renew ? kTicketToRenew : kTicket;
-}
-
-int ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
-               EVP_MAC_CTX* mac, int sealing) {
-  const CallbackState& state = CallbackState::of_sessions(ssl);
-  TicketKeyRing::Keys held = state.ticket_key_ring.get();
-  if (state.ticket_keys) {
-    auto asked = ask<std::vector<TicketKey>>(
-        kTicketName, ssl, [&] { return state.ticket_keys(ConnectionView(ssl)); });
-    if (!asked) return kTicketFailed;
-    held = std::make_shared<const std::vector<TicketKey>>(*std::move(asked));
-  }
-  if (!held || held->empty()) return kNoTicket;
-  return sealing != 0 ? seal(held->front(), name, iv, cipher, mac)
-                      : open(ssl, *held, name, iv, cipher, mac);
 }
 
 // What has been decrypted, before OpenSSL compares its ID context.
@@ -167,15 +97,6 @@ void deliver_removals(const SSL_CTX* ctx, Deadline deadline) {
 
 }  // namespace tls
 
-namespace {
-
-// Two settings of which one would have no effect.
-Error both(const char* call, const char* why_not) {
-  return {.code = Errc::kInvalid, .operation = call, .detail = why_not};
-}
-
-}  // namespace
-
 void Context::on_new_session(NewSessionCallback callback) {
   tls::only_for(Role::kClient, *this, "Context::on_new_session()");
   auto& held = tls::CallbackState::of(native_handle()).new_session;
@@ -194,11 +115,8 @@ Result<void> Context::set_session_store(SessionStore store) {
     die("Context::set_session_store() with an empty function: a store has both put and get");
   }
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
-  if (state.ticket_keys) {
-    return both(kCall, "on_ticket_keys() is set, and with a store there are no tickets");
-  }
-  if (state.ticket_key_ring.get()) {
-    return both(kCall, "set_ticket_keys() was called, and with a store there are no tickets");
+  if (const char* const why_not = tls::other_than_store(state)) {
+    return Error{.code = Errc::kInvalid, .operation = kCall, .detail = why_not};
   }
   auto& held = state.store;
   held = std::move(store);
@@ -214,37 +132,8 @@ Result<void> Context::set_session_store(SessionStore store) {
 
 void Context::set_session_timeout(std::chrono::seconds timeout) {
   SSL_CTX_set_timeout(native_handle(), static_cast<long>(timeout.count()));
-}
-
-Result<void> Context::set_ticket_keys(std::vector<TicketKey> keys) {
-  constexpr const char* kCall = "Context::set_ticket_keys()";
-  tls::only_for(Role::kServer, *this, kCall);
   tls::CallbackState& state = tls::CallbackState::of(native_handle());
-  if (state.ticket_keys) return both(kCall, "on_ticket_keys() is set: use one of them");
-  if (state.store.put) {
-    return both(kCall, "set_session_store() was called, and with a store there are no tickets");
-  }
-  state.ticket_key_ring.set(std::move(keys));
-  SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
-  return {};
-}
-
-Result<void> Context::on_ticket_keys(TicketKeysCallback callback) {
-  constexpr const char* kCall = "Context::on_ticket_keys()";
-  tls::only_for(Role::kServer, *this, kCall);
-  if (!callback) {
-    die("Context::on_ticket_keys() with an empty function: there is nobody to ask for keys");
-  }
-  tls::CallbackState& state = tls::CallbackState::of(native_handle());
-  if (state.ticket_key_ring.get()) {
-    return both(kCall, "set_ticket_keys() was called: use one of them");
-  }
-  if (state.store.put) {
-    return both(kCall, "set_session_store() was called, and with a store there are no tickets");
-  }
-  state.ticket_keys = std::move(callback);
-  SSL_CTX_set_tlsext_ticket_key_evp_cb(native_handle(), tls::ticket_key);
-  return {};
+  if (!state.shares_ticket_keys) state.ticket_key_ring->set_session_timeout(timeout);
 }
 
 }  // namespace heddle

@@ -106,6 +106,7 @@ Result<Context> Context::create(Role role, Trust trust) {
   if (role == Role::kServer) {
     tls::install_hello_callback(context.native_handle());
     tls::install_ticket_callback(context.native_handle());
+    tls::install_ticket_rotation(context.native_handle());
   }
   if (trust == Trust::kSystem) {
     const Result<void> loaded = context.load_default_certs();

@@ -71,17 +71,6 @@ std::deque<std::string> Removals::take() {
   return std::exchange(ids_, {});
 }
 
-void TicketKeyRing::set(std::vector<TicketKey> keys) {
-  auto made = std::make_shared<const std::vector<TicketKey>>(std::move(keys));
-  const std::lock_guard lock(mutex_);
-  keys_ = std::move(made);
-}
-
-TicketKeyRing::Keys TicketKeyRing::get() const {
-  const std::lock_guard lock(mutex_);
-  return keys_;
-}
-
 ConnectionNotes* ConnectionNotes::of(const SSL* ssl) noexcept {
   return static_cast<ConnectionNotes*>(SSL_get_ex_data(ssl, connection_index()));
 }

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "heddle/tls/callbacks.h"
+#include "heddle/tls/context.h"
 
 #include "base/unique_fd.h"
 #include "openssl/handles.h"
 #include "tls/state/last_digest.h"
+#include "tls/state/ticket_key_ring.h"
 #include "tls/state/trust_digest.h"
 
 namespace heddle::tls {
@@ -33,19 +35,6 @@ class Removals {
   std::atomic<bool> empty_ = true;
   std::mutex mutex_;  // Streams of several threads share a context.
   std::deque<std::string> ids_;
-};
-
-// TicketKeyRing is a set of ticket keys that may be exchanged while others use it.
-class TicketKeyRing {
- public:
-  using Keys = std::shared_ptr<const std::vector<TicketKey>>;
-
-  void set(std::vector<TicketKey> keys);
-  Keys get() const;  // Null before set().
-
- private:
-  mutable std::mutex mutex_;
-  Keys keys_;
 };
 
 // CallbackState holds the functions that a Context was given. The SSL_CTX owns it, so it is there
@@ -80,7 +69,9 @@ struct CallbackState {
   SessionStore store;
   Removals removals;
   TicketKeysCallback ticket_keys;
-  TicketKeyRing ticket_key_ring;
+  // Of its own, unless Context::share_ticket_keys() was called. Never null.
+  std::shared_ptr<TicketKeyRing> ticket_key_ring = std::make_shared<TicketKeyRing>();
+  bool shares_ticket_keys = false;
   TrustDigest trust;
   LastDigest session_mark;
   bool is_ours = false;  // Context::create() made the SSL_CTX.
@@ -102,6 +93,11 @@ struct ConnectionNotes {
 // program's: it judges hellos, and sessions that come back.
 void install_hello_callback(SSL_CTX* ctx);
 void install_ticket_callback(SSL_CTX* ctx);
+
+// Has the tickets of a server sealed with keys that are changed by a clock.
+void install_ticket_rotation(SSL_CTX* ctx);
+// Why a session store would have no effect beside what is set about tickets; null if it would.
+const char* other_than_store(const CallbackState& state);
 
 // The PSK callbacks, and the choice of the ones that `ctx` has for `ssl`: unlike most, they are
 // copied into an SSL when it is made.
