@@ -94,5 +94,32 @@ TEST(ExclusiveSettingsTest, TicketKeysTheirCallbackAndAStoreExcludeEachOther) {
   }
 }
 
+TEST(ExclusiveSettingsTest, OnlyKeysThatThereAreAreShared) {
+  const openssl::SslCtxPtr ctx(SSL_CTX_new(TLS_server_method()));
+  const Context adopted = Context::adopt(Role::kServer, ctx.get()).value();
+  Context asks = Context::create(Role::kServer).value();
+  asks.on_ticket_keys([](const ConnectionView&) { return std::vector<TicketKey>(); }).value();
+  Context stores = Context::create(Role::kServer).value();
+  stores.set_session_store(memory_session_store()).value();
+  for (const Context* const other :
+       {&adopted, static_cast<const Context*>(&asks), static_cast<const Context*>(&stores)}) {
+    Context context = Context::create(Role::kServer).value();
+    const auto refused = context.share_ticket_keys(*other);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::kInvalid);
+    EXPECT_TRUE(context.set_ticket_rotation({})) << "as it was";
+  }
+}
+
+TEST(ExclusiveSettingsTest, CacheOfAClientMustHoldSomethingThatSaysWhatWasVerified) {
+  Context client = Context::create(Role::kClient, Trust::kNothing).value();
+  EXPECT_EQ(client.set_session_cache({.servers_max = 0}).error().code, Errc::kInvalid);
+  EXPECT_EQ(client.set_session_cache({.sessions_per_server = 0}).error().code, Errc::kInvalid);
+  EXPECT_TRUE(client.set_session_cache({}));
+  const openssl::SslCtxPtr ctx(SSL_CTX_new(TLS_client_method()));
+  Context adopted = Context::adopt(Role::kClient, ctx.get()).value();
+  EXPECT_EQ(adopted.set_session_cache({}).error().code, Errc::kInvalid);
+}
+
 }  // namespace
 }  // namespace heddle

@@ -270,6 +270,12 @@ struct SessionStore {
   std::function<void(const Error& error)> on_error{};
 };
 
+// A store in the memory of this process, for Context::set_session_store(). Contexts of several
+// runtimes and threads may have copies, which are one store. It holds up to `sessions_max` sessions
+// (some 500 bytes each, and the client's certificate), and forgets those that have timed out, and
+// then the oldest. Its functions never park.
+HEDDLE_API SessionStore memory_session_store(std::size_t sessions_max = 20000);
+
 // The keys for session tickets now: the first makes new ones, all open those that come. None: no
 // tickets are made, and none is accepted. Called for each ticket made or received. An Error ends
 // the connection: to go on with full handshakes while there are no keys to be had, return none.

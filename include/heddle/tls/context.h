@@ -314,6 +314,13 @@ class HEDDLE_API Context {
   // Servers. Only `remove` and `on_error` may be empty. As with set_ticket_keys(), sharing a store
   // is not enough. Instead of tickets, and so of set_ticket_keys() and on_ticket_keys().
   Result<void> set_session_store(SessionStore store);
+  // Clients: keeps sessions and offers them by itself to the server that they are from, wherever
+  // StreamOptions::session has none: the newest that is still good, in TLS 1.3 each once. Sessions
+  // are told apart as in heddle/tls/session.h, and by StreamOptions::session_scope; connections
+  // with neither a server name nor a scope are not kept. A session of TLS 1.2 is forgotten if the
+  // handshake that offers it fails. Streams of all threads share the cache. Called again, it
+  // begins anew. Fails with kInvalid for an adopted SSL_CTX, and if a number is 0.
+  Result<void> set_session_cache(const SessionCache& cache);
   // Servers. Instead of set_ticket_keys() and set_session_store(). Not empty.
   Result<void> on_ticket_keys(TicketKeysCallback callback);
 

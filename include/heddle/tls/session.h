@@ -118,4 +118,14 @@ struct TicketRotation {
   std::optional<std::chrono::seconds> kept{};
 };
 
+// SessionCache says how many sessions a client's Context keeps (Context::set_session_cache()).
+struct SessionCache {
+  // Servers, by name, verification and StreamOptions::session_scope. If there are more, those that
+  // were not connected to for the longest time are forgotten.
+  std::size_t servers_max = 1000;
+  // Of one server. In TLS 1.3 each session is used once, so this many connections can be resumed
+  // at the same time; a server makes two for each, as a rule.
+  std::size_t sessions_per_server = 4;
+};
+
 }  // namespace heddle

@@ -43,6 +43,10 @@ struct StreamOptions {
   // must come from a connection to the same `server_name` with the same trust, verification and
   // identity as this context's (heddle/tls/session.h), and its certificate must not have expired.
   std::optional<Session> session{};
+
+  // Clients with Context::set_session_cache(): tells servers of one `server_name` apart that do not
+  // share sessions, such as those on several ports ("443"). Any text; it is not sent.
+  std::string session_scope{};
 };
 
 // Stream is one TLS connection over a Transport.

@@ -28,6 +28,13 @@ void tell_store(const SessionStore& store, const Error& error) {
 int new_session(SSL* ssl, SSL_SESSION* session) {
   const CallbackState& state = CallbackState::of_sessions(ssl);
   constexpr const char* kName = "the session callback, in an ASYNC job of OpenSSL";
+  const ConnectionNotes* const notes = ConnectionNotes::of(ssl);
+  if (state.client_cache && notes != nullptr && !notes->cache_key.empty()) {
+    tell(kName, ssl, [&]() -> Result<void> {
+      state.client_cache->add(notes->cache_key, copy_of(session));
+      return {};
+    });
+  }
   if (state.store.put) {
     tell(kName, ssl, [&]() -> Result<void> {
       const Result<void> kept = state.store.put(ConnectionView(ssl), copy_of(session));
@@ -75,6 +82,15 @@ SSL_TICKET_RETURN judge_ticket(SSL* ssl, SSL_SESSION* session, const unsigned ch
   return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
+void install_client_sessions(SSL_CTX* ctx) {
+  const CallbackState& state = CallbackState::of(ctx);
+  const bool wanted = state.new_session || state.client_cache;
+  // OpenSSL never looks into a client's internal cache.
+  SSL_CTX_set_session_cache_mode(
+      ctx, wanted ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+  SSL_CTX_sess_set_new_cb(ctx, wanted ? new_session : nullptr);
+}
+
 }  // namespace
 
 void install_ticket_callback(SSL_CTX* ctx) {
@@ -101,11 +117,22 @@ void Context::on_new_session(NewSessionCallback callback) {
   tls::only_for(Role::kClient, *this, "Context::on_new_session()");
   auto& held = tls::CallbackState::of(native_handle()).new_session;
   held = std::move(callback);
-  // OpenSSL never looks into a client's internal cache.
-  SSL_CTX_set_session_cache_mode(
-      native_handle(),
-      held ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
-  SSL_CTX_sess_set_new_cb(native_handle(), held ? tls::new_session : nullptr);
+  tls::install_client_sessions(native_handle());
+}
+
+Result<void> Context::set_session_cache(const SessionCache& cache) {
+  constexpr const char* kCall = "Context::set_session_cache()";
+  tls::only_for(Role::kClient, *this, kCall);
+  tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  const char* why_not = nullptr;
+  if (!state.is_ours) why_not = "sessions of an adopted SSL_CTX do not say what was verified";
+  if (cache.servers_max == 0 || cache.sessions_per_server == 0) why_not = "it would keep none";
+  if (why_not != nullptr) {
+    return Error{.code = Errc::kInvalid, .operation = kCall, .detail = why_not};
+  }
+  state.client_cache = std::make_shared<tls::ClientCache>(cache);
+  tls::install_client_sessions(native_handle());
+  return {};
 }
 
 Result<void> Context::set_session_store(SessionStore store) {

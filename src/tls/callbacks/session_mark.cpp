@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <ctime>
+#include <memory>
 #include <new>
 #include <string>
+#include <utility>
 
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -129,7 +131,12 @@ bool is_accepted(SSL* ssl, SSL_SESSION* session) {
 }
 
 // A client is about to send its hello: the program may want a full handshake.
-void before_hello(const SSL* ssl, int where, int value) {
+// Or its handshake is done: what it has offered of a cache is good.
+void watch_offer(const SSL* ssl, int where, int value) {
+  if (where == SSL_CB_HANDSHAKE_DONE) {
+    ConnectionNotes* const notes = ConnectionNotes::of(ssl);
+    if (notes != nullptr && notes->offer) notes->offer->have_succeeded();
+  }
   if (where == SSL_CB_HANDSHAKE_START && SSL_get_state(ssl) == TLS_ST_BEFORE) {
     auto* const ours = const_cast<SSL*>(ssl);  // NOLINT(*-const-cast): OpenSSL's own is not const.
     SSL_SESSION* const session = SSL_get_session(ssl);
@@ -208,9 +215,28 @@ Result<void> offer_session(SSL* ssl, const Session& session, const std::optional
     return Error{.code = Errc::kInvalid, .operation = kSetSession, .detail = why};
   }
   if (CallbackState::of(ssl).verify && SSL_SESSION_get0_peer(handle) != nullptr) {
-    SSL_set_info_callback(ssl, before_hello);
+    SSL_set_info_callback(ssl, watch_offer);
   }
   return {};
+}
+
+void offer_from_cache(SSL* ssl, const Sha256& mark, const std::string& scope) {
+  const auto& cache = CallbackState::of(ssl).client_cache;
+  std::string key(reinterpret_cast<const char*>(mark.data()), mark.size());
+  key += scope;
+  ConnectionNotes& notes = ConnectionNotes::attach(ssl);
+  notes.cache_key = key;
+  if (SSL_get_session(ssl) != nullptr) return;
+  const auto session = cache->take(key);
+  if (!session) return;
+  if (!offer_session(ssl, *session, mark)) {
+    SSL_set_session(ssl, nullptr);
+    cache->remove(key);  // They are of one peer, whose certificate has expired.
+    return;
+  }
+  if (SSL_SESSION_get_protocol_version(session->native_handle()) >= TLS1_3_VERSION) return;
+  notes.offer = std::make_unique<Offer>(cache, std::move(key), *session);
+  SSL_set_info_callback(ssl, watch_offer);
 }
 
 bool may_resume(SSL* ssl, SSL_SESSION* session) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "heddle/result.h"
@@ -30,6 +31,11 @@ std::optional<Sha256> mark_sessions(SSL* ssl, std::string_view peer_name);
 // mark is another library's: its certificate is verified again. Fails with kInvalid if a full
 // handshake might not have accepted the session. Callers hold an ErrorQueueScope.
 Result<void> offer_session(SSL* ssl, const Session& session, const std::optional<Sha256>& mark);
+
+// Has the sessions of a client, which have `mark`, kept in the cache of its context, and offers one
+// that is there, unless there is one already. `scope` is StreamOptions::session_scope.
+// Precondition: the context has a cache. Callers hold an ErrorQueueScope. Throws std::bad_alloc.
+void offer_from_cache(SSL* ssl, const Sha256& mark, const std::string& scope);
 
 // A copy of `session`, for the program: OpenSSL makes a session unusable when a connection that has
 // it ends without close_notify, which anybody on the way can bring about. Throws std::bad_alloc.

@@ -30,10 +30,19 @@ Result<void> tie_sessions(SSL* ssl, const ContextState& context, const std::stri
     mark = mark_sessions(ssl, peer_name);
     if (!mark) return openssl::error_from_queue(Errc::kExhausted, "mark the sessions");
   }
-  if (!options.session) return {};
-  if (context.role == Role::kClient) return offer_session(ssl, *options.session, mark);
-  return Error{
-      .code = Errc::kInvalid, .operation = kSetSession, .detail = "only a client offers one"};
+  if (options.session) {
+    if (context.role == Role::kServer) {
+      return Error{
+          .code = Errc::kInvalid, .operation = kSetSession, .detail = "only a client offers one"};
+    }
+    const auto offered = offer_session(ssl, *options.session, mark);
+    if (!offered) return offered;
+  }
+  const bool is_named = !peer_name.empty() || !options.session_scope.empty();
+  if (is_named && CallbackState::of(context.ctx).client_cache) {
+    offer_from_cache(ssl, *mark, options.session_scope);
+  }
+  return {};
 }
 
 // A callback may not have been asked yet.

@@ -14,6 +14,7 @@
 
 #include "base/unique_fd.h"
 #include "openssl/handles.h"
+#include "tls/state/client_cache.h"
 #include "tls/state/last_digest.h"
 #include "tls/state/ticket_key_ring.h"
 #include "tls/state/trust_digest.h"
@@ -66,6 +67,7 @@ struct CallbackState {
   PskClientCallback psk_client;
   PskServerCallback psk_server;
   NewSessionCallback new_session;
+  std::shared_ptr<ClientCache> client_cache;  // Null if there is none.
   SessionStore store;
   Removals removals;
   TicketKeysCallback ticket_keys;
@@ -87,6 +89,8 @@ struct ConnectionNotes {
   SSL_CTX* first_context;                  // The SSL keeps it alive, for its sessions.
   std::optional<std::string> server_name;  // Of the hello for which the context was chosen.
   std::string psk_identity;                // Until OpenSSL has copied it.
+  std::string cache_key;                   // Under which its sessions are kept; empty if not.
+  std::unique_ptr<Offer> offer;            // What it has offered of a session cache.
 };
 
 // Installs what every server needs that is configured here, with or without functions of the
