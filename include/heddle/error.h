@@ -74,7 +74,8 @@ struct HEDDLE_API Error {
   // 0 is the peer's own, 1 its issuer's, and so on along the chain that was built, whose root may
   // be one that is trusted here and that the peer did not send. -1 if it is none in particular: the
   // program's own verdict (Context::on_verify()), a callback of other code. 127 also stands for
-  // more. Its subject is the peer's word: Stream::explain() shows it.
+  // more. Its subject is the peer's word: Stream::verify_failure() has it, and Stream::explain()
+  // shows it.
   std::int8_t verify_depth = -1;
   std::int16_t verify_code = 0;    // X509_V_ERR_* when kUntrusted, else 0.
   int sys_errno = 0;               // errno of the system call that failed, or 0.

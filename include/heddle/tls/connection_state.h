@@ -32,6 +32,13 @@ struct ConnectionState {
   KernelTlsState ktls_recv = KernelTlsState::kHandshake;
 };
 
+// VerifyFailure is the certificate for which a peer was not trusted.
+struct VerifyFailure {
+  int code = 0;           // X509_V_ERR_..., as Error::verify_code.
+  int depth = -1;         // As Error::verify_depth.
+  std::string subject{};  // RFC 2253, printable, at most 160 bytes. Empty if none is to blame.
+};
+
 // What ties something above TLS, such as a login, to one TLS connection, so that nobody can be in
 // the middle of it (RFC 5056).
 enum class ChannelBinding : std::uint8_t {

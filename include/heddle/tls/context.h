@@ -67,6 +67,29 @@ struct CipherInfo {
   int strength_bits = 0;      // Of the key in use.
 };
 
+// A key exchange group.
+struct GroupInfo {
+  std::string name;      // IANA's: "x25519", "secp256r1".
+  std::uint16_t id = 0;  // IANA's number.
+
+  bool operator==(const GroupInfo&) const = default;
+};
+
+// A signature algorithm.
+struct SignatureInfo {
+  std::string name;      // IANA's: "ecdsa_secp256r1_sha256". "0xfe00" for one without a name here.
+  std::uint16_t id = 0;  // IANA's number.
+
+  bool operator==(const SignatureInfo&) const = default;
+};
+
+// The groups and signature algorithms that this OpenSSL and the providers that are loaded have, in
+// no particular order; which of them a Context uses is another question: Context::groups(),
+// Context::signature_algorithms(). A name goes into Context::set_groups() or
+// Context::set_signature_algorithms(). Empty without memory.
+HEDDLE_API std::vector<GroupInfo> supported_groups();
+HEDDLE_API std::vector<SignatureInfo> supported_signature_algorithms();
+
 // What the trust store of a Context holds (CPython's cert_store_stats()).
 struct StoreStatistics {
   std::size_t certificates = 0;
@@ -198,6 +221,11 @@ class HEDDLE_API Context {
   Result<void> set_groups(std::string_view names);
   // What this context would offer or accept, best first: TLS 1.3, then TLS 1.2.
   std::vector<CipherInfo> ciphers() const;
+  // The same of groups, and of signature algorithms for the handshake: what a hello made with these
+  // settings says. Empty if versions and ciphers leave nothing to say. They cost as much as half a
+  // handshake: do not ask on each connection.
+  std::vector<GroupInfo> groups() const;
+  std::vector<SignatureInfo> signature_algorithms() const;
 
   // Signature algorithms for the handshake, such as "ECDSA+SHA256:ed25519:rsa_pss_rsae_sha256",
   // best first: what this end accepts, and what it signs with (SSL_CTX_set1_sigalgs_list(3)).

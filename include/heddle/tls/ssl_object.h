@@ -106,6 +106,9 @@ class HEDDLE_API SslObject {
   // As Stream::verified_chain() and Stream::shared_ciphers().
   std::vector<Certificate> verified_chain() const;
   std::vector<std::string> shared_ciphers() const;
+  // As Stream::offered_ciphers() and Stream::verify_failure().
+  std::vector<std::uint16_t> offered_ciphers() const;
+  std::optional<VerifyFailure> verify_failure() const;
   // As Stream::export_keying_material() and Stream::channel_binding().
   Result<std::string> export_keying_material(std::string_view label, std::size_t bytes,
                                              std::optional<std::string_view> context = {}) const;

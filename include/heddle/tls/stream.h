@@ -202,6 +202,14 @@ class HEDDLE_API Stream {
   // OpenSSL's names. Empty on a client, and before the hello.
   std::vector<std::string> shared_ciphers() const;
 
+  // Servers: the suites that the client offered, as IANA numbers in the client's order; also those
+  // that this end does not know, and those that mean nothing (RFC 8701). Empty on a client, and
+  // before the hello.
+  std::vector<std::uint16_t> offered_ciphers() const;
+
+  // Which certificate did not verify, if the handshake failed for that (kUntrusted).
+  std::optional<VerifyFailure> verify_failure() const;
+
   // `bytes` of keying material that both ends can compute, and nobody else (RFC 8446, section 7.5;
   // RFC 5705), for `label` and, if there is one, `context`: without one is not the same as with an
   // empty one in TLS 1.2. Fails with kInvalid before the handshake is done, for a label that TLS

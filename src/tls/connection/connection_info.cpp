@@ -13,6 +13,7 @@
 
 #include "tls/callbacks/session_mark.h"
 #include "tls/machine/engine.h"
+#include "tls/wire/reader.h"
 #include "tls/x509/certificate_data.h"
 
 namespace heddle::tls {
@@ -122,6 +123,24 @@ std::vector<std::string> shared_ciphers(SSL* ssl) {
   }
   sk_SSL_CIPHER_free(ours);
   return all;
+}
+
+std::vector<std::uint16_t> offered_ciphers(SSL* ssl) {
+  unsigned char* bytes = nullptr;
+  const long size = SSL_get0_raw_cipherlist(ssl, &bytes);
+  if (bytes == nullptr || size <= 0) return {};
+  return Reader({reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size)}).numbers();
+}
+
+std::optional<VerifyFailure> verify_failure(const Machine& machine) {
+  const std::optional<Error>& failure = machine.failure();
+  if (!failure || failure->code != Errc::kUntrusted) return std::nullopt;
+  VerifyFailure found{.code = failure->verify_code, .depth = failure->verify_depth};
+  const Evidence* const evidence = machine.engine().evidence_or_null();
+  if (found.depth >= 0 && evidence != nullptr && evidence->verify_code == found.code) {
+    found.subject = evidence->subject;
+  }
+  return found;
 }
 
 }  // namespace heddle::tls

@@ -26,6 +26,8 @@ std::optional<Session> session(SSL* ssl);
 std::vector<Certificate> peer_certificates(const SSL* ssl);
 std::vector<Certificate> verified_chain(const SSL* ssl);
 std::vector<std::string> shared_ciphers(SSL* ssl);
+std::vector<std::uint16_t> offered_ciphers(SSL* ssl);
+std::optional<VerifyFailure> verify_failure(const Machine& machine);
 Result<std::string> export_keying_material(const Machine& machine, std::string_view label,
                                            std::size_t bytes,
                                            std::optional<std::string_view> context);

@@ -216,6 +216,14 @@ std::vector<std::string> SslObject::shared_ciphers() const {
   return tls::shared_ciphers(native_handle());
 }
 
+std::vector<std::uint16_t> SslObject::offered_ciphers() const {
+  return tls::offered_ciphers(native_handle());
+}
+
+std::optional<VerifyFailure> SslObject::verify_failure() const {
+  return tls::verify_failure(impl().machine());
+}
+
 Result<std::string> SslObject::export_keying_material(
     std::string_view label, std::size_t bytes, std::optional<std::string_view> context) const {
   return tls::export_keying_material(impl().machine(), label, bytes, context);
