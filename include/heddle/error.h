@@ -26,6 +26,17 @@ enum class Errc : std::uint8_t {
   kInternal,      // A bug, here or in OpenSSL.
 };
 
+// AlertOrigin says who sent the alert of TLS that ended a connection.
+enum class AlertOrigin : std::uint8_t {
+  kNone,  // There was no alert.
+  kOurs,  // This end: it refused what the peer had sent.
+  kPeer,  // The peer refused what this end had sent.
+};
+
+// The name of an alert as RFC 8446, section 6, and IANA write it: "unknown_ca". "unknown" for a
+// number that has none. A static string.
+HEDDLE_API const char* alert_name(std::uint8_t number) noexcept;
+
 // ErrorContext is the text that Error::with() adds, shared by the copies of an Error.
 //
 // Threads:  copies may be used by several threads at once.
@@ -79,10 +90,14 @@ struct HEDDLE_API Error {
   std::int8_t verify_depth = -1;
   std::int16_t verify_code = 0;    // X509_V_ERR_* when kUntrusted, else 0.
   int sys_errno = 0;               // errno of the system call that failed, or 0.
-  unsigned long openssl_code = 0;  // The ERR_* entry that explains it, or 0.
-  const char* operation = "";      // What was attempted, such as "SSL_read". A static string.
-  const char* detail = "";         // Why it failed, or what helps: a static string, "" if none.
-  ErrorContext contexts{};         // What context() returns.
+  std::uint32_t openssl_code = 0;  // The ERR_* entry that explains it, or 0.
+  // The fatal alert that ended the connection (RFC 8446, section 6.2): whose it is, and its number,
+  // for which alert_name() has the name. An alert of ours may not have reached the peer.
+  AlertOrigin alert_origin = AlertOrigin::kNone;
+  std::uint8_t alert = 0;
+  const char* operation = "";  // What was attempted, such as "SSL_read". A static string.
+  const char* detail = "";     // Why it failed, or what helps: a static string, "" if none.
+  ErrorContext contexts{};     // What context() returns.
 
   // Returns the error with `text` added to its context: what the operation was for, such as an
   // address, a host name or a file. The library adds what it knows (the address of a connection

@@ -34,6 +34,47 @@ constexpr std::array<const char*, 10> kNames = {
     "unreachable",   "out of resources", "not usable",
     "internal error"};
 
+using AlertName = std::pair<std::uint8_t, const char*>;
+constexpr std::array kAlerts = {
+    AlertName{0, "close_notify"},
+    AlertName{10, "unexpected_message"},
+    AlertName{20, "bad_record_mac"},
+    AlertName{21, "decryption_failed"},
+    AlertName{22, "record_overflow"},
+    AlertName{30, "decompression_failure"},
+    AlertName{40, "handshake_failure"},
+    AlertName{41, "no_certificate"},
+    AlertName{42, "bad_certificate"},
+    AlertName{43, "unsupported_certificate"},
+    AlertName{44, "certificate_revoked"},
+    AlertName{45, "certificate_expired"},
+    AlertName{46, "certificate_unknown"},
+    AlertName{47, "illegal_parameter"},
+    AlertName{48, "unknown_ca"},
+    AlertName{49, "access_denied"},
+    AlertName{50, "decode_error"},
+    AlertName{51, "decrypt_error"},
+    AlertName{52, "too_many_cids_requested"},
+    AlertName{60, "export_restriction"},
+    AlertName{70, "protocol_version"},
+    AlertName{71, "insufficient_security"},
+    AlertName{80, "internal_error"},
+    AlertName{86, "inappropriate_fallback"},
+    AlertName{90, "user_canceled"},
+    AlertName{100, "no_renegotiation"},
+    AlertName{109, "missing_extension"},
+    AlertName{110, "unsupported_extension"},
+    AlertName{111, "certificate_unobtainable"},
+    AlertName{112, "unrecognized_name"},
+    AlertName{113, "bad_certificate_status_response"},
+    AlertName{114, "bad_certificate_hash_value"},
+    AlertName{115, "unknown_psk_identity"},
+    AlertName{116, "certificate_required"},
+    AlertName{117, "general_error"},
+    AlertName{120, "no_application_protocol"},
+    AlertName{121, "ech_required"},
+};
+
 // Such as "certificate 1, CN=Inter, has expired (10)", for OpenSSL's "certificate has expired".
 std::string verdict_text(const Error& error, std::string_view subject) {
   std::string_view reason = X509_verify_cert_error_string(error.verify_code);
@@ -105,6 +146,13 @@ std::string Error::message() const {
   return openssl::message_about(*this, "");
 }
 
+// https://www.iana.org/assignments/tls-parameters, "TLS Alerts".
+const char* alert_name(std::uint8_t number) noexcept {
+  const auto* const found = std::find_if(kAlerts.begin(), kAlerts.end(),
+                                         [=](const auto& each) { return each.first == number; });
+  return found != kAlerts.end() ? found->second : "unknown";
+}
+
 namespace detail {
 
 void result_has_no_value(const Error& error) noexcept {
@@ -157,7 +205,7 @@ Error error_from_queue(Errc code, const char* operation, const char* detail) noe
   if (ERR_SYSTEM_ERROR(oldest)) {
     error.sys_errno = ERR_GET_REASON(oldest);
   } else {
-    error.openssl_code = oldest;
+    error.openssl_code = static_cast<std::uint32_t>(oldest);
   }
   return error;
 }

@@ -57,7 +57,7 @@ void before_alert(const SSL* ssl, int where, int value) {
   if ((alert == SSL_AD_HANDSHAKE_FAILURE || alert == SSL_AD_PROTOCOL_VERSION) &&
       lacks_certificate(ssl)) {
     keep_failure(ssl, {.code = Errc::kInvalid,
-                       .openssl_code = ERR_peek_error(),
+                       .openssl_code = static_cast<std::uint32_t>(ERR_peek_error()),
                        .operation = Machine::kHandshake,
                        .detail = "the server's context has no certificate"});
   }

@@ -92,6 +92,7 @@ Engine::Engine(openssl::SslPtr ssl, openssl::BioPtr bio, BioState& state)
   if (SSL_set_ex_data(ssl_.get(), engine_index(), this) != 1) throw std::bad_alloc();
   set_modes(ssl_.get());
   watch_verification(*this);
+  watch_alerts(*this);
   state_.intake.set_handshake_bytes_max(
       kHandshakeBytesPerChainByte *
       static_cast<std::size_t>(std::max(SSL_get_max_cert_list(ssl_.get()), 0L)));
@@ -173,8 +174,24 @@ Step Engine::failed(const char* name, int reason, int saved_errno) {
   } catch (const std::bad_alloc&) {
     // The reason was not to be read, and lack of memory may well be the reason itself.
   }
+  add_alert(error);
   note_peer_text(*this);
   return failed_step(std::move(error));
+}
+
+// OpenSSL has a reason for each alert that it receives: its number and this.
+void Engine::add_alert(Error& error) const noexcept {
+  const int reason =
+      ERR_GET_LIB(error.openssl_code) == ERR_LIB_SSL ? ERR_GET_REASON(error.openssl_code) : 0;
+  constexpr int kNumbers = 256;
+  if (reason >= SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + kNumbers) {
+    error.alert_origin = AlertOrigin::kPeer;
+    error.alert = static_cast<std::uint8_t>(reason - SSL_AD_REASON_OFFSET);
+  } else if (sent_alert_ && error.code != Errc::kTruncated) {
+    // OpenSSL sends one to a peer that is gone, too: that did not end the connection.
+    error.alert_origin = AlertOrigin::kOurs;
+    error.alert = *sent_alert_;
+  }
 }
 
 Error Engine::error_of(const char* name, int reason, int saved_errno) {
@@ -198,7 +215,7 @@ Error Engine::tls_error(const char* name, int saved_errno) const {
     error.sys_errno = ERR_GET_REASON(entry->code);
     return error;
   }
-  error.openssl_code = entry->code;
+  error.openssl_code = static_cast<std::uint32_t>(entry->code);
   error.code = code_of(entry->code, saved_errno);
   if (error.code == Errc::kTruncated) error.detail = kNoEnd;
   if (error.code == Errc::kUntrusted) {

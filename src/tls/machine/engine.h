@@ -135,6 +135,13 @@ class Engine {
   SSL_verify_cb verify_callback() const noexcept { return verify_callback_; }
   void set_verify_callback(SSL_verify_cb callback) noexcept { verify_callback_ = callback; }
 
+  // The info callback that the SSL had (SSL_set_info_callback(3)): see watch_alerts().
+  using InfoCallback = void (*)(const SSL* ssl, int where, int value);
+  InfoCallback info_callback() const noexcept { return info_callback_; }
+  void set_info_callback(InfoCallback callback) noexcept { info_callback_ = callback; }
+  // OpenSSL has sent a fatal alert.
+  void note_alert(std::uint8_t number) noexcept { sent_alert_ = number; }
+
   // As Intake::first_header().
   std::span<const std::byte> first_header() const noexcept { return state_.intake.first_header(); }
 
@@ -213,6 +220,7 @@ class Engine {
   Step classify(const char* name, int rc);
   Step failed(const char* name, int reason, int saved_errno);
   Error error_of(const char* name, int reason, int saved_errno);
+  void add_alert(Error& error) const noexcept;
   Error tls_error(const char* name, int saved_errno) const;
   Error transport_error(const char* name, int saved_errno) const;
 
@@ -224,6 +232,8 @@ class Engine {
   std::optional<Error> callback_failure_;
   bool fails_call_ = false;  // With callback_failure_.
   SSL_verify_cb verify_callback_ = nullptr;
+  InfoCallback info_callback_ = nullptr;
+  std::optional<std::uint8_t> sent_alert_;
   std::unique_ptr<Evidence> evidence_;  // Null if there is none, as a rule.
   bool in_call_ = false;
   fiber::Fiber* caller_ = nullptr;  // When in_call_: who is inside, if it is a fiber.

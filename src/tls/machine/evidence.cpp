@@ -52,6 +52,17 @@ int watch(int accepted, X509_STORE_CTX* store) {
   return verdict;
 }
 
+// Called by OpenSSL some twenty times in a handshake, and not for data.
+void watch_events(const SSL* ssl, int where, int value) {
+  Engine* const engine = Engine::of(ssl);
+  if (where == SSL_CB_WRITE_ALERT && engine != nullptr && value >> 8 == SSL3_AL_FATAL) {
+    engine->note_alert(static_cast<std::uint8_t>(value & 0xff));
+  }
+  auto next = engine != nullptr ? engine->info_callback() : nullptr;
+  if (next == nullptr) next = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(ssl));
+  if (next != nullptr) next(ssl, where, value);
+}
+
 // Whether a peer that speaks TLS may begin so: with a record of one of the types that there are
 // (RFC 8446, section 5.1), or with a hello as of SSL 2.0 (RFC 5246, appendix E.2).
 bool begins_a_record(std::span<const std::byte> bytes) {
@@ -120,6 +131,12 @@ void watch_verification(Engine& engine) {
   SSL* const ssl = engine.ssl();
   engine.set_verify_callback(SSL_get_verify_callback(ssl));
   SSL_set_verify(ssl, SSL_get_verify_mode(ssl), watch);
+}
+
+void watch_alerts(Engine& engine) {
+  SSL* const ssl = engine.ssl();
+  engine.set_info_callback(SSL_get_info_callback(ssl));
+  SSL_set_info_callback(ssl, watch_events);
 }
 
 void note_verdict(const SSL* ssl, const X509_STORE_CTX* store, int code) noexcept {

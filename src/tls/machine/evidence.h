@@ -34,6 +34,11 @@ SSL* ssl_of(const X509_STORE_CTX* store) noexcept;
 // anything is verified. If other code sets another callback later, there is no evidence.
 void watch_verification(Engine& engine);
 
+// Notes the fatal alerts that OpenSSL sends on the engine's connection, which it tells nowhere but
+// to an info callback. The one that the SSL has (SSL_set_info_callback(3)), or else its SSL_CTX, is
+// called as before. If other code sets another one later, nothing is noted.
+void watch_alerts(Engine& engine);
+
 // The program's callback has judged the peer, whatever OpenSSL found: X509_V_OK forgets that.
 void note_verdict(const SSL* ssl, const X509_STORE_CTX* store, int code) noexcept;
 
