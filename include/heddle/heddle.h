@@ -33,6 +33,7 @@
 #include "heddle/tls/make_certificate.h"
 #include "heddle/tls/memory_bio.h"
 #include "heddle/tls/native.h"
+#include "heddle/tls/ocsp.h"
 #include "heddle/tls/private_key.h"
 #include "heddle/tls/session.h"
 #include "heddle/tls/ssl_object.h"

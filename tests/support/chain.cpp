@@ -26,6 +26,9 @@ void add_extensions(X509* certificate, X509* issuer, const Wanted& wanted) {
   if (wanted.is_strict) {
     add_extension(certificate, issuer, NID_authority_key_identifier, "keyid:always");
   }
+  if (wanted.extended_key_usage != nullptr) {
+    add_extension(certificate, issuer, NID_ext_key_usage, wanted.extended_key_usage);
+  }
   if (!wanted.is_ca) {
     add_extension(certificate, issuer, NID_subject_alt_name, std::string("DNS:") + kServerName);
     return;

@@ -22,7 +22,8 @@ struct Wanted {
   bool has_expired = false;
   long valid_in_seconds = -2 * 3600;  // From now on.
   const char* not_after =
-      nullptr;            // As OpenSSL writes a GeneralizedTime, instead of an hour from now.
+      nullptr;  // As OpenSSL writes a GeneralizedTime, instead of an hour from now.
+  const char* extended_key_usage = nullptr;
   bool is_strict = true;  // If not, it lacks what RFC 5280 wants: keyUsage, authorityKeyIdentifier.
 };
 

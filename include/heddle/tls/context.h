@@ -51,6 +51,22 @@ enum class CrlCheck : std::uint8_t {
   kChain,  // All of its chain (X509_V_FLAG_CRL_CHECK_ALL).
 };
 
+// What the extended key usage of a peer's certificate, and of CAs above it, must allow (RFC 5280,
+// section 4.2.1.12).
+enum class PeerPurpose : std::uint8_t {
+  kByRole,  // serverAuth of servers, clientAuth of clients.
+  kServer,  // serverAuth, of clients too.
+  kClient,  // clientAuth, of servers too: between peers that have one certificate for both.
+  kAny,     // Anything.
+};
+
+// What a client makes of OCSP responses that servers staple (RFC 6066, section 8).
+enum class OcspCheck : std::uint8_t {
+  kNone,       // It does not ask for one.
+  kIfStapled,  // One that comes must say that the certificate is good.
+  kRequired,   // One must come.
+};
+
 // Versions, ciphers and groups as Mozilla recommends them for servers (version 5.7 and later of its
 // "Server Side TLS").
 enum class Profile : std::uint8_t {
@@ -242,6 +258,16 @@ class HEDDLE_API Context {
   // Versions, ciphers, suites and groups at once. What is set later replaces its part.
   Result<void> use_profile(Profile profile);
 
+  // TLS 1.3: pads records to a multiple of `block` bytes, so that their size says less about what
+  // is in them (RFC 8446, section 5.4). 0, the default, does not. Fails with kInvalid for more than
+  // 16384, and beside set_kernel_tls(): the kernel does not pad.
+  Result<void> set_record_padding(std::size_t block);
+
+  // Clients: asks the server for records of at most 512, 1024, 2048 or 4096 bytes, and sends none
+  // that are longer (RFC 6066, section 4). Servers of OpenSSL agree, others may go on as before. 0,
+  // the default, does not ask. Fails with kInvalid for other numbers.
+  Result<void> set_max_fragment_length(std::size_t bytes);
+
   // One of OpenSSL's configuration commands, by its name in files: configure("Options",
   // "-SessionTicket"). For what has no call here; nginx's ssl_conf_command. SSL_CONF_cmd(3) has
   // the list; those that load certificates and keys are left out. Fails with kInvalid for a command
@@ -279,6 +305,19 @@ class HEDDLE_API Context {
   // How many CA certificates a chain may have between the peer's and the trusted one.
   void set_verify_depth(int depth);
   int verify_depth() const;
+
+  // What peers' certificates must be for (default kByRole).
+  void set_peer_purpose(PeerPurpose purpose);
+  PeerPurpose peer_purpose() const;
+
+  // Clients: asks servers for OCSP responses, and verifies them (heddle/tls/ocsp.h). A handshake
+  // whose response does not suffice fails with kUntrusted and X509_V_ERR_CERT_REVOKED,
+  // X509_V_ERR_OCSP_CERT_UNKNOWN, X509_V_ERR_OCSP_VERIFY_FAILED or, for one that is missing,
+  // X509_V_ERR_OCSP_VERIFY_NEEDED (alert bad_certificate_status_response). on_ocsp_response() is
+  // asked after that, and must agree. Sessions are resumed under the same check only, and the
+  // response is not asked for again. Fails with kInvalid in an adopted SSL_CTX.
+  Result<void> set_ocsp_check(OcspCheck check);
+  OcspCheck ocsp_check() const;
 
   // OpenSSL's security level (SSL_CTX_set_security_level(3)), 0 to 5: what keys, digests and
   // versions are too weak. The default is 2.
@@ -358,7 +397,7 @@ class HEDDLE_API Context {
   // Whether the kernel does the encryption of streams over TCP sockets (default kOff):
   // heddle/tls/ktls.h has what that takes, and why it is not the default. Fails with kInvalid if
   // kOn is asked for and this process cannot have it; whether a connection can, its handshake
-  // tells. Streams made before keep what they have.
+  // tells. Also beside set_record_padding(). Streams made before keep what they have.
   Result<void> set_kernel_tls(KernelTls mode);
   KernelTls kernel_tls() const;
 

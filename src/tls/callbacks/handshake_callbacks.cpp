@@ -1,7 +1,9 @@
 // Callbacks of the handshake that choose, provide or judge one thing: certificate, protocol, OCSP
 // response, peer.
 #include <algorithm>
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -11,6 +13,7 @@
 
 #include "heddle/error_queue.h"
 #include "heddle/tls/context.h"
+#include "heddle/tls/ocsp.h"
 
 #include "openssl/error.h"
 #include "openssl/handles.h"
@@ -21,6 +24,7 @@
 #include "tls/state/callback_state.h"
 #include "tls/state/for_role.h"
 #include "tls/x509/certificate_data.h"
+#include "tls/x509/ocsp_response.h"
 
 namespace heddle {
 
@@ -41,6 +45,21 @@ std::vector<Certificate> PeerChain::certificates() const {
     all.push_back(tls::describe(sk_X509_value(chain, i)));
   if (all.empty()) all.push_back(tls::describe(X509_STORE_CTX_get0_cert(store_)));
   return all;
+}
+
+OcspStatus ocsp_status(const ConnectionView& connection, std::string_view der) {
+  const ErrorQueueScope scope(Leftovers::kDrop);
+  const SSL* const ssl = connection.native_handle();
+  if (der.empty()) return {};
+  const STACK_OF(X509)* const chain = SSL_get0_verified_chain(ssl);
+  const bool verified = (SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER) != 0 &&
+                        SSL_get_verify_result(ssl) == X509_V_OK && sk_X509_num(chain) > 0;
+  X509* const leaf = verified ? sk_X509_value(chain, 0) : nullptr;
+  X509* const issuer = sk_X509_num(chain) > 1 ? sk_X509_value(chain, 1) : leaf;
+  if (leaf == nullptr || X509_check_issued(issuer, leaf) != X509_V_OK) {
+    return {.verdict = OcspVerdict::kUnusable, .detail = "the issuer was not verified"};
+  }
+  return tls::judge_ocsp(der, leaf, issuer);
 }
 
 namespace tls {
@@ -118,16 +137,63 @@ int ocsp_request(SSL* ssl, void* /*argument*/) {
   return SSL_TLSEXT_ERR_OK;
 }
 
+// Why a response that says so does not suffice; null if it does.
+const char* objection(OcspCheck check, const OcspStatus& status, std::int16_t& code) {
+  switch (status.verdict) {
+    case OcspVerdict::kGood:
+      return nullptr;
+    case OcspVerdict::kMissing:
+      code = X509_V_ERR_OCSP_VERIFY_NEEDED;
+      return check == OcspCheck::kRequired ? "the server has stapled none" : nullptr;
+    case OcspVerdict::kRevoked:
+      code = X509_V_ERR_CERT_REVOKED;
+      return "it says that the certificate is revoked";
+    case OcspVerdict::kUnknown:
+      code = X509_V_ERR_OCSP_CERT_UNKNOWN;
+      return "the responder does not know the certificate";
+    default:
+      code = X509_V_ERR_OCSP_VERIFY_FAILED;
+      return status.detail;
+  }
+}
+
+bool passes(SSL* ssl, OcspCheck check, std::string_view der) {
+  std::int16_t code = X509_V_OK;
+  const auto passed = ask<bool>("the OCSP check", ssl, [&]() -> Result<bool> {
+    const OcspStatus status = ocsp_status(ConnectionView(ssl), der);
+    const char* const why_not = objection(check, status, code);
+    if (why_not == nullptr) return true;
+    return Error{.code = Errc::kUntrusted,
+                 .verify_depth = 0,
+                 .verify_code = code,
+                 .operation = "verify the stapled OCSP response",
+                 .detail = why_not};
+  });
+  return passed.has_value();
+}
+
 int ocsp_response(SSL* ssl, void* /*argument*/) {
   const unsigned char* bytes = nullptr;
   const long size = SSL_get_tlsext_status_ocsp_resp(ssl, &bytes);
   const std::string_view der(reinterpret_cast<const char*>(bytes),
                              size > 0 ? static_cast<std::size_t>(size) : 0);
+  const CallbackState& state = CallbackState::of(ssl);
+  if (state.ocsp_check != OcspCheck::kNone && !passes(ssl, state.ocsp_check, der)) return 0;
+  if (!state.ocsp_response) return 1;
   const auto good = ask<bool>("the OCSP callback, in an ASYNC job of OpenSSL", ssl, [&] {
     return CallbackState::of(ssl).ocsp_response(ConnectionView(ssl), der);
   });
   if (!good) return -1;
   return *good ? 1 : 0;
+}
+
+// Asks for a response if there is anybody to judge it.
+void install_ocsp_response(SSL_CTX* ctx) {
+  const CallbackState& state = CallbackState::of(ctx);
+  const bool wanted = state.ocsp_response || state.ocsp_check != OcspCheck::kNone;
+  SSL_CTX_set_tlsext_status_type(ctx, wanted ? TLSEXT_STATUSTYPE_ocsp : -1);
+  auto* const function = wanted ? ocsp_response : nullptr;  // The next is a macro.
+  SSL_CTX_set_tlsext_status_cb(ctx, function);
 }
 
 int verify(X509_STORE_CTX* store, void* /*argument*/) {
@@ -181,11 +247,26 @@ void Context::on_ocsp_request(OcspRequestCallback callback) {
 
 void Context::on_ocsp_response(OcspResponseCallback callback) {
   tls::only_for(Role::kClient, *this, "Context::on_ocsp_response()");
-  auto& held = tls::CallbackState::of(native_handle()).ocsp_response;
-  held = std::move(callback);
-  SSL_CTX_set_tlsext_status_type(native_handle(), held ? TLSEXT_STATUSTYPE_ocsp : -1);
-  auto* const function = held ? tls::ocsp_response : nullptr;  // The next is a macro.
-  SSL_CTX_set_tlsext_status_cb(native_handle(), function);
+  tls::CallbackState::of(native_handle()).ocsp_response = std::move(callback);
+  tls::install_ocsp_response(native_handle());
+}
+
+Result<void> Context::set_ocsp_check(OcspCheck check) {
+  constexpr const char* kCall = "Context::set_ocsp_check()";
+  tls::only_for(Role::kClient, *this, kCall);
+  tls::CallbackState& state = tls::CallbackState::of(native_handle());
+  if (!state.is_ours) {
+    return Error{.code = Errc::kInvalid,
+                 .operation = kCall,
+                 .detail = "sessions of an adopted SSL_CTX do not say what was verified"};
+  }
+  state.ocsp_check = check;
+  tls::install_ocsp_response(native_handle());
+  return {};
+}
+
+OcspCheck Context::ocsp_check() const {
+  return tls::CallbackState::of(native_handle()).ocsp_check;
 }
 
 void Context::on_verify(VerifyCallback callback) {

@@ -131,6 +131,8 @@ bool use_context(SSL* ssl, SSL_CTX* ctx) {
   constexpr auto kNever = SSL_OP_IGNORE_UNEXPECTED_EOF;
   SSL_set_options(ssl, SSL_CTX_get_options(ctx) & ~(kStays | kNever));
   set_psk_callbacks(ssl, ctx);
+  // What is not set there is not copied.
+  SSL_set_purpose(ssl, X509_PURPOSE_SSL_CLIENT);
   if (X509_VERIFY_PARAM_set1(SSL_get0_param(ssl), SSL_CTX_get0_param(ctx)) != 1) return false;
   return SSL_set_min_proto_version(ssl, static_cast<int>(SSL_CTX_get_min_proto_version(ctx))) ==
              1 &&

@@ -191,6 +191,12 @@ std::optional<Sha256> mark_sessions(SSL* ssl, std::string_view peer_name) {
   if (ours != nullptr && !CallbackState::of(ssl).trust.compute(ours, digest)) return std::nullopt;
   all.add(digest);
   if (verifies(ssl) && !add_trust(all, ssl)) return std::nullopt;
+  // What OpenSSL 3.0 does not let us read, or does not know.
+  const CallbackState& state = CallbackState::of(ssl);
+  if (state.peer_purpose != PeerPurpose::kByRole || state.ocsp_check != OcspCheck::kNone) {
+    all.add(static_cast<unsigned long>(state.peer_purpose));
+    all.add(static_cast<unsigned long>(state.ocsp_check));
+  }
   Sha256 mark{};
   if (!CallbackState::of(ssl).session_mark.compute(all.text(), mark) ||
       SSL_set_session_id_context(ssl, mark.data(), mark.size()) != 1) {

@@ -211,6 +211,11 @@ Result<void> Context::load_default_certs() {
 }
 
 Result<void> Context::set_kernel_tls(KernelTls mode) {
+  if (mode != KernelTls::kOff && state_->record_padding != 0) {
+    return Error{.code = Errc::kInvalid,
+                 .operation = "Context::set_kernel_tls()",
+                 .detail = "set_record_padding() was called, and the kernel does not pad"};
+  }
   const KernelTlsState can = kernel_tls_support().state;
   if (mode == KernelTls::kOn && can != KernelTlsState::kActive) return tls::kernel_tls_error(can);
   state_->kernel_tls = mode;

@@ -1,5 +1,7 @@
 // What a Context negotiates: versions, ciphers, groups, signatures, protocols, tickets.
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -238,6 +240,38 @@ Result<void> Context::use_profile(Profile profile) {
   }
   // All of them are good: a client knows best what it is quick with.
   SSL_CTX_clear_options(native_handle(), SSL_OP_CIPHER_SERVER_PREFERENCE);
+  return {};
+}
+
+Result<void> Context::set_record_padding(std::size_t block) {
+  constexpr const char* kCall = "Context::set_record_padding()";
+  if (block != 0 && kernel_tls() != KernelTls::kOff) {
+    return Error{.code = Errc::kInvalid,
+                 .operation = kCall,
+                 .detail = "set_kernel_tls() was called, and the kernel does not pad"};
+  }
+  if (block > SSL3_RT_MAX_PLAIN_LENGTH || SSL_CTX_set_block_padding(native_handle(), block) != 1) {
+    return Error{.code = Errc::kInvalid, .operation = kCall, .detail = "at most 16384 bytes"};
+  }
+  state_->record_padding = block;
+  return {};
+}
+
+Result<void> Context::set_max_fragment_length(std::size_t bytes) {
+  constexpr const char* kCall = "Context::set_max_fragment_length()";
+  tls::only_for(Role::kClient, *this, kCall);
+  using Code = std::pair<std::size_t, std::uint8_t>;
+  constexpr std::array kCodes = {
+      Code{0, TLSEXT_max_fragment_length_DISABLED}, Code{512, TLSEXT_max_fragment_length_512},
+      Code{1024, TLSEXT_max_fragment_length_1024}, Code{2048, TLSEXT_max_fragment_length_2048},
+      Code{4096, TLSEXT_max_fragment_length_4096}};
+  const auto* const found = std::find_if(kCodes.begin(), kCodes.end(),
+                                         [=](const Code& each) { return each.first == bytes; });
+  if (found == kCodes.end() ||
+      SSL_CTX_set_tlsext_max_fragment_length(native_handle(), found->second) != 1) {
+    return Error{
+        .code = Errc::kInvalid, .operation = kCall, .detail = "there are 512, 1024, 2048 and 4096"};
+  }
   return {};
 }
 

@@ -74,6 +74,18 @@ bool Context::check_hostname() const {
   return state_->check_hostname;
 }
 
+void Context::set_peer_purpose(PeerPurpose purpose) {
+  const bool wants_server = purpose == PeerPurpose::kServer ||
+                            (purpose == PeerPurpose::kByRole && role() == Role::kClient);
+  const int peer = wants_server ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT;
+  SSL_CTX_set_purpose(native_handle(), purpose == PeerPurpose::kAny ? X509_PURPOSE_ANY : peer);
+  tls::CallbackState::of(native_handle()).peer_purpose = purpose;
+}
+
+PeerPurpose Context::peer_purpose() const {
+  return tls::CallbackState::of(native_handle()).peer_purpose;
+}
+
 void Context::set_strict(bool strict) {
   auto* const param = SSL_CTX_get0_param(native_handle());
   if (strict) {

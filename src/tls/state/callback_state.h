@@ -60,6 +60,8 @@ struct CallbackState {
   std::string alpn_protocols;  // In wire form.
   OcspRequestCallback ocsp_request;
   OcspResponseCallback ocsp_response;
+  OcspCheck ocsp_check = OcspCheck::kNone;
+  PeerPurpose peer_purpose = PeerPurpose::kByRole;
   VerifyCallback verify;
   KeyLogCallback key_log;
   MessageCallback tls_message;

@@ -1,6 +1,7 @@
 // What a Context holds beside the SSL_CTX.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 
 #include "heddle/result.h"
@@ -19,7 +20,8 @@ struct ContextState {
   bool check_hostname = false;
   bool post_handshake_auth = false;  // As a Context has set it.
   KernelTls kernel_tls = KernelTls::kOff;
-  SSL_CTX* ctx = nullptr;  // Owns this.
+  std::size_t record_padding = 0;  // As a Context has set it.
+  SSL_CTX* ctx = nullptr;          // Owns this.
 };
 
 // Returns the state of `ctx` for connections in `role`; it gets one if it has none. The pointer

@@ -106,6 +106,17 @@ std::string serial_text(const X509* certificate) {
   return text ? text.get() : "";
 }
 
+std::optional<std::chrono::sys_seconds> time_point(const ASN1_TIME* time) {
+  std::tm parts{};
+  // With null OpenSSL tells the time of now.
+  if (time == nullptr || ASN1_TIME_to_tm(time, &parts) != 1) return std::nullopt;
+  using namespace std::chrono;  // NOLINT(google-build-using-namespace): of literals and units.
+  const year_month_day day(year(parts.tm_year + 1900),
+                           month(static_cast<unsigned>(parts.tm_mon + 1)),
+                           std::chrono::day(static_cast<unsigned>(parts.tm_mday)));
+  return sys_days(day) + hours(parts.tm_hour) + minutes(parts.tm_min) + seconds(parts.tm_sec);
+}
+
 std::string fingerprint(std::string_view der) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned size = 0;

@@ -1,7 +1,9 @@
 // From X509 to Certificate.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +24,9 @@ std::string printable_name(const X509_NAME* name);
 
 // As Certificate::serial.
 std::string serial_text(const X509* certificate);
+
+// Nothing for one that is malformed or not there.
+std::optional<std::chrono::sys_seconds> time_point(const ASN1_TIME* time);
 
 // SHA-256: upper case, colons.
 std::string fingerprint(std::string_view der);

@@ -62,17 +62,6 @@ class ExtensionReader {
   std::vector<std::string>& malformed_;
 };
 
-std::optional<std::chrono::sys_seconds> time_point(const ASN1_TIME* time) {
-  std::tm parts{};
-  // With null OpenSSL tells the time of now.
-  if (time == nullptr || ASN1_TIME_to_tm(time, &parts) != 1) return std::nullopt;
-  using namespace std::chrono;  // NOLINT(google-build-using-namespace): of literals and units.
-  const year_month_day day(year(parts.tm_year + 1900),
-                           month(static_cast<unsigned>(parts.tm_mon + 1)),
-                           std::chrono::day(static_cast<unsigned>(parts.tm_mday)));
-  return sys_days(day) + hours(parts.tm_hour) + minutes(parts.tm_min) + seconds(parts.tm_sec);
-}
-
 KeyDescription describe_key(const EVP_PKEY* key) {
   KeyDescription data;
   const char* const type = EVP_PKEY_get0_type_name(key);
