@@ -155,6 +155,33 @@ std::shared_ptr<TypedTaskState<Returned>> make_task_state(Entry entry) {
       new EntryState<Returned, Entry>(std::move(entry)));
 }
 
+// Work is what is posted to a runtime: a function that is called once, and that need not be
+// copyable, as that of a std::function must be (std::move_only_function is C++23).
+class HEDDLE_API Work {
+ public:
+  Work() = default;
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+  virtual ~Work();
+
+  virtual void run() = 0;
+};
+
+template <typename Function>
+class TypedWork final : public Work {
+ public:
+  explicit TypedWork(Function function) : function_(std::move(function)) {}
+  void run() override { (void)function_(); }
+
+ private:
+  Function function_;
+};
+
+template <typename Function>
+std::unique_ptr<Work> make_work(Function function) {
+  return std::make_unique<TypedWork<Function>>(std::move(function));
+}
+
 HEDDLE_API Result<void> join(TaskState& state, Deadline deadline);
 HEDDLE_API void cancel(TaskState& state);
 HEDDLE_API void assert_not_taken(bool result_is_there);

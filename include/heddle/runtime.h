@@ -4,7 +4,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -94,7 +93,10 @@ class HEDDLE_API Runtime {
   // Runs `work` on the runtime's thread, outside any fiber, soon: it may spawn and
   // wake but not park. What it throws comes out of run(). Posted work does not keep run() alive.
   // What is left over when run() returns, or throws, runs in the next run().
-  void post(std::function<void()> work);
+  template <std::invocable Function>
+  void post(Function work) {
+    post_work(detail::make_work(std::move(work)));
+  }
 
   // Cancels every fiber, present and future, so that run() returns once they have
   // unwound. For good.
@@ -122,6 +124,7 @@ class HEDDLE_API Runtime {
   explicit Runtime(std::unique_ptr<State> state);
   State& state(const char* call = __builtin_FUNCTION()) const noexcept;
   Result<void> start(const SpawnOptions& options, const std::shared_ptr<detail::TaskState>& task);
+  void post_work(std::unique_ptr<detail::Work> work);
 
   std::unique_ptr<State> state_;
 };

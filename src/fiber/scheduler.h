@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <list>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "heddle/deadline.h"
@@ -24,12 +24,13 @@ namespace heddle::fiber {
 
 // Posted is work from another thread, in order. A list, so that what was made while memory could
 // still be short is handed over without any.
-using Posted = std::list<std::function<void()>>;
+using Posted = std::list<std::unique_ptr<detail::Work>>;
 
 // Throws std::bad_alloc.
-inline Posted posted(std::function<void()> work) {
+template <typename Function>
+Posted posted(Function work) {
   Posted one;
-  one.push_back(std::move(work));
+  one.push_back(detail::make_work(std::move(work)));
   return one;
 }
 

@@ -15,6 +15,8 @@ namespace detail {
 
 TaskState::~TaskState() = default;
 
+Work::~Work() = default;
+
 void TaskState::run() noexcept {
   try {
     call_entry();

@@ -134,9 +134,9 @@ void Reactor::take_posted() {
 void Reactor::run_due() {
   while (!due_.empty()) {
     const fiber::UserCodeScope scope;
-    const std::function<void()> work = std::move(due_.front());
+    const std::unique_ptr<detail::Work> work = std::move(due_.front());
     due_.pop_front();  // Before it can throw.
-    work();
+    work->run();
   }
 }
 

@@ -93,8 +93,10 @@ void Runtime::run() {
   state.scheduler.run();
 }
 
-void Runtime::post(std::function<void()> work) {
-  state().reactor->post(fiber::posted(std::move(work)));
+void Runtime::post_work(std::unique_ptr<detail::Work> work) {
+  fiber::Posted one;
+  one.push_back(std::move(work));
+  state("post").reactor->post(std::move(one));
 }
 
 void Runtime::stop() {

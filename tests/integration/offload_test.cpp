@@ -71,7 +71,9 @@ TEST(OffloadTest, ResultsOfEveryKindComeBackFromAnotherThread) {
     int written = 0;
     pool.run([&] { written = 7; }, Deadline::never()).value();
     EXPECT_EQ(written, 7);
-    const auto owned = pool.run([] { return std::make_unique<int>(8); }, Deadline::never());
+    const auto owned =  // Function and result are move-only.
+        pool.run([seven = std::make_unique<int>(7)] { return std::make_unique<int>(*seven + 1); },
+                 Deadline::never());
     EXPECT_EQ(**owned, 8);
     const Result<int> refused = pool.run(
         []() -> Result<int> {

@@ -104,6 +104,27 @@ TEST(RuntimeThreadsTest, WorkThatComesBetweenRunsIsDoneByTheNext) {
   EXPECT_EQ(done, 3);
 }
 
+TEST(RuntimeThreadsTest, WorkMayBeMoveOnlyAndEndsOnTheRuntimesThread) {
+  auto runtime = Runtime::create().value();
+  std::vector<std::thread::id> ended;
+  const auto note = [&ended](const int* value) {
+    ended.push_back(std::this_thread::get_id());
+    delete value;
+  };
+  int sum = 0;
+  std::thread([&] {
+    for (int i = 1; i <= 3; ++i) {
+      runtime.post([&sum, value = std::unique_ptr<int, decltype(note)>(new int(i), note)] {
+        sum += *value;
+      });
+    }
+  }).join();
+  EXPECT_TRUE(ended.empty());
+  runtime.run();
+  EXPECT_EQ(sum, 6);
+  EXPECT_EQ(ended, std::vector(3, std::this_thread::get_id()));
+}
+
 TEST(RuntimeThreadsTest, WorkBehindOneThatThrowsIsDoneByTheNextRun) {
   auto runtime = Runtime::create().value();
   std::vector<int> done;
