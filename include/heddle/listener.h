@@ -15,6 +15,7 @@
 #include "heddle/deadline.h"
 #include "heddle/export.h"
 #include "heddle/result.h"
+#include "heddle/signals.h"
 #include "heddle/socket.h"
 
 namespace heddle {
@@ -109,6 +110,21 @@ namespace detail {
 
 using Handler = std::function<Result<void>(Socket)>;
 HEDDLE_API void serve(Listener& listener, const Handler& handler, const ServeOptions& options);
+HEDDLE_API Result<int> serve_until(Signals signals, Listener& listener, const Handler& handler,
+                                   const ServeOptions& options);
+
+// Makes one kind of handler of both. `handler` must outlive it.
+template <typename Function>
+Handler as_handler(Function& handler) {
+  if constexpr (std::is_void_v<std::invoke_result_t<Function&, Socket>>) {
+    return [&handler](Socket socket) -> Result<void> {
+      handler(std::move(socket));
+      return {};
+    };
+  } else {
+    return std::ref(handler);
+  }
+}
 
 }  // namespace detail
 
@@ -122,17 +138,20 @@ HEDDLE_API void serve(Listener& listener, const Handler& handler, const ServeOpt
 // called serve() within scope(). Parks.
 template <std::invocable<Socket> Function>
 void serve(Listener& listener, Function handler, const ServeOptions& options = {}) {
-  if constexpr (std::is_void_v<std::invoke_result_t<Function&, Socket>>) {
-    detail::serve(
-        listener,
-        [&handler](Socket socket) -> Result<void> {
-          handler(std::move(socket));
-          return {};
-        },
-        options);
-  } else {
-    detail::serve(listener, std::ref(handler), options);
-  }
+  detail::serve(listener, detail::as_handler(handler), options);
+}
+
+// Does the same until one of `signals` comes, then stops as if its fiber had been cancelled, and
+// returns the number of the signal. The Signals end when the first has come, so a second one does
+// what it did before they were made: SIGTERM, say, ends the process at once.
+//
+// Fails with kCancelled if the fiber is cancelled first, with kDisconnected if the listener is
+// closed first, and with kExhausted if there are no stacks for the two fibers that it needs; in
+// each case all handlers have ended, as with serve(). Parks.
+template <std::invocable<Socket> Function>
+Result<int> serve_until(Signals signals, Listener& listener, Function handler,
+                        const ServeOptions& options = {}) {
+  return detail::serve_until(std::move(signals), listener, detail::as_handler(handler), options);
 }
 
 }  // namespace heddle

@@ -5,6 +5,7 @@
 
 #include "heddle/fiber.h"
 #include "heddle/listener.h"
+#include "heddle/signals.h"
 #include "heddle/wait_queue.h"
 
 #include "fiber/user_code.h"
@@ -108,6 +109,36 @@ class Acceptor {
 
 void serve(Listener& listener, const Handler& handler, const ServeOptions& options) {
   Acceptor(listener, handler, options).run();
+}
+
+Result<int> serve_until(Signals signals, Listener& listener, const Handler& handler,
+                        const ServeOptions& options) {
+  Result<int> outcome = Error{
+      .code = Errc::kDisconnected, .operation = "serve_until", .detail = "the listener was closed"};
+  scope([&](Scope& fibers) {
+    auto serving = fibers.spawn("serve", [&] { serve(listener, handler, options); });
+    if (!serving) {
+      outcome = serving.error();
+      return;
+    }
+    // What it owns ends with its fiber: from then on signals do what they did before.
+    auto stop = [&outcome, server = *serving, mine = std::move(signals)]() mutable {
+      const Result<int> signal = mine.wait(Deadline::never());
+      if (!signal) return;
+      outcome = *signal;
+      server.cancel();
+    };
+    auto waiting = fibers.spawn("signals", std::move(stop));
+    if (!waiting) {
+      outcome = waiting.error();
+      fibers.cancel();
+      return;
+    }
+    const Result<void> served = serving->join();
+    if (!served && !outcome) outcome = served.error();
+    waiting->cancel();
+  });
+  return outcome;
 }
 
 }  // namespace heddle::detail

@@ -78,10 +78,8 @@ int main(int argc, char** argv) try {
   tls.load_cert_chain(argv[2], argv[3]).value();
   auto listener = Listener::create(runtime, Address::parse(argv[1]).value()).value();
   std::set<Client*> all;
-  const auto handler = [&](Socket socket) { serve_client(all, tls, std::move(socket)); };
-  auto serving = runtime.spawn("serve", [&] { serve(listener, handler); }).value();
-  const auto stop = [&](const Result<int>&) { serving.cancel(); };
-  runtime.spawn("stop", [&] { stop(signals.wait(Deadline::never())); }).value();
+  const auto handle = [&](Socket socket) { serve_client(all, tls, std::move(socket)); };
+  runtime.spawn("main", [&] { serve_until(std::move(signals), listener, handle).value(); }).value();
   std::printf("listening on %s\n", listener.address().to_string().c_str());
   std::fflush(stdout);
   runtime.run();

@@ -48,12 +48,9 @@ int main(int argc, char** argv) try {
                                std::fprintf(stderr, "cannot serve: %s\n", error.message().c_str());
                              }};
   const auto handler = [&](Socket socket) { return serve_client(tls, std::move(socket)); };
-  auto serving = runtime.spawn("serve", [&] { serve(listener, handler, options); }).value();
-  auto wait_for_end = [&, mine = std::move(signals)]() mutable {
-    (void)mine.wait(Deadline::never());
-    serving.cancel();
-  };  // `mine` ends with the fiber: a second signal ends the process at once.
-  runtime.spawn("stop", std::move(wait_for_end)).value();
+  // A second signal ends the process at once.
+  auto run = [&] { serve_until(std::move(signals), listener, handler, options).value(); };
+  runtime.spawn("serve", run).value();
   std::printf("listening on %s\n", listener.address().to_string().c_str());
   std::fflush(stdout);
   runtime.run();

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -20,6 +21,7 @@
 #include "heddle/fiber.h"
 #include "heddle/listener.h"
 #include "heddle/runtime.h"
+#include "heddle/signals.h"
 #include "heddle/socket.h"
 #include "heddle/sync.h"
 
@@ -63,6 +65,16 @@ class AcceptLoopTest : public testing::Test {
                      listener_, [this](Socket socket) { return answer(socket); }, options);
                })
         .value();
+  }
+
+  // The same until SIGUSR1 or SIGUSR2 comes.
+  auto start_until_signal(Scope& fibers, ServeOptions options) {
+    auto signals = Signals::create(runtime_, {SIGUSR1, SIGUSR2}).value();
+    auto serve_signals = [this, options, mine = std::move(signals)]() mutable {
+      return serve_until(
+          std::move(mine), listener_, [this](Socket socket) { return answer(socket); }, options);
+    };
+    return fibers.spawn("serve", std::move(serve_signals)).value();
   }
 
   // Runs `body(server, socket)` while a handler waits for the gate, to answer to `socket`.
@@ -147,6 +159,54 @@ TEST_F(AcceptLoopTest, CancellingAfterTheListenerWasClosedEndsTheGrace) {
     EXPECT_TRUE(server.join());
   });
   EXPECT_EQ(cancelled_, 1);
+}
+
+TEST_F(AcceptLoopTest, SignalDrainsAsCancellingDoesAndIsNotCaughtASecondTime) {
+  const auto handler_of = [](int signal) {
+    struct sigaction action {};
+    EXPECT_EQ(::sigaction(signal, nullptr, &action), 0);
+    return action.sa_handler;
+  };
+  run([&] {
+    scope([&](Scope& fibers) {
+      auto server = start_until_signal(fibers, {.grace = hours(1)});
+      auto socket = client();
+      ASSERT_TRUE(started_.acquire());
+      EXPECT_NE(handler_of(SIGUSR2), SIG_DFL);
+      ASSERT_EQ(std::raise(SIGUSR2), 0);
+      test::settle_runtime();
+      EXPECT_FALSE(server.finished());
+      EXPECT_FALSE(connect(runtime_, listener_.address(), kNever));
+      EXPECT_EQ(handler_of(SIGUSR1), SIG_DFL);
+      EXPECT_EQ(handler_of(SIGUSR2), SIG_DFL);
+      server.cancel();  // Too late: it drains, and was stopped by the signal.
+      test::settle_runtime();
+      gate_.release();
+      EXPECT_EQ(read(socket), "answer");
+      EXPECT_EQ(server.join().value(), SIGUSR2);
+    });
+  });
+  EXPECT_EQ(cancelled_, 0);
+}
+
+TEST_F(AcceptLoopTest, ServeUntilASignalAlsoEndsWithItsFiberAndItsListener) {
+  run([&] {
+    scope([&](Scope& fibers) {
+      auto server = start_until_signal(fibers, {});
+      test::settle_runtime();
+      listener_.close();
+      EXPECT_EQ(server.join().error().code, Errc::kDisconnected);
+
+      listener_ = Listener::create(runtime_, kAnyPort).value();
+      server = start_until_signal(fibers, {});
+      auto socket = client();
+      ASSERT_TRUE(started_.acquire());
+      server.cancel();
+      EXPECT_EQ(server.join().error().code, Errc::kCancelled);
+      EXPECT_EQ(cancelled_, 1);
+      EXPECT_FALSE(connect(runtime_, listener_.address(), kNever));
+    });
+  });
 }
 
 TEST_F(AcceptLoopTest, NoMoreConnectionsThanAllowedAreOpen) {
