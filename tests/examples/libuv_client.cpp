@@ -16,7 +16,6 @@ struct Request {
   SslObject tls;
   std::string target, question, answer;
   bool asked = false, over = false;
-  int open_handles = 2;
   uv_tcp_t socket{};
   uv_stream_t* const stream = (uv_stream_t*)&socket;
   uv_timer_t timer{};
@@ -53,7 +52,7 @@ struct Request {
   // Asks, or reads a piece of the answer. The handshake is a part of either.
   Result<Progress> step() {
     if (!asked) {
-      const auto wrote = tls.write(std::as_bytes(std::span(question)));
+      const auto wrote = tls.write(question);
       asked = wrote && wrote->kind == Progress::Kind::kDone;
       return wrote;
     }
@@ -101,11 +100,9 @@ struct Request {
 
   void close() {
     over = true;
-    const auto closed = [](uv_handle_t* it) {
-      if (--of(it).open_handles == 0) delete &of(it);
-    };
-    uv_close((uv_handle_t*)&socket, closed);
-    uv_close((uv_handle_t*)&timer, closed);
+    uv_close((uv_handle_t*)&timer, [](uv_handle_t* it) {
+      uv_close((uv_handle_t*)&of(it).socket, [](uv_handle_t* last) { delete &of(last); });
+    });
   }
 };
 

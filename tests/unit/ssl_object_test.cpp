@@ -131,14 +131,14 @@ TEST_P(SslObjectTest, DataGoesBothWays) {
 // CPython: BasicSocketTests.test_read_write_zero.
 TEST_P(SslObjectTest, EmptyReadsAndWritesAreDoneAndMoveNothing) {
   EXPECT_EQ(client_.tls->read({})->kind, Kind::kDone);
-  EXPECT_EQ(client_.tls->write({})->kind, Kind::kDone);
+  EXPECT_EQ(client_.tls->write(std::string_view())->kind, Kind::kDone);
   EXPECT_EQ(client_.outgoing.pending(), 0U) << "they began a handshake";
   handshake();
   EXPECT_TRUE(client_.write("foo"));
   exchange();
   EXPECT_EQ(server_.tls->read({})->kind, Kind::kDone);
   EXPECT_EQ(server_.read(), "foo");
-  EXPECT_EQ(client_.tls->write({})->bytes, 0U);
+  EXPECT_EQ(client_.tls->write(std::string_view())->bytes, 0U);
   EXPECT_EQ(client_.outgoing.pending(), 0U);
 }
 

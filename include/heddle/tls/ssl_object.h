@@ -85,6 +85,7 @@ class HEDDLE_API SslObject {
   // data in pieces, and stop at kWantWrite. kWantRead: the handshake must go on first. After
   // our close_notify it fails with kDisconnected.
   Result<Progress> write(std::span<const std::byte> from);
+  Result<Progress> write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
 
   // Ends the connection. The first call puts close_notify into `outgoing`: there is nothing more to
   // write. kWantRead: the peer's has not come. One may leave it at that, call again when bytes have
