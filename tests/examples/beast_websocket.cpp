@@ -1,7 +1,5 @@
 // A WebSocket server over TLS: Boost.Beast's synchronous API in fibers. What blocks there, parks.
-//
-//   beast_websocket LISTEN CERTIFICATE KEY
-// Sends each message back.
+// beast_websocket LISTEN CERTIFICATE KEY sends each message back.
 #include <csignal>
 #include <cstdio>
 
@@ -18,95 +16,88 @@ namespace beast = boost::beast;
 namespace websocket = boost::beast::websocket;
 using ErrorCode = boost::system::error_code;
 
-// A Stream as Beast's SyncReadStream and SyncWriteStream. The Error behind the last error_code, of
-// which Beast knows less, is kept.
+// A Stream as Beast's SyncReadStream and SyncWriteStream. It throws the Error with which the stream
+// fails (heddle::Exception), of which an error_code would tell less.
 class SyncStream {
  public:
   using executor_type = net::io_context::executor_type;
 
-  SyncStream(Stream& stream, net::io_context& unused) : stream_(stream), unused_(unused) {}
+  explicit SyncStream(Stream& stream) : stream_(stream) {}
 
-  // Beast has timers of its own for its asynchronous calls, which nobody makes here.
-  executor_type get_executor() { return unused_.get_executor(); }
+  // For the timers of Beast's asynchronous calls, which nobody makes here.
+  static executor_type get_executor() {
+    static net::io_context unused;
+    return unused.get_executor();
+  }
 
   template <typename Buffers>
   std::size_t read_some(const Buffers& buffers, ErrorCode& code) {
-    const auto into =
-        first_of(net::buffer_sequence_begin(buffers), net::buffer_sequence_end(buffers));
-    if (into.size() == 0) return code = {}, 0;
-    const auto count = stream_.read(std::span(static_cast<std::byte*>(into.data()), into.size()),
-                                    this_fiber::after(60s));
-    code = count ? *count == 0 ? ErrorCode(net::error::eof) : ErrorCode() : keep(count.error());
-    return count ? *count : 0;
+    code = {};
+    for (const net::mutable_buffer into : beast::buffers_range_ref(buffers)) {
+      if (into.size() == 0) continue;
+      const std::span room(static_cast<std::byte*>(into.data()), into.size());
+      const std::size_t count = stream_.read(room, this_fiber::after(60s)).value();
+      if (count == 0) code = net::error::eof;
+      return count;
+    }
+    return 0;
   }
   template <typename Buffers>
   std::size_t write_some(const Buffers& buffers, ErrorCode& code) {
-    const net::const_buffer from =
-        first_of(net::buffer_sequence_begin(buffers), net::buffer_sequence_end(buffers));
-    const auto done = stream_.write(
-        std::span(static_cast<const std::byte*>(from.data()), from.size()), this_fiber::after(60s));
-    code = done ? ErrorCode() : keep(done.error());
-    return done ? from.size() : 0;
+    code = {};
+    std::vector<std::span<const std::byte>> pieces;  // Which share records.
+    for (const net::const_buffer from : beast::buffers_range_ref(buffers)) {
+      pieces.emplace_back(static_cast<const std::byte*>(from.data()), from.size());
+    }
+    stream_.write(pieces, this_fiber::after(60s)).value();
+    return beast::buffer_bytes(buffers);
   }
   template <typename Buffers>
   std::size_t read_some(const Buffers& buffers) {
-    return or_throw([&](ErrorCode& code) { return read_some(buffers, code); });
+    ErrorCode code;
+    const std::size_t count = read_some(buffers, code);
+    return code ? throw boost::system::system_error(code) : count;
   }
   template <typename Buffers>
   std::size_t write_some(const Buffers& buffers) {
-    return or_throw([&](ErrorCode& code) { return write_some(buffers, code); });
+    ErrorCode none;
+    return write_some(buffers, none);
   }
-
-  std::string explain() const { return error_ ? stream_.explain(*error_) : "not WebSocket"; }
 
   // How Beast ends what is below a WebSocket.
   friend void teardown(beast::role_type, SyncStream& stream, ErrorCode& code) {
-    const auto done = stream.stream_.close(this_fiber::after(5s));
-    code = done ? ErrorCode() : stream.keep(done.error());
+    stream.stream_.close(this_fiber::after(5s)).value();
+    code = {};
   }
   friend void beast_close_socket(SyncStream&) {}
 
  private:
-  // The first buffer with room.
-  template <typename Position>
-  static auto first_of(Position at, Position end) -> std::decay_t<decltype(*at)> {
-    while (at != end && net::buffer_size(*at) == 0) ++at;
-    return at != end ? std::decay_t<decltype(*at)>(*at) : std::decay_t<decltype(*at)>();
-  }
-  template <typename Call>
-  static std::size_t or_throw(Call call) {
-    ErrorCode code;
-    const std::size_t count = call(code);
-    if (code) throw boost::system::system_error(code);
-    return count;
-  }
-  ErrorCode keep(const Error& error) {
-    error_ = error;
-    return net::error::connection_aborted;
-  }
-
   Stream& stream_;
-  net::io_context& unused_;
-  std::optional<Error> error_;
 };
 
-static Result<void> serve_client(const Context& tls, net::io_context& unused, Socket socket) {
+// Sends messages back until it throws: at the end, websocket::error::closed.
+static void echo(Stream& client) {
+  client.handshake(this_fiber::after(10s)).value();
+  websocket::stream<SyncStream> messages(client);
+  messages.read_message_max(1 << 20);
+  messages.accept();
+  for (beast::flat_buffer message;; message.clear()) {
+    messages.read(message);
+    messages.text(messages.got_text());
+    messages.write(message.data());
+  }
+}
+
+static Result<void> serve_client(const Context& tls, Socket socket) {
   auto client = Stream::create(tls, std::move(socket));
   if (!client) return client.error();
-  auto greeted = client->handshake(this_fiber::after(10s));
-  if (!greeted) return greeted;
-  websocket::stream<SyncStream> messages(*client, unused);
-  ErrorCode code;
-  messages.read_message_max(1 << 20);
-  messages.accept(code);
-  for (beast::flat_buffer message; !code; message.clear()) {
-    if (messages.read(message, code) == 0 && code) break;
-    messages.text(messages.got_text());
-    if (!code) messages.write(message.data(), code);
-  }
-  if (code != websocket::error::closed) {
-    std::fprintf(stderr, "client: %s (%s)\n", code.message().c_str(),
-                 messages.next_layer().explain().c_str());
+  try {
+    echo(*client);
+  } catch (const Exception& failed) {
+    std::fprintf(stderr, "client: %s\n", client->explain(failed.error()).c_str());
+  } catch (const boost::system::system_error& ended) {
+    if (ended.code() == websocket::error::closed) return {};
+    std::fprintf(stderr, "client: not WebSocket: %s\n", ended.what());
   }
   return {};
 }
@@ -118,11 +109,8 @@ int main(int argc, char** argv) try {
   auto tls = Context::create(Role::kServer).value();
   tls.load_cert_chain(argv[2], argv[3]).value();
   auto listener = Listener::create(runtime, Address::parse(argv[1]).value()).value();
-  net::io_context unused;
-  const auto handler = [&](Socket socket) { return serve_client(tls, unused, std::move(socket)); };
-  auto serving = runtime.spawn("serve", [&] { serve(listener, handler); }).value();
-  const auto wait_for_end = [&] { (void)signals.wait(Deadline::never()), serving.cancel(); };
-  runtime.spawn("stop", wait_for_end).value();
+  const auto handle = [&](Socket socket) { return serve_client(tls, std::move(socket)); };
+  runtime.spawn("main", [&] { serve_until(std::move(signals), listener, handle).value(); }).value();
   std::printf("listening on %s\n", listener.address().to_string().c_str());
   std::fflush(stdout);
   runtime.run();
