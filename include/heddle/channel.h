@@ -31,7 +31,7 @@ struct ChannelWaiter {
   ChannelWaiter* next = nullptr;
 };
 
-// Those who wait for one side of a channel, in the order in which they came.
+// The fibers that wait for one side of a channel, in the order in which they came.
 class HEDDLE_API ChannelQueue {
  public:
   ChannelWaiter* first() const noexcept { return head_; }
@@ -43,7 +43,7 @@ class HEDDLE_API ChannelQueue {
   ChannelWaiter* tail_ = nullptr;
 };
 
-// ChannelCore is what a channel does that need not know the type of its values.
+// ChannelCore is the part of a channel that does not depend on the type of its values.
 class HEDDLE_API ChannelCore {
  public:
   enum class Side : bool { kPush, kPop };
@@ -59,7 +59,7 @@ class HEDDLE_API ChannelCore {
   ChannelCore(const ChannelCore&) = delete;
   ChannelCore& operator=(const ChannelCore&) = delete;
 
-  // Does the first of `cases` that can be done; parks until one can. Returns which.
+  // Does the first of `cases` that can be done; parks until one can. Returns its index.
   static Result<std::size_t> select(std::span<const Case> cases, Deadline deadline);
 
  protected:
@@ -74,7 +74,7 @@ class HEDDLE_API ChannelCore {
   // Moves a value at once, if that is possible. kClosed: it never will be again.
   virtual Outcome attempt(Side side, void* slot) = 0;
 
-  // Tells a fiber that waits that its value has been moved.
+  // Tells a waiting fiber that its value has been moved.
   static void complete(ChannelWaiter& waiter) { complete(waiter, Outcome::kDone); }
 
   static Error closed_error();
@@ -104,19 +104,20 @@ class SelectCase {
   detail::ChannelCore::Case case_;
 };
 
-// Channel hands values from fiber to fiber, in order, and holds at most `capacity` of them: a full
-// one makes producers wait. One of capacity 0 holds none: push() returns when a consumer has taken
-// the value, as with Go's unbuffered channels. Of several consumers, each gets its values in order.
+// Channel passes values from fiber to fiber, in order, and holds at most `capacity` of them;
+// producers wait while it is full. A channel of capacity 0 holds none: push() returns when a
+// consumer has taken the value, as with Go's unbuffered channels. Of several consumers, each gets
+// its values in order.
 //
-// Fibers:   push() and pop() park, first come first served; outside a fiber they end the process,
-//   and say so, whether they would have had to wait or not. try_push() and try_pop() do not park,
-//   and may also be called outside fibers, on the runtime's thread: by work that was posted to it.
+// Fibers:   push() and pop() park, first come, first served. Outside a fiber they end the process
+//   with a message, even where they would not have to wait. try_push() and try_pop() do not park.
+//   Posted work may also call them, outside fibers on the runtime's thread.
 // Threads:  one runtime's thread. Another thread hands a value over with Runtime::post(), in which
 //   it calls try_push().
 // Lifetime: no fiber may be waiting when it is destroyed.
-// Errors:   kTimedOut and kCancelled: no value has been moved. Once a value has been handed to a
-//   fiber that waits, its call succeeds, even if its deadline passes or it is cancelled before it
-//   runs again. So nothing is lost, and nothing comes twice.
+// Errors:   after kTimedOut or kCancelled no value has been moved. Once a value has been handed to
+//   a waiting fiber, that fiber's call succeeds, even if its deadline passes or it is cancelled
+//   before it runs again. So no value is lost or delivered twice.
 template <typename T>
 class Channel final : detail::ChannelCore {
  public:
@@ -153,25 +154,26 @@ class Channel final : detail::ChannelCore {
     return value;
   }
 
-  // The same without waiting: returns nothing, too, if there is no value.
+  // The same without waiting: also returns nothing if there is no value.
   std::optional<T> try_pop() {
     std::optional<T> value;
     (void)attempt(Side::kPop, &value);
     return value;
   }
 
-  // For select(): as push(), from `value`; and as pop(), into `value`, which is nothing afterwards
-  // if the channel is closed and empty. `value` must live until select() has returned.
+  // For select(): pushing() is a push() from `value`, popping() a pop() into `value`, which is
+  // empty afterwards if the channel is closed and empty. `value` must live until select() has
+  // returned.
   SelectCase pushing(T& value) { return SelectCase({this, Side::kPush, &value}); }
   SelectCase popping(std::optional<T>& value) { return SelectCase({this, Side::kPop, &value}); }
 
-  // Ends the channel: values in it may still be taken, none may be added. Producers that wait fail.
-  // May also be called outside fibers, on the runtime's thread.
+  // Ends the channel: values in it can still be taken, but none can be added. Waiting producers
+  // fail with kDisconnected. May also be called outside fibers, on the runtime's thread.
   void close() { ChannelCore::close(); }
 
   bool closed() const noexcept { return closed_; }
 
-  // How many values it holds. Those of producers that wait do not count.
+  // How many values it holds, not counting those of waiting producers.
   std::size_t size() const noexcept { return values_.size(); }
 
  private:
@@ -180,7 +182,7 @@ class Channel final : detail::ChannelCore {
     return attempt_pop(*static_cast<std::optional<T>*>(slot));
   }
 
-  // Whoever moves a value tells the other side only afterwards: moving may throw.
+  // The value is moved before the other side is told: moving may throw.
   Outcome attempt_push(T& value) {
     if (closed_) return Outcome::kClosed;
     if (detail::ChannelWaiter* const consumer = consumers_.first()) {
@@ -215,10 +217,10 @@ class Channel final : detail::ChannelCore {
 //   std::optional<Signal> signal;
 //   const auto which = select({signals.popping(signal), jobs.popping(job)}, deadline);
 //
-// If several can be done at once, it is the first of them in the list: order is priority. Fails
-// with kTimedOut or kCancelled, and then nothing has been moved; with kDisconnected if a channel of
-// a pushing() case is closed. Like push() and pop() it takes its turn behind fibers that came
-// before, and ends the process outside a fiber. Parks.
+// If several can be done at once, the first of them in the list is done: order is priority. Fails
+// with kTimedOut or kCancelled, and then nothing has been moved; with kDisconnected if the channel
+// of a pushing() case is closed. Like push() and pop(), it waits its turn behind fibers that came
+// earlier, and ends the process outside a fiber. Parks.
 HEDDLE_API Result<std::size_t> select(std::span<const SelectCase> cases,
                                       Deadline deadline = Deadline::never());
 inline Result<std::size_t> select(std::initializer_list<SelectCase> cases,

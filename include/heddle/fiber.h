@@ -39,9 +39,9 @@ struct FiberInfo {
   State state = State::kReady;
   bool cancelled = false;
 
-  // If it waits: for what, as in "for a mutex" or "to read from descriptor 7"; for which
-  // descriptor, if for any (in wait_descriptor(), the library's duplicate); and how much time is
-  // left, if it has a deadline.
+  // Set while the fiber waits: what it waits for, as in "for a mutex" or "to read from descriptor
+  // 7"; the descriptor that it waits for, if any (in wait_descriptor(), the library's duplicate);
+  // and the time left, if it has a deadline.
   std::string purpose;
   std::optional<int> descriptor;
   std::optional<Duration> remaining;
@@ -61,8 +61,8 @@ class HEDDLE_API TaskState {
   TaskState& operator=(const TaskState&) = delete;
   virtual ~TaskState();
 
-  // Runs the entry, keeps its result or what it threw, and drops the entry: what it captured ends
-  // with the fiber, not with the last Task.
+  // Runs the entry, stores its result or its exception, and destroys the entry, so that its
+  // captures end with the fiber and not with the last Task.
   void run() noexcept;
 
   fiber::Fiber* fiber = nullptr;  // Null once the entry has returned.
@@ -75,9 +75,9 @@ class HEDDLE_API TaskState {
   virtual void drop_entry() noexcept = 0;
 };
 
-// Failures remembers which entries threw, as long as a Task could still take what they
-// threw, and the first whose exception nobody can take any more. It allocates nothing: what was
-// thrown may be std::bad_alloc.
+// Failures remembers which entries threw while a Task can still take the exception, and keeps the
+// first exception that no Task can take any more. It does not allocate: the exception may be
+// std::bad_alloc.
 class HEDDLE_API Failures {
  public:
   Failures() = default;
@@ -115,8 +115,8 @@ class TypedTaskState : public TaskState {
   std::optional<StoredResult<Returned>> result;
 };
 
-// Every spawn() makes one of these: what need not know the type of the entry is elsewhere, so that
-// a program compiles quickly.
+// Every spawn() instantiates this template. Code that does not depend on the type of the entry is
+// elsewhere, so that programs compile quickly.
 template <typename Returned, typename Entry>
 class EntryState final : public TypedTaskState<Returned> {  // NOLINT: its destructor is virtual.
  public:
@@ -186,7 +186,7 @@ HEDDLE_API Result<void> join(TaskState& state, Deadline deadline);
 HEDDLE_API void cancel(TaskState& state);
 HEDDLE_API void assert_not_taken(bool result_is_there);
 
-// What an entry that has returned left: its result, once; or throws what it threw.
+// Returns the result of an entry that has returned, once; or throws what the entry threw.
 template <typename Returned>
 auto take_result(TypedTaskState<Returned>& state) -> Result<typename Joined<Returned>::Value> {
   if (state.escaped) std::rethrow_exception(std::exchange(state.escaped, nullptr));
@@ -200,8 +200,8 @@ auto take_result(TypedTaskState<Returned>& state) -> Result<typename Joined<Retu
 
 }  // namespace detail
 
-// Task is a handle on a fiber that was spawned: for its result, or to cancel it.
-// Dropping it detaches nothing and stops nothing; the fiber's scope still joins it.
+// Task is a handle to a spawned fiber: it gets the fiber's result, or cancels the fiber. Destroying
+// a Task neither detaches nor stops the fiber; the fiber's scope still joins it.
 //
 // Fibers:   join() parks. Any number of fibers may join a task without a result;
 //   a result or exception can be taken once.
@@ -211,20 +211,19 @@ class Task {
  public:
   using Value = typename detail::Joined<Returned>::Value;
 
-  // Parks until the fiber has finished, and takes its result. Throws what its
-  // entry threw. Fails with kTimedOut, or kCancelled if the *calling* fiber is
-  // cancelled; the task may then be joined again. Precondition: no join() has
-  // returned its result or thrown before.
+  // Parks until the fiber has finished, and takes its result. Throws what its entry threw. Fails
+  // with kTimedOut, or kCancelled if the *calling* fiber is cancelled; the task may then be joined
+  // again. Precondition: no earlier join() has returned the result or thrown the exception.
   Result<Value> join(Deadline deadline = Deadline::never()) {
     const Result<void> finished = detail::join(*state_, deadline);
     if (!finished) return finished.error();
     return detail::take_result(*state_);
   }
 
-  // Asks the fiber to stop: the call in which it is parked, and every call that
-  // would park from then on, fails with kCancelled. A call that need not park still succeeds, but
-  // only a few in a row: whoever loops over a peer that always has data is stopped as well. Does
-  // not wait. May be called before, during and after run().
+  // Asks the fiber to stop: the call in which it is parked, and every call that would park from
+  // then on, fails with kCancelled. A call that need not park still succeeds, but only a few times
+  // in a row, so a loop over a peer that always has data is stopped too. cancel() itself does not
+  // wait. It may be called before, during and after run().
   void cancel() { detail::cancel(*state_); }
 
   bool finished() const noexcept { return state_->fiber == nullptr; }
@@ -239,7 +238,7 @@ class Task {
 
 namespace detail {
 
-// What every spawn() does: `start` makes a fiber of the state.
+// Common to every spawn(): `start` makes a fiber that runs the state.
 template <typename Entry, typename Start>
 auto start_task(Entry entry, Start start) -> Result<Task<std::invoke_result_t<Entry>>> {
   using Returned = std::invoke_result_t<Entry>;
@@ -261,9 +260,9 @@ class HEDDLE_API Scope {
   Scope& operator=(const Scope&) = delete;
   ~Scope();
 
-  // Starts a fiber that runs `entry()`; it first runs when the caller parks or
-  // yields. Fails with kExhausted when no stack can be had: memory is short, or
-  // the process has as many mappings as vm.max_map_count allows.
+  // Starts a fiber that runs `entry()`; it first runs when the caller parks or yields. Fails with
+  // kExhausted when no stack can be mapped: memory is short, or the process has as many mappings as
+  // vm.max_map_count allows.
   template <std::invocable Entry>
   auto spawn(const SpawnOptions& options, Entry entry)
       -> Result<Task<std::invoke_result_t<Entry>>> {
@@ -278,9 +277,10 @@ class HEDDLE_API Scope {
   // Cancels every fiber of the scope, and those spawned in it later.
   void cancel();
 
-  // Parks until none of its fibers runs, which may be in the middle of the scope's body: more can
-  // be spawned afterwards. Fails with kTimedOut, or kCancelled if the calling fiber is cancelled;
-  // the fibers go on in either case. Precondition: the caller is not a fiber of the scope.
+  // Parks until all fibers of the scope have finished. It may be called in the middle of the
+  // scope's body: more fibers can be spawned afterwards. Fails with kTimedOut, or with kCancelled
+  // if the calling fiber is cancelled; in either case the fibers of the scope go on. Precondition:
+  // the caller is not a fiber of the scope.
   Result<void> join(Deadline deadline);
 
   // How many of its fibers have not finished.
@@ -305,15 +305,15 @@ class HEDDLE_API Scope {
   WaitQueue idle_{"to join the fibers of its scope"};
 };
 
-// Runs `body(scope)` on the calling fiber, then parks until every fiber that was
-// spawned in the scope has finished, and returns what `body` returned. So no fiber
-// outlives the variables that the caller gave it; those that `body` itself declares
-// end before the fibers do.
+// Runs `body(scope)` on the calling fiber, then parks until every fiber that was spawned in the
+// scope has finished, and returns what `body` returned. So no fiber outlives the variables of the
+// caller. Variables that `body` itself declares end when `body` returns, which may be before the
+// fibers end.
 //
-// If the calling fiber is cancelled, or `body` throws, the scope's fibers are
-// cancelled and still joined. What an entry throws is for its Task's join(); the
-// first such exception that nobody has taken by the end of the scope is thrown from
-// here. It does not cancel the others: one bad connection must not end a server.
+// If the calling fiber is cancelled, or `body` throws, the scope's fibers are cancelled and still
+// joined. The join() of an entry's Task throws what the entry threw. The first exception that no
+// join() has taken by the end of the scope is thrown by scope(). It does not cancel the other
+// fibers: one bad connection must not end a server.
 template <typename Body>
 auto scope(Body&& body) -> std::invoke_result_t<Body, Scope&> {
   Scope opened;
@@ -355,48 +355,48 @@ class HEDDLE_API Shield {
 // The running fiber. Precondition of all: called from a fiber.
 namespace this_fiber {
 
-// The time at which the runtime last looked for events, or a fiber called after(): what deadlines
-// are measured by. Costs no system call.
+// Returns the time at which the runtime last looked for events, or a fiber called after().
+// Deadlines are compared with this time. Costs no system call.
 HEDDLE_API TimePoint now() noexcept;
 
-// A deadline that far from now, by the clock: what other fibers have taken since the last look for
-// events does not count. A delay that the clock cannot hold gives Deadline::never().
+// Returns a deadline `delay` from now. It reads the clock, so the time that other fibers have taken
+// since the runtime last looked for events does not shorten the delay. A delay that the clock
+// cannot hold gives Deadline::never().
 HEDDLE_API Deadline after(Duration delay) noexcept;
 template <typename Rep, typename Period>
 Deadline after(std::chrono::duration<Rep, Period> delay) noexcept {
   return after(saturated(delay));
 }
 
-// Lets the other fibers that are ready run first. Fails with kCancelled; the others have run by
-// then, too.
+// Lets the other ready fibers run first. Fails with kCancelled, also after the others have run.
 HEDDLE_API Result<void> yield();
 
 // Parks until `deadline` has passed. Fails with kCancelled.
 HEDDLE_API Result<void> sleep_until(Deadline deadline);
 
-// Whether the fiber was cancelled. Inside shielded() it is always false.
+// Returns whether the fiber was cancelled; always false inside shielded().
 HEDDLE_API bool cancelled() noexcept;
 HEDDLE_API std::string_view name() noexcept;
 
 // Runs `body()` as if the fiber had not been cancelled, and returns what it returns. For clean-up
-// that has to wait: a goodbye to a peer, a rollback. A cancellation that was there before, or that
-// comes meanwhile, holds again as soon as `body` has returned or thrown. Nothing but its deadlines
-// ends what `body` waits for, so give each call one: the fiber's scope, and a runtime that is told
-// to stop(), wait for it. Shields may be nested; the outermost counts. Fibers that `body` spawns
-// are not shielded.
+// that has to wait, such as a goodbye to a peer or a rollback. An earlier cancellation, or one that
+// comes meanwhile, takes effect again as soon as `body` has returned or thrown. Only deadlines end
+// the waits in `body`, so give each call one: the fiber's scope waits for `body`, and so does a
+// runtime that was told to stop(). Shields may be nested; the outermost counts. Fibers that `body`
+// spawns are not shielded.
 template <std::invocable Body>
 auto shielded(Body&& body) -> std::invoke_result_t<Body> {
   const detail::Shield shield;
   return std::forward<Body>(body)();
 }
 
-// Bytes of stack that were ever touched, since the stack was mapped, by this
-// fiber or an earlier one that had the same pooled stack. Scans memory: for
-// choosing SpawnOptions::stack_bytes, not for every request.
+// Returns how many bytes of the stack were touched since it was mapped, by this fiber or by an
+// earlier one that used the same pooled stack. Scans memory: use it to choose
+// SpawnOptions::stack_bytes, not on every request.
 HEDDLE_API std::size_t stack_high_water() noexcept;
 
-// Gives the stack pages below the caller's frame back to the kernel: for a fiber
-// that went deep once and will now wait long. One system call, if it went deep.
+// Gives the stack pages below the caller's frame back to the kernel: for a fiber whose calls went
+// deep once and that will now wait for long. Costs one system call if they went deep.
 HEDDLE_API void release_unused_stack() noexcept;
 
 }  // namespace this_fiber

@@ -1,4 +1,4 @@
-// FiberLocal<T>: a variable of which each fiber has its own.
+// FiberLocal<T>: a variable that has a value of its own in each fiber.
 #pragma once
 
 #include <memory>

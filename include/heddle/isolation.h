@@ -37,7 +37,7 @@ constexpr std::string_view name_of(Isolation isolation) noexcept {
   return "isolated";
 }
 
-// The one of that name, if there is one.
+// Returns the policy of that name, if there is one.
 constexpr std::optional<Isolation> isolation_of(std::string_view name) noexcept {
   for (const Isolation isolation : kIsolations) {
     if (name_of(isolation) == name) return isolation;

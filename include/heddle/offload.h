@@ -19,12 +19,12 @@ namespace heddle {
 struct OffloadOptions {
   std::size_t threads = 0;  // 0: as many as the machine has processors.
 
-  // How many functions may wait for a thread. One more is refused: whoever waits for longer
-  // than a peer is willing to do wasted work.
+  // How many functions may wait for a thread. Further ones are refused: work that waits for longer
+  // than the peer is willing to wait is wasted.
   std::size_t queue_max = 1024;
 
-  // Added to the threads' nice value (nice(2)), 0 to 19. With 10 or so the runtime's thread comes
-  // first where they share a processor, and long computations hold nobody else up.
+  // Added to the threads' nice value (nice(2)), 0 to 19. With about 10, the runtime's thread takes
+  // precedence where they share a processor, and long computations do not hold up other work.
   int nice = 0;
 };
 
@@ -38,21 +38,23 @@ struct OffloadStats {
 };
 
 // OffloadPool runs functions on OS threads while the fibers that called them are parked: for
-// getaddrinfo(), fsync(), compression, a signature with a big key. Functions begin in the order
-// in which they came.
+// getaddrinfo(), fsync(), compression, a signature with a big key. Functions begin in the order in
+// which they were submitted.
 //
-// Fibers:   run() and run_abandonable() park. A function itself is outside any fiber: it may
-//   block, it may not park, and it uses nothing that belongs to a runtime, but Runtime::post().
-// Threads:  any number of runtimes, on any threads, may share a pool. The function, and what it
-//   has captured, ends on the pool's thread; its result moves to the fiber. The threads block
-//   all signals but while a function runs: then those that the thread of its fiber blocks, which
-//   processes that it starts inherit. Signals (heddle/signals.h) blocks none. After fork() the
-//   child has none of the threads: create pools after it.
+// Fibers:   run() and run_abandonable() park. The function itself runs outside any fiber: it may
+//   block but must not park, and it must not use anything that belongs to a runtime, except
+//   Runtime::post().
+// Threads:  any number of runtimes, on any threads, may share a pool. The function and its captures
+//   are destroyed on the pool's thread; its result is moved to the fiber. The threads block all
+//   signals, except while a function runs: then they block those that the fiber's thread blocks,
+//   and processes that the function starts inherit that. Signals (heddle/signals.h) blocks none.
+//   After fork() the child has none of the threads: create pools after fork().
 // Moving:   as Runtime. Not while another thread uses the handle.
 // Lifetime: no fiber may be inside a call when the pool is destroyed. Destruction joins the
-//   threads, and so waits for functions that were abandoned. Not on a thread of the pool.
-// Errors:   kTimedOut and kCancelled of the calling fiber: see the calls. kExhausted: the queue
-//   is full, shed load. What a function throws comes out of the call.
+//   threads, and so waits for functions that were abandoned. Do not destroy a pool on one of its
+//   own threads.
+// Errors:   kTimedOut, and kCancelled if the calling fiber is cancelled, as described at the calls.
+//   kExhausted if the queue is full: shed load. What a function throws comes out of the call.
 class HEDDLE_API OffloadPool {
  public:
   // Fails with kExhausted when the kernel gives no threads.
@@ -65,17 +67,18 @@ class HEDDLE_API OffloadPool {
   ~OffloadPool();
 
   // Parks until `work()` has run on another thread, and returns its result, or throws what it
-  // threw; a Result<T> is returned as such. `work` may use the caller's variables: once it
-  // has begun, the caller waits for its end, however late, and gets the result. An interruption
-  // withdraws it only before that: it never runs then.
+  // threw; a Result<T> is returned as such. `work` may be move-only, and may use the caller's
+  // variables: once it has begun, the caller waits for its end, however late, and gets the result.
+  // An interruption before that (the deadline, a cancellation) withdraws `work`, which then never
+  // runs.
   template <std::invocable Work>
   auto run(Work work, Deadline deadline)
       -> Result<typename detail::Joined<std::invoke_result_t<Work>>::Value> {
     return perform_for_result(std::move(work), Late::kWait, deadline);
   }
 
-  // The same, and an interruption also leaves a `work` alone that has begun: it goes on without
-  // the caller, and its result is dropped. So `work` must own what it uses.
+  // The same, but an interruption also abandons a `work` that has begun: it goes on without the
+  // caller, and its result is dropped. So `work` must own what it uses.
   template <std::invocable Work>
   auto run_abandonable(Work work, Deadline deadline)
       -> Result<typename detail::Joined<std::invoke_result_t<Work>>::Value> {

@@ -1,8 +1,8 @@
-// Synchronisation between the fibers of one runtime. None of it is needed for
-// code that does not park between two lines: fibers are not preempted.
+// Synchronisation between the fibers of one runtime. Code that does not park needs none of it:
+// fibers are not preempted.
 //
-// Fibers:   whatever takes a Deadline parks, first come first served, and fails
-//   with kTimedOut or kCancelled.
+// Fibers:   calls that take a Deadline park, first come, first served, and fail with kTimedOut or
+//   kCancelled.
 // Threads:  one runtime's thread. Use Runtime::post() to cross threads.
 // Lifetime: no fiber may be waiting when one of these is destroyed.
 #pragma once
@@ -24,7 +24,7 @@ class HEDDLE_API Semaphore {
  public:
   explicit Semaphore(std::size_t units) : units_(units) {}
 
-  // Takes one unit. Newcomers do not overtake fibers that wait.
+  // Takes one unit. Newcomers do not overtake waiting fibers.
   Result<void> acquire(Deadline deadline = Deadline::never());
   bool try_acquire() noexcept;
   void release();

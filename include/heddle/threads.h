@@ -15,7 +15,7 @@
 namespace heddle {
 
 struct ThreadsOptions {
-  std::size_t threads = 0;   // With the calling one. 0: as many as the machine has processors.
+  std::size_t threads = 0;   // Including the calling one. 0: as many as the machine has processors.
   RuntimeOptions runtime{};  // Of each thread.
 };
 
@@ -40,7 +40,7 @@ HEDDLE_API Result<void> run_on_threads(const ThreadsOptions& options, const Make
 HEDDLE_API void stop(CrewState& crew) noexcept;
 HEDDLE_API void post(CrewState& crew, const std::function<void(CrewMember&)>& work);
 
-// Calls what returns void or Result<void>.
+// Calls a function that returns void or Result<void>.
 template <typename Function, typename... Arguments>
 Result<void> run_for_result(Function&& function, Arguments&&... arguments) {
   if constexpr (std::is_void_v<std::invoke_result_t<Function, Arguments...>>) {
@@ -66,18 +66,19 @@ class TypedMember final : public CrewMember {
 
 // Crew is the workers of one run_on_threads().
 //
-// Threads:  any, for as long as that has not returned.
+// Threads:  any, until run_on_threads() returns.
 template <typename Worker>
 class Crew {
  public:
   explicit Crew(detail::CrewState& state) noexcept : state_(state) {}
 
-  // Cancels the fiber in which each worker's run() is, so that serve() in there drains. Soon; once.
+  // Cancels the fiber that runs each worker's run(), so that a serve() in it drains. Takes effect
+  // soon, and does nothing the second time.
   void stop() noexcept { detail::stop(state_); }
 
-  // Runs `work(worker)` for each worker, on its thread, outside any fiber, soon, as
-  // Runtime::post(): also before and after its run(), but not any more once its runtime has no
-  // fibers left. What it throws is as if run() had.
+  // Runs a copy of `work` with each worker, soon, on the worker's thread and outside any fiber, as
+  // Runtime::post() does. It may run before and after the worker's run(), but no longer once its
+  // runtime has no fibers left. What it throws counts as thrown by run().
   void post(std::function<void(Worker&)> work) {
     detail::post(state_, [work = std::move(work)](detail::CrewMember& member) {
       work(*static_cast<detail::TypedMember<Worker>&>(member).worker);
@@ -91,21 +92,22 @@ class Crew {
 // Runs a Worker on each of several threads, of which the calling one is the first, until all have
 // ended. For servers with one Listener (ListenOptions::reuse_port) for each core.
 //
-// Beginning: `make(runtime, index)` is called on each thread, outside any fiber, one after the
-//   other: what the first has found out, such as the port that it listens on, the others may read.
-//   It returns the thread's worker, or an Error; the runtime outlives that. Once all are made,
-//   worker.run(), which returns void or Result<void>, runs in a fiber of each runtime.
+// Beginning: `make(runtime, index)` is called on each thread, outside any fiber, one thread after
+//   the other, so the others may read what the first has found out, such as the port that it
+//   listens on. It returns the thread's worker, or an Error; the runtime outlives that. Once all
+//   are made, worker.run(), which returns void or Result<void>, runs in a fiber of each runtime.
 // Failing: an Error or exception of make() or run(), or one that comes out of Runtime::run() on one
-//   of the threads, stops all, as Crew::stop(). Once all have ended, run_on_threads() returns the
-//   first Error, or throws the first exception, whichever came first. kCancelled of a worker that
-//   was told to stop is no failure. A worker that just ends leaves the others alone.
+//   of the threads, stops all workers, as Crew::stop() does. Once all have ended, run_on_threads()
+//   returns the first Error, or throws the first exception, whichever came first. kCancelled from a
+//   worker that was told to stop is not a failure. A worker that returns without failing does not
+//   stop the others.
 // Stopping: `supervise(crew)` runs in a fiber of the first runtime, beside the workers, and may
 //   wait for Signals there; it returns void or Result<void>. All are stopped when it returns or
 //   fails; it is cancelled when all have ended.
 // Ending: the workers and runtimes are destroyed on their threads when all have ended. A thread
 //   ends when its runtime has no fibers left, as Runtime::run().
 //
-// Fails with kExhausted also when the kernel gives no thread. Not from a fiber.
+// Also fails with kExhausted when the kernel gives no thread. Must not be called in a fiber.
 template <typename Worker, typename Make, typename Supervise>
 Result<void> run_on_threads(const ThreadsOptions& options, Make make, Supervise supervise) {
   static_assert(std::invocable<Supervise&, Crew<Worker>&>);
@@ -123,7 +125,7 @@ Result<void> run_on_threads(const ThreadsOptions& options, Make make, Supervise 
       });
 }
 
-// The same without anybody who stops them.
+// The same without `supervise`: the workers go on until they end or one fails.
 template <typename Worker, typename Make>
 Result<void> run_on_threads(const ThreadsOptions& options, Make make) {
   return run_on_threads<Worker>(options, std::move(make), [](Crew<Worker>&) {

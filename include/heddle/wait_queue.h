@@ -11,8 +11,8 @@ namespace fiber {
 class Fiber;
 }
 
-// Whether a cancelled fiber stops waiting. kNo is for putting an invariant back,
-// such as taking a mutex again; whoever uses it must know that the wait ends.
+// Whether a cancelled fiber stops waiting. kNo is for restoring an invariant, such as locking a
+// mutex again; the caller must know that the wait will end.
 enum class Cancellable : bool { kNo, kYes };
 
 // WaitQueue parks fibers in the order in which they came.
