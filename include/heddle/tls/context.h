@@ -126,28 +126,28 @@ struct SessionStatistics {
   std::size_t evicted = 0;        // Those that were dropped because the cache was full.
 };
 
-// Context wraps an SSL_CTX. Defaults are those of CPython's create_default_context():
-// TLS 1.2 and 1.3, security level 2, no compression, no renegotiation, its list of ciphers (none
-// without forward secrecy, none with SHA-1 or a PSK); a client verifies the peer's chain strictly
-// and its host name; a server asks for no certificate. Two things differ. Groups are X25519, P-256
-// and P-384, before them X25519MLKEM768 with OpenSSL 3.5: finite fields cost a server too much
-// before it knows its peer (set_groups()). And common names are never taken for host names (RFC
-// 9525, section 2).
+// Context wraps an SSL_CTX. Defaults are those of CPython's create_default_context(): TLS 1.2 and
+// 1.3, security level 2, no compression, no renegotiation, its list of ciphers (none without
+// forward secrecy, none with SHA-1 or a PSK); a client verifies the peer's chain strictly and its
+// host name; a server asks for no certificate. Two things differ. Groups are X25519, P-256 and
+// P-384, preceded by X25519MLKEM768 with OpenSSL 3.5: finite fields cost a server too much before
+// it knows its peer (set_groups()). And common names are never taken for host names (RFC 9525,
+// section 2).
 //
 // Strictly (X509_V_FLAG_X509_STRICT, partial chains allowed): a certificate that breaks RFC 5280 is
 // refused, such as a CA without keyUsage or a leaf without authorityKeyIdentifier, which tools make
-// by default and curl, Go and Node accept. The remedy is to issue it anew. To accept one that
-// cannot be: set_strict(false).
+// by default and curl, Go and Node accept. The remedy is to issue it again. To accept one that
+// cannot be issued again, use set_strict(false).
 //
-// Servers refuse a hello with more than 128 groups or key shares (alert illegal_parameter), for
-// which OpenSSL would search long, and a server name with anything but letters, digits, hyphens,
-// underscores and dots (alert unrecognized_name).
+// Servers refuse a hello with more than 128 groups or key shares (alert illegal_parameter), in
+// which OpenSSL would search for long, and a server name with anything but letters, digits,
+// hyphens, underscores and dots (alert unrecognized_name).
 //
 // Threads:  configure on one thread; afterwards streams of any thread may use it.
 // Lifetime: streams keep what they need alive; the Context may go first.
-// Errors:   kInvalid for what cannot be read, parsed or used, with the OpenSSL
-//   entry or errno that says why; the context of the Error names the file, if it is one's
-//   fault. A Context that refused a call is as it was before, unless the call says otherwise.
+// Errors:   kInvalid for what cannot be read, parsed or used, with the OpenSSL entry or errno that
+//   says why; the context of the Error names the file, if a file is at fault. A call that fails
+//   leaves the Context as it was, unless the call says otherwise.
 // No call leaves an entry in the thread's OpenSSL error queue or removes one.
 class HEDDLE_API Context {
  public:
@@ -157,10 +157,10 @@ class HEDDLE_API Context {
   static Result<Context> create(Role role, Trust trust);
 
   // Makes a Context of an SSL_CTX that other code has made and configured, for connections in
-  // `role`. Takes a reference of its own and changes nothing by itself: the settings, and what the
-  // functions below change, are those of the SSL_CTX, for all its users. As with create(), a client
-  // asks for a `server_name`; set_check_hostname(false) if the SSL_CTX checks otherwise. Fails with
-  // kInvalid if it was not made with TLS_method() or the TLS method of `role`.
+  // `role`. It takes a reference of its own and changes nothing by itself. The settings are those
+  // of the SSL_CTX: the functions below change them for all its users. As with create(), a client
+  // needs a `server_name`; use set_check_hostname(false) if the SSL_CTX checks names in another
+  // way. Fails with kInvalid if it was not made with TLS_method() or the TLS method of `role`.
   static Result<Context> adopt(Role role, SSL_CTX* ctx);
 
   Context(const Context&) = delete;
@@ -169,11 +169,11 @@ class HEDDLE_API Context {
   Context& operator=(Context&&) noexcept;
   ~Context();
 
-  // Uses the certificate chain (PEM, leaf first) and its private key (PEM) from
-  // files; the key may lie in the chain's file. Called again with another type of
-  // key (RSA, ECDSA), serves both. Error::context() names the file that is at fault: `key` also if
-  // it is not the certificate's.
-  // An encrypted key needs `password`; without one it is refused, never asked for.
+  // Uses the certificate chain (PEM, leaf first) and its private key (PEM) from files; the key may
+  // lie in the chain's file. Called again with another type of key (RSA, ECDSA), the Context serves
+  // both. Error::context() names the file that is at fault; that is `key` also if the key does not
+  // belong to the certificate. An encrypted key needs `password`; without one it is refused, and
+  // nobody is asked.
   Result<void> load_cert_chain(const std::filesystem::path& chain, const std::filesystem::path& key,
                                std::string_view password = {});
 
@@ -183,16 +183,16 @@ class HEDDLE_API Context {
 
   // The same for a key that is elsewhere: `signer` makes the signatures (heddle/tls/private_key.h).
   // For RSA, ECDSA, Ed25519 and Ed448. A suite of TLS 1.2 that decrypts with the key (TLS_RSA_...)
-  // cannot be had. Precondition: `signer` is not null.
+  // cannot be used. Precondition: `signer` is not null.
   Result<void> use_cert_chain(std::string_view chain_pem, std::shared_ptr<Signer> signer);
 
-  // Presents `credentials`, in place of what it has for keys of the same types. To exchange
+  // Presents `credentials` in place of those that it has for keys of the same types. To replace
   // certificates while streams use the Context, return them from on_certificate() instead.
   Result<void> use_credentials(const Credentials& credentials);
 
   // Trusts the CA certificates of a PEM file, or of a folder in which OpenSSL finds them by the
-  // hash of their names when it needs one. Fails with kInvalid for a folder that has no such name:
-  // see openssl-rehash(1).
+  // hash of their names when it needs one. Fails with kInvalid for a folder without such names: see
+  // openssl-rehash(1).
   Result<void> load_verify_locations(const std::filesystem::path& file_or_folder);
 
   // Trusts the certificates given as PEM (one or more) or as one DER certificate.
@@ -202,27 +202,27 @@ class HEDDLE_API Context {
   Result<void> load_default_certs();
 
   // Adds certificate revocation lists: a file, or bytes, with PEM (one or more) or one in DER. They
-  // count once set_crl_check() asks for it, and a certificate whose issuer has given none does not
-  // verify then (X509_V_ERR_UNABLE_TO_GET_CRL).
+  // take effect once set_crl_check() asks for it; a certificate for whose issuer there is no CRL
+  // then does not verify (X509_V_ERR_UNABLE_TO_GET_CRL).
   Result<void> load_crls(const std::filesystem::path& file);
   Result<void> add_crls(std::span<const std::byte> pem_or_der);
   void set_crl_check(CrlCheck check);
   CrlCheck crl_check() const;
 
-  // The certificates that this context trusts and that are CAs' (X509_check_ca(3)). Those of a
-  // folder are there once a verification has needed them.
+  // The certificates of CAs (X509_check_ca(3)) that this context trusts. Those of a folder are
+  // included once a verification has needed them.
   std::vector<Certificate> trusted_certificates() const;
   StoreStatistics store_statistics() const;
 
-  // Names of CAs that the peer is told of: what a server's CertificateRequest, or a client's
-  // certificate_authorities extension (RFC 8446, section 4.2.4), says. They are the subjects of the
-  // certificates in `pem`, and change nothing about trust. ConnectionView::ca_names() is what the
-  // peer has said.
+  // Adds names of CAs to those that the peer is told: in a server's CertificateRequest, or in a
+  // client's certificate_authorities extension (RFC 8446, section 4.2.4). They are the subjects of
+  // the certificates in `pem`, and do not change what is trusted. ConnectionView::ca_names()
+  // returns those that the peer has sent.
   Result<void> add_ca_names(std::string_view pem);
 
   // Precondition: oldest <= newest.
   Result<void> set_versions(TlsVersion oldest, TlsVersion newest);
-  // What an adopted SSL_CTX has set otherwise counts as the nearest of the two.
+  // Other settings of an adopted SSL_CTX count as the nearest of the two.
   TlsVersion oldest_version() const;
   TlsVersion newest_version() const;
 
@@ -231,8 +231,8 @@ class HEDDLE_API Context {
   // TLS 1.3 suites, by name, separated by colons.
   Result<void> set_ciphersuites(std::string_view names);
   // Key exchange groups, by name, separated by colons, best first. A server computes with the group
-  // that a client chooses before it knows the client: some 120 ms with ffdhe8192, 0.1 with X25519.
-  // A name that this OpenSSL does not have is refused, unless '?' stands before it:
+  // that a client chooses, before it knows the client: about 120 ms with ffdhe8192, 0.1 with
+  // X25519. A name that this OpenSSL does not know is refused, unless it follows a '?':
   // "?X25519MLKEM768:X25519".
   Result<void> set_groups(std::string_view names);
   // What this context would offer or accept, best first: TLS 1.3, then TLS 1.2.
@@ -274,10 +274,10 @@ class HEDDLE_API Context {
   // that is unknown or not for this role, and for a value that it does not take.
   Result<void> configure(std::string_view command, std::string_view value);
 
-  // The protocols offered (client), or accepted, best first (server): RFC 7301. A server ends the
-  // handshake of a client that offers some and none of these, with alert no_application_protocol
-  // (section 3.2); on_alpn() may decide otherwise, and is set instead. Each is 1 to 255 bytes.
-  // Fails with kInvalid if on_alpn() is set.
+  // The protocols offered (client), or accepted, best first (server): RFC 7301. If a client offers
+  // protocols but none of these, a server ends the handshake with alert no_application_protocol
+  // (section 3.2). To decide otherwise, use on_alpn() instead. Each is 1 to 255 bytes. Fails with
+  // kInvalid if on_alpn() is set.
   Result<void> set_alpn_protocols(std::span<const std::string_view> protocols);
 
   void set_verify_mode(VerifyMode mode);
@@ -319,21 +319,21 @@ class HEDDLE_API Context {
   Result<void> set_ocsp_check(OcspCheck check);
   OcspCheck ocsp_check() const;
 
-  // OpenSSL's security level (SSL_CTX_set_security_level(3)), 0 to 5: what keys, digests and
+  // OpenSSL's security level (SSL_CTX_set_security_level(3)), 0 to 5: which keys, digests and
   // versions are too weak. The default is 2.
   void set_security_level(int level);
   int security_level() const;
 
   // Authentication after the handshake (TLS 1.3; RFC 8446, section 4.6.2). A client offers it. A
-  // server does not ask for a certificate in the handshake, whatever its verify mode, but when
-  // Stream::request_client_certificate() is called. Off by default.
+  // server then asks for a certificate not in the handshake, whatever its verify mode, but only in
+  // Stream::request_client_certificate(). Off by default.
   void set_post_handshake_auth(bool on);
   bool post_handshake_auth() const;
 
   // How many TLS 1.3 tickets a server sends after a handshake (default 2), some 250 bytes each or
-  // more with client certificates. They are sent as the transport takes them; nobody waits for the
-  // client to read them. Use 0 where nobody resumes, and where clients close without reading: that
-  // resets a TCP connection if tickets are unread.
+  // more with client certificates. They are sent as the transport takes them, without waiting for
+  // the client to read them. Use 0 if clients do not resume, or if they close without reading:
+  // closing with unread tickets resets the TCP connection.
   void set_num_tickets(std::size_t count);
   std::size_t num_tickets() const;
   SessionStatistics session_statistics() const;
@@ -363,9 +363,10 @@ class HEDDLE_API Context {
   // and if `other` has no keys to share: it has on_ticket_keys(), a store, or is adopted.
   Result<void> share_ticket_keys(const Context& other);
 
-  // What the program wants to be asked, or told, while a connection works: heddle/tls/callbacks.h.
-  // An empty function removes one, unless it says otherwise. Where one is set instead of another
-  // setting, and that is there, the call fails with kInvalid and names both.
+  // The callbacks of heddle/tls/callbacks.h, with which a connection asks or tells the program
+  // something. An empty function removes a callback, unless the call says otherwise. Where a
+  // callback excludes another setting, and that is set, the call fails with kInvalid and names
+  // both.
   void on_client_hello(ClientHelloCallback callback);  // Servers.
   void on_server_name(ServerNameCallback callback);    // Servers.
   void on_certificate(CertificateCallback callback);

@@ -56,7 +56,7 @@ class HEDDLE_API Session {
   // Reads what serialise() wrote (d2i_SSL_SESSION(3)). Fails with kInvalid.
   static Result<Session> parse(std::string_view der);
 
-  // The session in DER, for a file or a store. Whoever has these bytes can read the connections
+  // The session in DER, for a file or a store. Anyone who has these bytes can read the connections
   // of the session (TLS 1.2) and take the peer's place in resuming it: guard them like a key.
   std::string serialise() const;
 
@@ -71,8 +71,8 @@ class HEDDLE_API Session {
   // its connection had failed.
   bool is_resumable() const;
 
-  // Whether both are the same session: they have the same id, or none and share an SSL_SESSION.
-  // A TLS 1.3 server makes several of one connection, one for each ticket.
+  // Whether both are the same session: they have the same id, or none and share an SSL_SESSION. A
+  // TLS 1.3 server makes several for one connection, one for each ticket.
   bool operator==(const Session& other) const;
 
   // For what has no call here. Stays owned by the Session.
@@ -85,7 +85,7 @@ class HEDDLE_API Session {
 // TicketKey encrypts session tickets (RFC 5077, section 4): AES-256-CBC, then HMAC-SHA256. Servers
 // that share their keys resume each other's sessions. Wiped when it goes.
 struct HEDDLE_API TicketKey {
-  std::array<std::byte, 16> name{};  // Travels in the ticket, in the clear, to find the key by.
+  std::array<std::byte, 16> name{};  // Sent in the clear in the ticket, to find the key.
   std::array<std::byte, 32> aes{};
   std::array<std::byte, 32> hmac{};
 
@@ -94,7 +94,7 @@ struct HEDDLE_API TicketKey {
   TicketKey& operator=(const TicketKey&) = default;
   ~TicketKey();
 
-  // A new random key. Fails with kExhausted if there is no randomness to be had.
+  // Makes a new random key. Fails with kExhausted if no randomness is available.
   static Result<TicketKey> generate();
 
   // The three parts one after the other, 80 bytes, as nginx's ssl_session_ticket_key reads them.
