@@ -26,7 +26,7 @@ struct CredentialsData;
 }  // namespace tls
 
 // Certificate describes one X.509 certificate. Text is UTF-8 as OpenSSL prints it, and safe to log:
-// control characters, those that change the direction of text, and bytes that are no UTF-8 are
+// control characters, those that change the direction of text, and bytes that are not UTF-8 are
 // shown as \XX in hexadecimal.
 struct Certificate {
   std::string subject;     // RFC 2253 form.
@@ -49,16 +49,16 @@ struct Identity {
 
 enum class KeyType : std::uint8_t { kEcdsaP256, kRsa2048, kEd25519, kEcdsaP384, kRsa4096 };
 
-// Makes a new key and a self-signed certificate for `names` (DNS names and IP
-// addresses), valid from an hour ago for `days`. A client that trusts this
-// certificate accepts the server that presents it. Takes up to a second for
-// RSA, and several for its 4096 bits. Precondition: `names` is not empty. Fails with kInvalid (a
-// name that no certificate can hold: the error's context) or kExhausted.
+// Makes a new key and a self-signed certificate for `names` (DNS names and IP addresses), valid
+// from an hour ago for `days`. A client that trusts this certificate accepts the server that
+// presents it. Takes up to a second for RSA, and several for its 4096 bits. Precondition: `names`
+// is not empty. Fails with kInvalid (a name that no certificate can hold, which is then the error's
+// context) or kExhausted.
 HEDDLE_API Result<Identity> make_self_signed(const std::vector<std::string>& names,
                                              KeyType type = KeyType::kEcdsaP256, int days = 365);
 
-// Gives the password of an encrypted key when one is needed, and only then. It must not park, which
-// ends the process: OpenSSL is in the middle of the key.
+// Returns the password of an encrypted key; called only when one is needed. It must not park, which
+// ends the process: OpenSSL is in the middle of reading the key.
 using PasswordCallback = std::function<Result<std::string>()>;
 
 // Credentials are a certificate chain and its private key, parsed, ready to be presented; or
@@ -69,7 +69,7 @@ class HEDDLE_API Credentials {
   // encrypted or not, or in the older form of its type.
   static Result<Credentials> parse(std::string_view chain, std::string_view key,
                                    std::string_view password = {});
-  // Fails with what `password` fails with, if the key is encrypted.
+  // If the key is encrypted, an Error of `password` is the Error of this call.
   static Result<Credentials> parse(std::string_view chain, std::string_view key,
                                    const PasswordCallback& password);
 
@@ -82,18 +82,18 @@ class HEDDLE_API Credentials {
   static Result<Credentials> parse_pkcs12(std::span<const std::byte> der,
                                           std::string_view password = {});
 
-  // For a key that one of OpenSSL's stores has, by its URI (ossl_store(7)): "file:/path/key.pem",
-  // or "pkcs11:..." and "handle:..." where a provider for such is loaded. `password` is the key's,
-  // or the PIN.
+  // For a key in one of OpenSSL's stores, by its URI (ossl_store(7)): "file:/path/key.pem", or
+  // "pkcs11:..." and "handle:..." if a provider for those is loaded. `password` is the key's, or
+  // the PIN.
   static Result<Credentials> open(std::string_view chain, const std::string& key_uri,
                                   std::string_view password = {});
 
-  // Those of `several` as one: a peer is shown one that it can use, by the type of key. Fails
+  // Combines `several` into one: a peer is shown the one that it can use, by the type of key. Fails
   // with kInvalid if two have keys of the same type. Precondition: there is at least one.
   static Result<Credentials> combine(std::span<const Credentials> several);
 
-  // When the first of their certificates is not valid any more, those of CAs included; and when the
-  // last of them becomes valid.
+  // When the first of their certificates expires, those of CAs included; and when the last of them
+  // becomes valid.
   std::chrono::system_clock::time_point not_after() const;
   std::chrono::system_clock::time_point not_before() const;
 

@@ -24,13 +24,13 @@ struct ObjectId {
 // One attribute of a name, such as commonName=example.org.
 struct NameAttribute {
   ObjectId type;
-  // UTF-8, NUL bytes included. If `is_text` is false, the bytes as they are in the certificate:
-  // the type is no text, or the bytes are no text of that type.
+  // UTF-8, NUL bytes included. If `is_text` is false, the bytes as they are in the certificate: the
+  // type is not a text type, or the bytes are not text of that type.
   std::string value;
   bool is_text = true;
 };
 
-// A name as X.501 has it: a sequence of sets of attributes. Most sets have one.
+// A name as X.501 defines it: a sequence of sets of attributes. Most sets have one.
 using RelativeName = std::vector<NameAttribute>;
 using DistinguishedName = std::vector<RelativeName>;
 
@@ -92,8 +92,8 @@ struct CertificateExtension {
   std::string der;  // The content of its octet string.
 };
 
-// What an optional field lacks is not in the certificate, or is malformed: then `malformed` names
-// it. Lists are empty in both cases. An extension that is there twice is malformed.
+// An optional field is empty if the certificate does not have it, or if it is malformed;
+// `malformed` then names it. So are lists. An extension that occurs twice is malformed.
 struct CertificateDetails {
   int version = 0;     // 3 for X.509 v3; the number is what the certificate says.
   std::string serial;  // Hexadecimal, as Certificate::serial.
@@ -122,9 +122,9 @@ struct CertificateDetails {
   std::vector<std::string> malformed;
 };
 
-// Reads all of a certificate; `der` is Certificate::der, say. The summary in Certificate costs a
-// handshake little, and this several times as much: so it is there for those who ask. Time and
-// memory are proportional to the size of `der`. Fails with kInvalid, also for more than 1 MiB.
+// Reads all of a certificate, for example of Certificate::der. The summary in Certificate costs a
+// handshake little; this costs several times as much, and so is a separate call. Time and memory
+// are proportional to the size of `der`. Fails with kInvalid, also for more than 1 MiB.
 HEDDLE_API Result<CertificateDetails> certificate_details(std::string_view der);
 
 // Describes one certificate in DER, nothing before or after it. Fails with kInvalid.
@@ -134,12 +134,12 @@ HEDDLE_API Result<Certificate> parse_certificate_der(std::string_view der);
 // Fails with kInvalid if there is none, one is malformed, or `pem` has more than 4 MiB.
 HEDDLE_API Result<std::vector<Certificate>> parse_certificates(std::string_view pem);
 
-// Returns `der` as PEM, "-----BEGIN CERTIFICATE-----". Does not look at what it is. The other way
-// goes parse_certificate(pem)->der.
+// Returns `der` as PEM, "-----BEGIN CERTIFICATE-----". Does not check its content. For the reverse
+// use parse_certificate(pem)->der.
 HEDDLE_API std::string certificate_pem(std::string_view der);
 
-// Describes the private key in `key`, PEM or DER. A password is needed if it is encrypted; nobody
-// is asked at the terminal. Fails with kInvalid.
+// Describes the private key in `key`, PEM or DER. An encrypted key needs `password`; it is never
+// asked for at the terminal. Fails with kInvalid.
 HEDDLE_API Result<KeyDescription> describe_private_key(std::string_view key,
                                                        std::string_view password = {});
 

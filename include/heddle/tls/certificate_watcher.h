@@ -1,4 +1,4 @@
-// CertificateWatcher: certificates that are replaced on disk, and so in a server that goes on.
+// CertificateWatcher: replaces the certificates of a running server when their files change.
 #pragma once
 
 #include <chrono>
@@ -26,12 +26,12 @@ struct CertificateFiles {
 };
 
 struct WatcherOptions {
-  // Files are read when nobody has changed them for so long: chain and key are two files.
+  // Files are read once they have not changed for this long: chain and key are two files.
   Duration settle = std::chrono::milliseconds(100);
-  // Files are looked at this often even if the kernel tells of no change: those of a network's file
-  // system change without a word.
+  // Files are checked this often even if the kernel reports no change: for network file systems it
+  // does not report them.
   Duration look = std::chrono::seconds(60);
-  // A certificate is said to be expiring from so long before its end on, once a day.
+  // A certificate is reported as expiring once a day, from this long before its end on.
   std::chrono::hours expiring = std::chrono::hours(14 * 24);
 };
 
@@ -50,17 +50,17 @@ struct WatcherEvent {
   std::chrono::system_clock::time_point not_after{};
 };
 
-// CertificateWatcher keeps the credentials that some files hold, and exchanges them as a whole when
-// the files change: renewed by certbot, exchanged by Kubernetes (which renames a symbolic link),
-// copied by hand. Files that cannot be used leave what is in use: half a file, a key of another
-// certificate, a certificate that has expired or is not valid yet.
+// CertificateWatcher keeps the credentials from some files, and replaces them as a whole when the
+// files change: renewed by certbot, replaced by Kubernetes (which renames a symbolic link), copied
+// by hand. If the files cannot be used, the old credentials stay in use: half a file, a key of
+// another certificate, a certificate that has expired or is not valid yet.
 //
 //   auto watcher = CertificateWatcher::create({{.chain = "cert.pem", .key = "key.pem"}}).value();
 //   context.on_certificate(watcher.callback());
 //   runtime.spawn("certificates", [&] { (void)watcher.run(log_event); }).value();
 //
-// Connections that are shaking hands go on with what they began with. Sessions are resumed across
-// an exchange.
+// A handshake in progress goes on with the credentials with which it began. Sessions are resumed
+// across a replacement.
 //
 // Threads:  current(), callback(), what callback() returns, and reload() may be used by any, at the
 //   same time. run() is for one fiber.
@@ -68,7 +68,7 @@ struct WatcherEvent {
 // Lifetime: what callback() returns may outlive it.
 class HEDDLE_API CertificateWatcher {
  public:
-  // Reads the files; the certificates may have any dates here. Several are combined
+  // Reads the files; here the certificates may have any dates. Several are combined
   // (Credentials::combine()). Fails as Credentials::load() and combine() do. Precondition: `files`
   // is not empty.
   static Result<CertificateWatcher> create(std::vector<CertificateFiles> files,
@@ -83,16 +83,17 @@ class HEDDLE_API CertificateWatcher {
   // What is in use.
   Credentials current() const;
 
-  // For Context::on_certificate(): gives each connection what is in use then.
+  // For Context::on_certificate(): gives each connection the credentials that are in use at the
+  // time.
   CertificateCallback callback() const;
 
-  // Reads the files now, whether they have changed or not: for SIGHUP. What cannot be used is
-  // refused as above, and why is the Error. Reads from disk, which blocks the thread.
+  // Reads the files now, whether they have changed or not: for SIGHUP. Files that cannot be used
+  // are refused as above, and the Error says why. Reads from disk, which blocks the thread.
   Result<void> reload();
 
-  // Watches the files (inotify(7)) until the fiber is cancelled, and tells `tell`, which may park,
-  // what has come of it. If the kernel watches nothing for us (fs.inotify.max_user_instances),
-  // looks at the files once a second. Fails with kCancelled. Parks.
+  // Watches the files (inotify(7)) until the fiber is cancelled, and calls `tell`, which may park,
+  // with each event. If inotify is not available (fs.inotify.max_user_instances), checks the files
+  // once a second. Fails with kCancelled. Parks.
   Result<void> run(const std::function<void(const WatcherEvent&)>& tell);
 
  private:

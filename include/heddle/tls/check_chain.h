@@ -20,7 +20,7 @@ struct ChainCheckOptions {
   CertificatePurpose purpose = CertificatePurpose::kServer;  // Not kAuthority: refused.
 };
 
-// One reason for which a peer that verifies as Context does would refuse the chain.
+// One reason why a peer that verifies as Context does would refuse the chain.
 struct ChainFault {
   int verify_code = 0;  // X509_V_ERR_*.
   int depth = 0;        // As Error::verify_depth; -1 if it is none in particular.
@@ -29,16 +29,17 @@ struct ChainFault {
 
 struct ChainReport {
   std::vector<ChainFault> faults;  // Empty: it verifies.
-  // For each certificate of the chain, the index of the one in there that has issued it: it has
-  // signed it, or at least names and key identifiers say so, and the signature is wrong. Its own if
-  // it is self-signed, -1 if there is none.
+  // For each certificate of the chain, the index of its issuer in the chain: the one that has
+  // signed it, or, if the signature is wrong, the one that names and key identifiers give as its
+  // issuer. Its own index if it is self-signed, -1 if there is none.
   std::vector<int> issuers;
 };
 
-// Verifies the certificates in `chain_pem`, leaf first, as a peer would: now, strictly, with
-// security level 2, and with the others of the chain to find the way to a root. Does not stop at
-// the first fault. Reads the system's roots from disk. Fails with kInvalid: text that is no chain,
-// more than 100 certificates, a host that is none, roots that cannot be read.
+// Verifies the certificates in `chain_pem`, leaf first, as a peer would: at the present time,
+// strictly, with security level 2, and using the other certificates of the chain to find a path to
+// a root. Does not stop at the first fault. Reads the system's roots from disk. Fails with kInvalid
+// for text that is not a chain, more than 100 certificates, a host that is not valid, and roots
+// that cannot be read.
 HEDDLE_API Result<ChainReport> check_chain(std::string_view chain_pem,
                                            const ChainCheckOptions& options);
 

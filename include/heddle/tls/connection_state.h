@@ -10,8 +10,8 @@
 namespace heddle {
 
 // ConnectionState is what Stream::connection_state() and SslObject::connection_state() return:
-// empty until the handshake is done, and for good if it has failed. It stays as it is when the
-// connection fails later on. A copy: it may outlive the connection.
+// empty until the handshake is done, and for good if that has failed. A later failure of the
+// connection does not change it. It is a copy and may outlive the connection.
 //
 // The peer's certificates are not in it: peer_certificates() parses them, and also has those that
 // did not verify.
@@ -39,16 +39,16 @@ struct VerifyFailure {
   std::string subject{};  // RFC 2253, printable, at most 160 bytes. Empty if none is to blame.
 };
 
-// What ties something above TLS, such as a login, to one TLS connection, so that nobody can be in
-// the middle of it (RFC 5056).
+// A channel binding ties something above TLS, such as a login, to one TLS connection, so that
+// nobody can sit in the middle of it (RFC 5056).
 enum class ChannelBinding : std::uint8_t {
-  // RFC 5929, section 3: the first Finished message, 12 bytes. TLS 1.2 only. Two connections can be
-  // made to have the same one unless both sides know RFC 7627.
+  // RFC 5929, section 3: the first Finished message, 12 bytes. TLS 1.2 only. Unless both sides
+  // implement RFC 7627, an attacker can make two connections have the same one.
   kTlsUnique,
   // RFC 5929, section 4: the digest of the server's certificate. Not for Ed25519 and the like,
   // whose signatures have no digest of their own.
   kTlsServerEndPoint,
-  // RFC 9266: 32 exported bytes. In TLS 1.2 both sides must know RFC 7627.
+  // RFC 9266: 32 exported bytes. In TLS 1.2 both sides must implement RFC 7627.
   kTlsExporter,
 };
 

@@ -18,15 +18,15 @@ struct HttpConnectRequest {
 };
 
 // Asks the HTTP proxy at the other end of `proxy` to connect to an origin (CONNECT, RFC 9110,
-// 9.3.6), and returns when it has. From then on `proxy` carries the origin's bytes, of which none
-// is read here: put a StreamTransport over it. Parks.
+// 9.3.6), and returns once it is connected. From then on `proxy` carries the origin's bytes, none
+// of which is read here: put a StreamTransport over it. Parks.
 //
 // Fails with kUnreachable if the proxy does not reach the origin (404, 502, 503, 504), kInvalid if
 // it wants other credentials or allows no such tunnel (401, 403, 407), or if `request` cannot be
 // sent; kProtocol if it answers with any other status, with no HTTP, or with more than 16 KiB of
 // head; kDisconnected if it closes instead; and as Stream::read() and write() do. The status is in
-// `Error::detail`, and the origin is the error's context. After a failure `proxy` is of no further
-// use but to be closed.
+// `Error::detail`, and the origin is the error's context. After a failure `proxy` can only be
+// closed.
 HEDDLE_API Result<void> http_connect(Stream& proxy, const HttpConnectRequest& request,
                                      Deadline deadline);
 

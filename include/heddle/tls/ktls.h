@@ -10,32 +10,32 @@
 
 namespace heddle {
 
-// What a Context asks for: see Context::set_kernel_tls(). Kernel TLS takes a TCP socket as
+// What a Context asks for: see Context::set_kernel_tls(). Kernel TLS needs a TCP socket as
 // transport, Linux with the module `tls`, an OpenSSL that is built for it, and AES-GCM or
-// ChaCha20-Poly1305; AES-CCM where OpenSSL offers it. Receiving under TLS 1.3 takes OpenSSL 3.2.
+// ChaCha20-Poly1305; AES-CCM where OpenSSL offers it. Receiving under TLS 1.3 needs OpenSSL 3.2.
 //
 // The trap is TLS 1.3's KeyUpdate (RFC 8446, 4.6.3): either peer may send one at any time, and may
-// ask for one in return; the kernel has to be given the new keys. Measured:
+// ask for one in return; the kernel then needs the new keys. Measured:
 //
 //   OpenSSL                  Linux < 6.14                  Linux >= 6.14
 //   3.0, 3.1                 goes on with the old key in silence: the peer gets garbage
 //   3.2 to 3.4               fails                         not measured: taken for unable
 //   3.5 on                   fails                         works
 //
-// Heddle never lets it come to garbage: where new keys would not arrive, the connection fails with
-// kDisconnected before the KeyUpdate leaves, that is when the peer has asked for one and we write,
-// or when SSL_key_update() was called. TLS 1.2 knows no KeyUpdate.
+// Heddle never sends garbage: where the kernel would not get the new keys, the connection fails
+// with kDisconnected before the KeyUpdate leaves, that is, when this end writes after the peer has
+// asked for one, or after SSL_key_update() was called. TLS 1.2 has no KeyUpdate.
 enum class KernelTls : std::uint8_t {
   kOff,
-  // Where it can be had and a KeyUpdate does no harm: under TLS 1.3 only with OpenSSL 3.5 and
+  // Where it is available and a KeyUpdate does no harm: under TLS 1.3 only with OpenSSL 3.5 and
   // Linux 6.14 or newer. Everything else stays in user space, and Stream::ktls_send() says why.
   kAutomatic,
-  // Sending is up to the kernel, or the handshake fails. Under TLS 1.3 a peer that asks for a
+  // The kernel encrypts what is sent, or the handshake fails. Under TLS 1.3 a peer that asks for a
   // KeyUpdate may end the connection, as said above. Receiving is as with kAutomatic.
   kOn,
 };
 
-// Who does one direction of a connection, and if it is not the kernel, why.
+// Whether the kernel handles one direction of a connection; if not, why.
 enum class KernelTlsState : std::uint8_t {
   kActive,      // The kernel.
   kNotAsked,    // The context says KernelTls::kOff.
@@ -53,10 +53,10 @@ enum class KernelTlsState : std::uint8_t {
 };
 inline constexpr std::size_t kKernelTlsStates = 12;
 
-// A line that says so.
+// Describes the state in one line.
 HEDDLE_API const char* describe(KernelTlsState state) noexcept;
 
-// What this process can have, found out once with a connection to itself.
+// What is available to this process. It is determined once, by a connection to itself.
 struct KernelTlsSupport {
   KernelTlsState state;  // kActive, kNoOpenssl or kNoModule.
   int sys_errno;         // Why there is no module, such as ENOENT; else 0.

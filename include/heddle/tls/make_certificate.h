@@ -14,7 +14,7 @@ namespace heddle {
 
 enum class CertificatePurpose : std::uint8_t { kAuthority, kServer, kClient };
 
-// What a certificate is to have wrong, for tests of those who verify it.
+// A deliberate flaw in a certificate, for tests of code that verifies it.
 enum class CertificateFlaw : std::uint8_t {
   kNone,
   kWrongUsage,        // A server's is for clients only and the other way round; an authority's key
@@ -30,15 +30,15 @@ struct CertificateOptions {
   std::vector<std::string> names{};
   CertificatePurpose purpose = CertificatePurpose::kServer;
   KeyType key_type = KeyType::kEcdsaP256;
-  std::chrono::seconds begins{-3600};  // Seen from now.
+  std::chrono::seconds begins{-3600};  // Relative to now.
   std::chrono::seconds ends{std::chrono::hours(24) * 365};
   CertificateFlaw flaw = CertificateFlaw::kNone;
 };
 
-// Makes a new key and a certificate for it, signed by `issuer`, or by itself if that is null. Meets
-// X509_V_FLAG_X509_STRICT unless it is to have a flaw. What make_self_signed() says of time holds
-// here, too. Precondition: there is a common name or one of `names`. Fails with kInvalid (a name
-// that no certificate can hold, an issuer that cannot be read) or kExhausted.
+// Makes a new key and a certificate for it, signed by `issuer`, or by itself if that is null.
+// Unless a flaw is asked for, it satisfies X509_V_FLAG_X509_STRICT. Takes as long as
+// make_self_signed(). Precondition: there is a common name or one of `names`. Fails with kInvalid
+// (a name that no certificate can hold, an issuer that cannot be read) or kExhausted.
 HEDDLE_API Result<Identity> make_certificate(const CertificateOptions& options,
                                              const Identity* issuer = nullptr);
 

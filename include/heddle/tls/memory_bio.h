@@ -11,7 +11,7 @@
 
 namespace heddle {
 
-// MemoryBio is a queue of bytes in memory, CPython's ssl.MemoryBIO. An SslObject reads the one
+// MemoryBio is a queue of bytes in memory, like CPython's ssl.MemoryBIO. An SslObject reads the one
 // that its user fills from the network and fills the one that its user sends to the network.
 //
 // Its buffer can be used in place, so that no byte is copied on its way to or from the kernel:
@@ -60,8 +60,8 @@ class HEDDLE_API MemoryBio {
   // Moves up to `into.size()` bytes out, oldest first, and returns how many; 0 if there are none.
   std::size_t read(std::span<std::byte> into) noexcept;
 
-  // All that can be read, oldest first, and how to be done with the first `bytes` of it.
-  // Precondition of consume(): `bytes` <= pending().
+  // readable() returns all that can be read, oldest first; consume() drops the first `bytes` of
+  // that. Precondition of consume(): `bytes` <= pending().
   std::span<const std::byte> readable() const noexcept;
   void consume(std::size_t bytes) noexcept;
 

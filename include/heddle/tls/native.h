@@ -4,9 +4,9 @@
 // speaks into memory. The other code (C, a library that wants an SSL*) makes all of its calls and
 // moves the bytes between `network` and wherever they go.
 //
-// From other code: Context::adopt() uses an SSL_CTX that somebody else configured, and
-// Stream::adopt() goes on, on a Transport, with a connection that somebody else began, handshake
-// done or not.
+// From other code: Context::adopt() uses an SSL_CTX that other code configured, and Stream::adopt()
+// continues, on a Transport, a connection that other code began, whether or not its handshake is
+// done.
 #pragma once
 
 #include <concepts>
@@ -36,7 +36,7 @@ using UniqueBio = std::unique_ptr<BIO, FreeBio>;
 // NakedConnection is an SSL whose bytes go through a BIO pair (BIO_new_bio_pair(3)):
 // BIO_read(network) takes what the peer is to get, BIO_write(network) gives what the peer has sent.
 //
-// Ownership: whoever holds the two members. They may be released to C code, which then calls
+// Ownership: the owner of the two members. They may be released to C code, which then calls
 //   SSL_free() and BIO_free(), in either order. The SSL owns its own end of the pair and references
 //   to the SSL_CTX and to all that its callbacks need: the Context may go first.
 // Threads:   any, one at a time; needs no runtime, unless a callback of the Context does.
@@ -54,7 +54,7 @@ struct HEDDLE_API NakedConnection {
                                         std::size_t pair_bytes = kPairBytes);
 };
 
-// Here and not in stream.h, as it moves what is complete here only.
+// Here and not in stream.h, since it moves a type that is complete only here.
 template <std::derived_from<Transport> T>
 requires std::move_constructible<T> Result<Stream> Stream::adopt(NakedConnection connection,
                                                                  T&& transport) {

@@ -15,12 +15,12 @@
 
 namespace heddle {
 
-// How to sign: the SignatureScheme of RFC 8446, section 4.2.3, and by the same numbers what TLS
-// 1.2 has beside those (RFC 5246, section 7.4.1.4.1). In TLS 1.2 the curve is the key's,
-// whatever the name says: only the hash counts.
+// How to sign: the SignatureScheme of RFC 8446, section 4.2.3, and, numbered in the same way, those
+// that only TLS 1.2 has (RFC 5246, section 7.4.1.4.1). In TLS 1.2 the curve is the key's, whatever
+// the name says: only the hash counts.
 enum class SignatureScheme : std::uint16_t {
-  // RSASSA-PKCS1-v1_5: TLS 1.2. The first two hashes are for peers that know no better, and
-  // OpenSSL's security level 2, our default, lets no SHA-1 pass.
+  // RSASSA-PKCS1-v1_5: TLS 1.2. The first two hashes are for peers that support no better ones;
+  // OpenSSL's security level 2, the default here, refuses SHA-1.
   kRsaPkcs1Sha1 = 0x0201,
   kRsaPkcs1Sha224 = 0x0301,
   kRsaPkcs1Sha256 = 0x0401,
@@ -40,14 +40,14 @@ enum class SignatureScheme : std::uint16_t {
   kEd448 = 0x0808,
 };
 
-// Signer makes the signatures of one private key. Context::use_cert_chain() takes one in place
-// of the key: then the connections of the context, servers' or clients', ask it for every
-// full handshake.
+// Signer makes the signatures of one private key. Context::use_cert_chain() takes one in place of
+// the key: the connections of the context, servers' or clients', then ask it in every full
+// handshake.
 //
-// Fibers:   sign() is called on the fiber that shakes hands, inside OpenSSL, and may park: other
-//   fibers go on, many of them may be inside sign() at once. It must not use the connection that is
-//   waiting for the signature. Without a fiber (an Engine or SSL that the thread drives
-//   itself) it cannot park.
+// Fibers:   sign() is called on the fiber that does the handshake, inside OpenSSL, and may park:
+//   other fibers go on, and many of them may be inside sign() at once. It must not use the
+//   connection that is waiting for the signature. Without a fiber (an SslObject or SSL that the
+//   thread drives itself) it cannot park.
 // Threads:  streams of any thread may share a Context: sign() is called on all of them.
 // Lifetime: connections keep it alive, as long as they may still sign.
 // Errors:   an Error that sign() returns, or what it throws, comes out of the call of Stream that
@@ -57,26 +57,27 @@ class HEDDLE_API Signer {
  public:
   virtual ~Signer() = default;
 
-  // Signs `message` as `scheme` says, hash included: `message` is what is to be signed, whole
-  // (RFC 8446, section 4.4.3: about 150 bytes. In TLS 1.2 a client signs all that was said before,
-  // kilobytes). It is valid until the call returns. `deadline` is that of the handshake.
+  // Signs `message` as `scheme` says, and hashes it for that: `message` is the whole content to be
+  // signed (RFC 8446, section 4.4.3: about 150 bytes. In TLS 1.2 a client signs all earlier
+  // messages of the handshake, kilobytes). It is valid until the call returns. `deadline` is that
+  // of the handshake.
   virtual Result<std::vector<std::byte>> sign(SignatureScheme scheme,
                                               std::span<const std::byte> message,
                                               Deadline deadline) = 0;
 };
 
-// Signs with the private key in `key_pem`, on the thread that asks, without parking: RSA, ECDSA,
-// Ed25519, Ed448. For the far side of a remote signer, and for make_offload_signer(). Its sign()
-// fails with kInvalid for a scheme that is not for such a key. May be used by many threads at
-// once. Fails as Context::use_cert_chain() does.
+// Makes a Signer that signs with the private key in `key_pem` (RSA, ECDSA, Ed25519, Ed448), on the
+// calling thread, without parking. For the far side of a remote signer, and for
+// make_offload_signer(). Its sign() fails with kInvalid for a scheme that does not fit the key.
+// Many threads may use it at once. Fails as Context::use_cert_chain() does.
 HEDDLE_API Result<std::shared_ptr<Signer>> make_key_signer(std::string_view key_pem,
                                                            std::string_view password = {});
 
-// Lets `signer` sign on the threads of `pool` while the fiber that asks is parked: for what
-// takes long (RSA-4096) or blocks (a PKCS #11 module). So `signer` must be fit for several threads,
-// and must not park. An interrupted handshake does not wait for a signature that is being made.
-// sign() also fails with kExhausted when the pool's queue is full. Without a fiber to park it
-// signs on the thread that asks.
+// Makes a Signer that lets `signer` sign on the threads of `pool` while the calling fiber is
+// parked: for signatures that take long (RSA-4096) or block (a PKCS #11 module). So `signer` must
+// allow calls from several threads at once, and must not park. An interrupted handshake does not
+// wait for a signature that is being made. sign() also fails with kExhausted when the pool's queue
+// is full. Without a fiber to park, it signs on the calling thread.
 HEDDLE_API std::shared_ptr<Signer> make_offload_signer(std::shared_ptr<OffloadPool> pool,
                                                        std::shared_ptr<Signer> signer);
 

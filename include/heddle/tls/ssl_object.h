@@ -20,7 +20,7 @@
 
 namespace heddle {
 
-// Progress is how far a call of SslObject came.
+// Progress is how far a call of SslObject got.
 struct Progress {
   enum class Kind : std::uint8_t {
     kDone,       // It is done.
@@ -33,20 +33,20 @@ struct Progress {
   std::size_t bytes = 0;  // When kDone: read, or taken to be written.
 };
 
-// SslObject is one TLS connection that reads what the peer has sent from one MemoryBio and
-// writes what the peer is to get into another. Who moves the bytes, and when, is the user's
-// business: poll(), libuv, a queue, a test. CPython's ssl.SSLObject. The whole of its use:
+// SslObject is one TLS connection that reads what the peer has sent from one MemoryBio and writes
+// what the peer is to get into another. The user decides how and when the bytes move: poll(),
+// libuv, a queue, a test. It is like CPython's ssl.SSLObject. To use it:
 //
 //   call a function; send what is in `outgoing`, whatever the call said; if it wants to read,
 //   receive into `incoming` (write_eof() at the end of the connection) and call it again.
 //
 // Nothing here parks, waits or needs a runtime or a fiber; it works inside fibers as well.
 //
-// Calls:    a call that wanted something has taken and returned nothing: repeat it, or make
+// Calls:    a call that wants something has consumed and returned nothing: repeat it, or make
 //   another.
-// Threads:  any, one at a time, MemoryBios included.
-// Fibers:   likewise: a callback that uses its own SslObject, or parks in it while another fiber
-//   does, gets kInvalid there. That has no effect on the connection.
+// Threads:  any, one at a time; its MemoryBios too.
+// Fibers:   the same. While a callback is running or parked, calls of its SslObject, from the
+//   callback or from other fibers, fail with kInvalid, which does not affect the connection.
 // Moving:   as Runtime.
 // Lifetime: the MemoryBios must outlive it. The Context may go first. No call may be going on when
 //   it is destroyed: not from a callback of its own.
@@ -57,8 +57,8 @@ struct Progress {
 // The thread's OpenSSL error queue is after each call as it was before.
 class HEDDLE_API SslObject {
  public:
-  // More than this in `outgoing` makes calls return kWantWrite: a peer that asks for answers
-  // (KeyUpdate) and does not take them must not fill our memory.
+  // With more than this in `outgoing`, calls return kWantWrite: a peer that asks for answers
+  // (KeyUpdate) and does not read them must not fill the memory.
   static constexpr std::size_t kOutgoingBytesMax = std::size_t{256} * 1024;
 
   // Makes a connection and begins nothing. Fails as Stream::create() does.
@@ -87,12 +87,12 @@ class HEDDLE_API SslObject {
   Result<Progress> write(std::span<const std::byte> from);
   Result<Progress> write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
 
-  // Ends the connection. The first call puts close_notify into `outgoing`: there is nothing more to
-  // write. kWantRead: the peer's has not come. One may leave it at that, call again when bytes have
-  // come, or go on reading with read() until kEnd. kDone: it has come, and what lies in
-  // `incoming` behind it is not TLS. Fails with kInvalid if there is data to read before it, and
-  // loses none: read() it first. Before the
-  // handshake there is nothing to end: kDone. In the middle of it, that is completed first.
+  // Ends the connection. The first call puts close_notify into `outgoing`: nothing more can be
+  // written. kWantRead: the peer's close_notify has not come. You may leave it at that, call again
+  // when bytes have come, or go on reading with read() until kEnd. kDone: it has come, and what
+  // follows it in `incoming` is not TLS. Fails with kInvalid if there is data to read before it,
+  // and loses none: read() it first. Before the handshake there is nothing to end: kDone. A
+  // handshake in progress is completed first.
   Result<Progress> shutdown();
 
   // Decrypted bytes that read() will return without looking at `incoming`.

@@ -16,11 +16,11 @@ namespace heddle {
 // StreamTransport carries a TLS connection over another one, the inner stream: to an origin
 // through an HTTPS proxy (heddle/tls/http_connect.h), or over a tunnel. To any depth.
 //
-// Fibers:   only wait() parks, and only there the inner stream handles records and handshakes, so
-//   its callbacks may park as everywhere. If the inner stream's handshake is not done yet, it is
-//   done in wait().
+// Fibers:   only wait() parks. Only there does the inner stream handle records and handshakes, so
+//   its callbacks may park as usual. If the inner stream's handshake is not done yet, it is done in
+//   wait().
 // Threads:  the inner stream's.
-// Moving:   until a stream uses it, as every Transport.
+// Moving:   only until a stream uses it, as with every Transport.
 // Lifetime: nobody else may read or write the inner stream meanwhile, nor use its transport.
 // Errors:   what the inner stream fails with (kUntrusted, kTruncated, ...) is what the call of the
 //   outer stream fails with, whole. Its peer's close_notify is the end of this transport, and so
