@@ -14,7 +14,8 @@ struct sockaddr;  // NOLINT(readability-identifier-naming): POSIX's.
 
 namespace heddle {
 
-// Address is a value: copyable, comparable, no name resolution. Errors have the text as context.
+// Address is a value: copyable, comparable, no name resolution. The context of its errors is the
+// text.
 class HEDDLE_API Address {
  public:
   // Parses "127.0.0.1:443", "[::1]:443" or "unix:/path". Fails with kInvalid. A link-local address
@@ -32,7 +33,7 @@ class HEDDLE_API Address {
   // Precondition: AF_INET, AF_INET6 or AF_UNIX.
   static Address from_sockaddr(const sockaddr* from, std::size_t size);
 
-  // As parse() takes it; "unix:" for a Unix socket without a name.
+  // Returns what parse() takes; "unix:" for a Unix socket without a name.
   std::string to_string() const;
 
   int family() const noexcept;          // AF_INET, AF_INET6 or AF_UNIX.

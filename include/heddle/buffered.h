@@ -16,21 +16,21 @@
 
 namespace heddle {
 
-// BufferedReader reads from a Socket, a Stream or another ByteSource, and gives out lines and
+// BufferedReader reads from a Socket, a Stream or another ByteSource, and returns lines and
 // messages. It is a ByteSource itself.
 //
-// Fibers:   what takes a Deadline parks if the buffer does not have enough. One fiber reads at a
-//   time; another may write to the stream underneath.
-// Threads:  those of its source.
-// Lifetime: the source must outlive it. What it has read ahead ends with it. Before the source is
-//   given to other code (STARTTLS, an upgrade), buffered() must be empty: what a peer sends ahead
-//   of the change belongs to it, or is an attack (CVE-2011-0411).
-// Memory:   one buffer, from the first read on: `chunk` bytes, and more only as far as one call
-//   needs it for bytes that have arrived. It shrinks again when it is empty.
-// Errors:   whatever fails has taken nothing: what has arrived stays in the buffer, and any call
-//   may be repeated. kTruncated: the stream has ended in the middle of what was asked for.
-//   kProtocol: the peer has sent more than `max` bytes without a delimiter. Anything else comes
-//   from the source.
+// Fibers:   a call that takes a Deadline parks if the buffer does not hold enough. One fiber reads
+//   at a time; another may write to the underlying stream.
+// Threads:  as its source.
+// Lifetime: the source must outlive it. Bytes that it has read ahead are lost when it is destroyed.
+//   Before the source is given to other code (STARTTLS, an upgrade), buffered() must be empty:
+//   bytes that the peer has sent early belong to that code, or are an attack (CVE-2011-0411).
+// Memory:   one buffer of `chunk` bytes, from the first read on. It grows only as far as a call
+//   needs it for bytes that have arrived, and shrinks again when it is empty.
+// Errors:   a call that fails has consumed nothing: what has arrived stays in the buffer, and the
+//   call may be repeated. kTruncated: the stream ended in the middle of what was asked for.
+//   kProtocol: the peer sent more than `max` bytes without a delimiter. Other errors come from the
+//   source.
 class HEDDLE_API BufferedReader {
  public:
   static constexpr std::size_t kChunk = 4096;
@@ -44,36 +44,37 @@ class HEDDLE_API BufferedReader {
   BufferedReader& operator=(const BufferedReader&) = delete;
   ~BufferedReader() = default;
 
-  // The next line, without its "\n" or "\r\n", which is at most `max` bytes long then; nothing at
-  // the end. For protocols in which a "\n" alone ends no line, use read_until("\r\n").
+  // Returns the next line without its "\n" or "\r\n"; without that it has at most `max` bytes.
+  // Returns nothing at the end of the stream. For protocols in which a lone "\n" does not end a
+  // line, use read_until("\r\n").
   Result<std::optional<std::string>> read_line(std::size_t max, Deadline deadline);
 
-  // The bytes before the next `delimiter`, at most `max`, which is read and left out; nothing at
-  // the end. Precondition: `delimiter` is not empty.
+  // Returns the bytes before the next `delimiter`, at most `max`, and consumes the delimiter too.
+  // Returns nothing at the end of the stream. Precondition: `delimiter` is not empty.
   Result<std::optional<std::string>> read_until(std::string_view delimiter, std::size_t max,
                                                 Deadline deadline);
 
-  // The next `count` bytes, no less. Memory is taken only as they arrive, so a length that the peer
-  // has sent costs nothing by itself; the program still has to limit it.
+  // Returns exactly the next `count` bytes. Memory is allocated only as they arrive, so a length
+  // that the peer has sent costs nothing by itself; the program still has to limit it.
   Result<std::vector<std::byte>> read_exactly(std::size_t count, Deadline deadline);
 
-  // The same, into all of `into`.
+  // The same; fills `into`.
   Result<void> read_exactly(std::span<std::byte> into, Deadline deadline);
 
-  // As a ByteSource: what is buffered, or else what one read of the source gives; 0 at the end, and
-  // if `into` is empty.
+  // As a ByteSource: reads what is buffered, or, if nothing is, reads once from the source. Returns
+  // 0 at the end, and if `into` is empty.
   Result<std::size_t> read(std::span<std::byte> into, Deadline deadline);
 
-  // The next bytes, which stay to be read: at least `count` of them, or all up to the end of the
+  // Returns the next bytes without consuming them: at least `count`, or all up to the end of the
   // stream. Valid until the next call.
   Result<std::span<const std::byte>> peek(std::size_t count, Deadline deadline);
 
-  // What has been read ahead. Never parks. Valid until the next call.
+  // Returns the bytes that were read ahead. Never parks. Valid until the next call.
   std::span<const std::byte> buffered() const noexcept {
     return std::span(buffer_).subspan(begin_, end_ - begin_);
   }
 
-  // Drops the first `count` bytes of buffered(). Precondition: there are as many.
+  // Drops the first `count` bytes of buffered(). Precondition: it has that many.
   void consume(std::size_t count);
 
  private:
@@ -94,16 +95,16 @@ class HEDDLE_API BufferedReader {
   std::size_t end_ = 0;
 };
 
-// BufferedWriter gathers small writes for a Socket, a Stream or another ByteSink, and writes them
-// in one. It is a ByteSink itself.
+// BufferedWriter collects small writes to a Socket, a Stream or another ByteSink, and writes them
+// together. It is a ByteSink itself.
 //
 // Fibers:   write() parks when the buffer is full, flush() when it is not empty. One fiber writes
 //   at a time.
-// Threads:  those of its sink.
-// Lifetime: the sink must outlive it. Destruction drops what was not flushed: it cannot wait, and
-//   could not say that it failed.
-// Errors:   those of the sink. After one nobody knows how much the peer has got, so every later
-//   call fails with the same Error.
+// Threads:  as its sink.
+// Lifetime: the sink must outlive it. Destruction drops what was not flushed: a destructor can
+//   neither wait nor report a failure.
+// Errors:   those of the sink. After an error it is unknown how much the peer has received, so
+//   every later call fails with the same Error.
 class HEDDLE_API BufferedWriter {
  public:
   static constexpr std::size_t kCapacity = std::size_t{16} * 1024;  // One TLS record.

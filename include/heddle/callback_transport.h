@@ -15,22 +15,23 @@
 
 namespace heddle {
 
-// CallbackTransport is for bytes that come and go by code that waits: through channels, over
-// another protocol, past a rate limiter. Whoever can say "not now" derives from Transport instead.
+// CallbackTransport carries TLS over code that waits for its bytes: through channels, over another
+// protocol, behind a rate limiter. Code that can say "not now" instead of waiting should derive
+// from Transport.
 //
-// Fibers:   the functions are called from wait() alone, never inside OpenSSL, on the fiber that
-//   calls the stream: they may park it. `read` and `write` may be in progress at the same time, on
-//   two fibers, but neither twice. A fiber that reads may first have to write what TLS owes the
-//   peer.
+// Fibers:   the functions are called only from wait(), never inside OpenSSL, on the fiber that
+//   calls the stream, which they may park. `read` and `write` may be in progress at the same time,
+//   on two fibers, but each only once. A fiber that reads may first have to write what TLS has to
+//   send.
 // Threads:  belongs to the thread of its runtime.
-// Moving:   until a stream uses it.
-// Lifetime: what the functions use must outlive the stream. It holds 16 KiB from the first read
-//   on, and a copy of what is being written, 128 KiB at most.
-// Errors:   what a function throws comes out of the call of Stream that needed it, as it was
-//   thrown; an Error that it returns is that call's Error, whole, its context included. Either ends
-//   the connection, or, an Error from `write`, the writing. kTimedOut once the deadline has passed,
-//   and kCancelled to a cancelled fiber, only end the wait: `read` and `write` are called again
-//   later.
+// Moving:   only until a stream uses it.
+// Lifetime: what the functions use must outlive the stream. The transport holds 16 KiB from the
+//   first read on, and a copy of what is being written, 128 KiB at most.
+// Errors:   what a function throws comes out of the call of Stream that needed it, unchanged; an
+//   Error that a function returns becomes that call's Error, with its context. A throw ends the
+//   connection. An Error from `read` ends it too; an Error from `write` ends writing only.
+//   kTimedOut once the deadline has passed, and kCancelled in a cancelled fiber, only end the wait:
+//   `read` and `write` are called again later.
 class HEDDLE_API CallbackTransport final : public Transport {
  public:
   struct Functions {
@@ -43,8 +44,8 @@ class HEDDLE_API CallbackTransport final : public Transport {
     std::function<Result<std::size_t>(std::span<const std::byte> from, Deadline deadline)> write;
 
     // Tells the peer that nothing more will be written. May be empty. Must neither park nor throw:
-    // either ends the process, by name. Returns nothing, since nothing comes after it that could
-    // fail: a connection that is broken shows in `read`.
+    // either ends the process with a message that names it. Returns nothing, since no later call
+    // could report a failure: a broken connection shows in `read`.
     std::function<void()> shutdown_write{};
   };
 

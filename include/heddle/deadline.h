@@ -12,7 +12,7 @@ namespace heddle {
 using TimePoint = std::chrono::steady_clock::time_point;
 using Duration = std::chrono::nanoseconds;
 
-// As Duration; what does not fit becomes Duration::max() or min().
+// Converts to Duration; a value that does not fit becomes Duration::max() or min().
 template <typename Rep, typename Period>
 constexpr Duration saturated(std::chrono::duration<Rep, Period> delay) {
   using Inexact = std::chrono::duration<double, Duration::period>;
@@ -21,15 +21,15 @@ constexpr Duration saturated(std::chrono::duration<Rep, Period> delay) {
   return std::chrono::duration_cast<Duration>(delay);
 }
 
-// Deadlines are absolute, so one Deadline bounds a whole request however many
-// calls it takes: pass it down unchanged. A deadline that has passed still lets
-// an operation succeed that need not wait.
+// Deadlines are absolute, so one Deadline bounds a whole request however many calls it takes: pass
+// it down unchanged. An operation that need not wait still succeeds after its deadline has passed.
 class Deadline {
  public:
   static constexpr Deadline never() { return Deadline(TimePoint::max()); }
   static constexpr Deadline at(TimePoint when) { return Deadline(when); }
 
-  // `delay` after `from`. Beyond the ends of the clock this is never(), or its first moment.
+  // Returns `delay` after `from`; never(), or the first moment of the clock, if that is beyond its
+  // ends.
   static constexpr Deadline after(TimePoint from, Duration delay) {
     const Duration since = from.time_since_epoch();
     if (delay > Duration::zero() && since > Duration::max() - delay) return never();

@@ -11,22 +11,22 @@
 
 namespace heddle {
 
-// Parks until `descriptor` can be read from or written to, whichever `interest` asks for, and
-// returns what of that is worth trying: kRead, kWrite, or both. An end, an error or a hang-up count
-// as both, since trying tells. Returns at once if it is so already; a regular file always is
-// (poll(2)).
+// Parks until `descriptor` can be read from or written to, as `interest` asks, and returns which of
+// the two is worth trying: kRead, kWrite, or both. An end, an error or a hang-up counts as both,
+// since an attempt shows which it is. Returns at once if the descriptor is ready already; a regular
+// file always is (poll(2)).
 //
-// For descriptors that belong to other code, which may close them and use their numbers again
-// whenever it likes, between two calls: libpq's (PQsocket()), inotify, eventfd, pipes, terminals.
-// Nothing of the descriptor is changed or kept; it may be blocking or not. It must not be a
-// Socket's, which has its own wait(), and which knows more.
+// For descriptors that belong to other code, which may close them and reuse their numbers at any
+// time between two calls: libpq's (PQsocket()), inotify, eventfd, pipes, terminals. The descriptor
+// is neither changed nor kept, and may be blocking or not. It must not be that of a Socket, which
+// has a wait() of its own that knows more.
 //
 // While it waits it holds a duplicate of the descriptor (dup(2)). So if the owner closes the
-// descriptor meanwhile, what it refers to is closed when the wait ends, and the wait goes on.
+// descriptor meanwhile, the wait goes on, and the open file is closed when it ends.
 //
 // Costs one system call if it need not wait, and six if it must.
 //
-// Fibers:   any number may wait for one descriptor at a time, for the same thing or not; an event
+// Fibers:   any number may wait for one descriptor at the same time, to read or to write; an event
 //   wakes all that it concerns.
 // Threads:  the thread of a runtime.
 // Errors:   kTimedOut, kCancelled; kInvalid (EBADF) if there is no such descriptor; kExhausted if
@@ -34,10 +34,10 @@ namespace heddle {
 //   (fs.epoll.max_user_watches).
 HEDDLE_API Result<Interest> wait_descriptor(int descriptor, Interest interest, Deadline deadline);
 
-// DescriptorSource is standard input, a pipe or a terminal as a ByteSource: for a BufferedReader,
-// say. As wait_descriptor(), it changes nothing of the descriptor, which may be blocking and stays
-// its owner's. If another process reads from the same one, and takes what had come, a read() of a
-// blocking descriptor holds up the thread.
+// DescriptorSource reads standard input, a pipe or a terminal as a ByteSource, for example for a
+// BufferedReader. Like wait_descriptor(), it does not change the descriptor, which may be blocking
+// and still belongs to its owner. If another process reads from the same pipe or terminal and takes
+// what had come, read() of a blocking descriptor blocks the thread.
 class HEDDLE_API DescriptorSource {
  public:
   explicit DescriptorSource(int descriptor) noexcept : descriptor_(descriptor) {}

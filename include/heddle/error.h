@@ -82,11 +82,11 @@ class HEDDLE_API ErrorContext {
 struct HEDDLE_API Error {
   Errc code = Errc::kInternal;
   // When kUntrusted: which certificate did not verify, as X509_STORE_CTX_get_error_depth(3) counts.
-  // 0 is the peer's own, 1 its issuer's, and so on along the chain that was built, whose root may
-  // be one that is trusted here and that the peer did not send. -1 if it is none in particular: the
-  // program's own verdict (Context::on_verify()), a callback of other code. 127 also stands for
-  // more. Its subject is the peer's word: Stream::verify_failure() has it, and Stream::explain()
-  // shows it.
+  // 0 is the peer's own, 1 its issuer's, and so on along the chain that was built; the root of that
+  // may be trusted here without having been sent by the peer. -1 if it is none in particular: the
+  // program's own verdict (Context::on_verify()), or a callback of other code. 127 also stands for
+  // more. The certificate's subject is the peer's choice: Stream::verify_failure() has it, and
+  // Stream::explain() shows it.
   std::int8_t verify_depth = -1;
   std::int16_t verify_code = 0;    // X509_V_ERR_* when kUntrusted, else 0.
   int sys_errno = 0;               // errno of the system call that failed, or 0.
@@ -102,24 +102,26 @@ struct HEDDLE_API Error {
   // Returns the error with `text` added to its context: what the operation was for, such as an
   // address, a host name or a file. The library adds what it knows (the address of a connection
   // that cannot be made, the file that cannot be loaded), and the program may add more. The newest
-  // comes first and goes on with ": ", so that the context reads from the whole to its part, as
+  // text comes first, followed by ": ", so that the context reads from the whole to the part, as
   // wrapped errors do elsewhere: with("127.0.0.1:443") and then with("upstream eu-1") make
   // "upstream eu-1: 127.0.0.1:443".
   //
-  // `text` may be anything, a peer's word too: what could deceive a reader of a log (control
-  // characters, changes of direction, bytes that are no UTF-8) is written \XX in hexadecimal. Of
-  // one text at most 256 bytes are kept, of all together 1024: what is cut ends with "...", and
-  // what has no room is left out. Without memory the context stays as it was.
+  // `text` may be anything, including what a peer has sent: characters that could deceive the
+  // reader of a log (control characters, changes of text direction, bytes that are not UTF-8) are
+  // written as \XX in hexadecimal. At most 256 bytes of one text are kept, and 1024 of all
+  // together: a text that is cut ends with "...", and one for which there is no room is left out.
+  // If memory is short, the context stays as it was.
   [[nodiscard]] Error with(std::string_view text) const noexcept;
 
-  // What with() has added. Empty if nothing was. Valid as long as this Error or a copy of it.
+  // Returns what with() has added; empty if nothing was. Valid as long as this Error or a copy of
+  // it exists.
   std::string_view context() const noexcept { return contexts.text(); }
 
   // Describes the error in one line for a log: context, operation, what `code` means, the reason
-  // that the system or OpenSSL gives, and the detail; parts that are empty are left out. Such as
-  // "127.0.0.1:443: connect: unreachable: Connection refused". Never parse it. Nothing in it is the
-  // peer's choice, unless with() was given that. Stream::explain() knows more of a failed
-  // connection.
+  // that the system or OpenSSL gives, and the detail; empty parts are left out. An example is
+  // "127.0.0.1:443: connect: unreachable: Connection refused". Never parse it. The peer cannot
+  // choose any part of it, except text of the peer that was given to with(). Stream::explain()
+  // knows more about a failed connection.
   std::string message() const;
 };
 static_assert(sizeof(Error) <= 40);  // Every read returns a Result that has room for one.

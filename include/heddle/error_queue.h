@@ -1,21 +1,21 @@
 // The per-fiber OpenSSL error queue on its own: for other fiber libraries, and for
 // programs that call OpenSSL themselves.
 //
-// OpenSSL keeps one error queue per OS thread. Fibers that share a thread share it, and an
-// entry that one of them leaves behind makes SSL_get_error() call another's healthy connection
-// dead. Heddle's own runtime keeps the queues apart (heddle/isolation.h). With another fiber
-// library, do as it does at each switch:
+// OpenSSL keeps one error queue per OS thread. Fibers that share a thread share it, and an entry
+// that one of them leaves behind makes SSL_get_error() report another's healthy connection as dead.
+// Heddle's own runtime keeps the queues apart (heddle/isolation.h). With another fiber library, do
+// as it does at each switch:
 //
 //   fiber.errno_ = errno;
 //   fiber.queue = thread_queue.set_aside();       // Of the fiber that stops running,
 //   thread_queue.bring_back(std::move(next.queue));  // of the one that goes on.
 //
 // A library without a hook at its switches can do the same around each call that parks: set the
-// queue aside before it, bring it back after it. Either keeps one fiber's entries from another; an
-// entry that a fiber leaves for itself still has to be out of the way of its own TLS calls: use
-// ErrorQueueScope around them.
+// queue aside before it, and bring it back after it. Both keep one fiber's entries away from
+// another. A fiber's leftover entries can still harm its own TLS calls: use ErrorQueueScope around
+// those.
 //
-// Works with OpenSSL 3.0 to 3.6 and 4.x. The header needs nothing of OpenSSL's;
+// Works with OpenSSL 3.0 to 3.6 and 4.x. The header includes none of OpenSSL's;
 // heddle/error_queue_c.h is the same for C.
 #pragma once
 
@@ -41,8 +41,8 @@ struct HEDDLE_API ErrorEntry {
   std::string message() const;
 };
 
-// ErrorQueue holds the content of an error queue that is not the thread's at the moment: entries
-// with their texts and flags, and the marks of ERR_set_mark(3). Empty costs one null pointer.
+// ErrorQueue holds the content of an error queue while it is not the thread's: entries with their
+// texts and flags, and the marks of ERR_set_mark(3). An empty one is one null pointer.
 //
 // Threads: may be moved to another thread and brought back there.
 class HEDDLE_API ErrorQueue {
@@ -66,20 +66,21 @@ class HEDDLE_API ErrorQueue {
   std::unique_ptr<Content, Delete> content_;
 };
 
-// ThreadErrorQueue is the calling thread's queue. Finding it costs a call into OpenSSL (16 ns), so
-// whoever needs it often keeps one; testing for emptiness then takes about a nanosecond before
-// OpenSSL 4.0, and two short calls from there on.
+// ThreadErrorQueue is the calling thread's queue. Making one costs a call into OpenSSL (16 ns), so
+// keep one if you need it often; empty() then takes about a nanosecond before OpenSSL 4.0, and two
+// short calls since then.
 //
 // Threads:  use it on the thread that made it.
-// Lifetime: OPENSSL_thread_stop() ends it with the queue itself: make another one then.
-// Errors:   none. Setting a queue aside takes memory when there are entries. Without any left the
-//   entries are dropped: whoever had them is told less, and nobody else is blamed for them.
+// Lifetime: OPENSSL_thread_stop() destroys the queue that it refers to: make another one
+//   afterwards.
+// Errors:   none. Setting a queue aside allocates memory if there are entries. If that fails, the
+//   entries are dropped: their fiber is told less, and no other fiber is blamed for them.
 class HEDDLE_API ThreadErrorQueue {
  public:
   ThreadErrorQueue() noexcept;
 
-  // Whether there is no entry at all, hidden ones included. A queue without entries has no marks
-  // either: ERR_set_mark() needs an entry to set one on.
+  // Returns whether there is no entry at all, not even a hidden one. A queue without entries has no
+  // marks either: ERR_set_mark() needs an entry to set one on.
   bool empty() const noexcept {
     // Position of the newest entry, and of the one before the oldest.
     return top_ != nullptr ? *top_ == *bottom_ : is_empty_slow();
@@ -124,7 +125,7 @@ class HEDDLE_API ThreadErrorQueue {
   const int* bottom_ = nullptr;
 };
 
-// What becomes of entries that lie in the queue when an ErrorQueueScope ends.
+// What happens to entries that are in the queue when an ErrorQueueScope ends.
 enum class Leftovers : bool {
   kDrop,
   kForbid,  // They are a bug: the process aborts and says what was left, and in which scope.
@@ -136,10 +137,10 @@ constexpr Leftovers kDefaultLeftovers = Leftovers::kDrop;
 constexpr Leftovers kDefaultLeftovers = Leftovers::kForbid;
 #endif
 
-// ErrorQueueScope gives a piece of code that calls OpenSSL an empty queue of its own: what was
-// there is set aside, and is the thread's queue again at the end of the scope. The code reads its
-// errors before that (ERR_get_error() until it returns 0, or ERR_clear_error() for those it does
-// not want).
+// ErrorQueueScope gives a piece of code that calls OpenSSL an empty queue of its own: the old
+// content is set aside, and restored at the end of the scope. The code has to read its errors
+// before that (ERR_get_error() until it returns 0, or ERR_clear_error() for those it does not
+// want).
 //
 // Fibers:   may park within, on a runtime that keeps the queues apart. Scopes nest.
 // Threads:  ends on the thread on which it began.

@@ -1,8 +1,8 @@
-// The per-fiber OpenSSL error queue for C, and for languages that call C. What it is for, and how
-// to use it at the switches of a fiber library, is told in heddle/error_queue.h.
+// The per-fiber OpenSSL error queue for C, and for languages that call C. heddle/error_queue.h says
+// what it is for, and how to use it at the switches of a fiber library.
 //
-// Every function is about the calling thread's queue. None fails; where memory is needed for
-// entries and none is left, they are dropped.
+// Every function works on the calling thread's queue. None fails; if there is no memory for
+// entries, they are dropped.
 #ifndef HEDDLE_ERROR_QUEUE_C_H
 #define HEDDLE_ERROR_QUEUE_C_H
 
@@ -19,8 +19,8 @@ typedef struct heddle_error_queue heddle_error_queue;  // NOLINT(modernize-use-u
 // else 0.
 HEDDLE_API int heddle_error_queue_is_empty(void);
 
-// Moves everything out of the thread's queue, marks included. Give the result to one of the
-// functions below, once; on another thread if need be.
+// Moves everything out of the thread's queue, marks included. Pass the result once to one of the
+// functions below, on this thread or another.
 HEDDLE_API heddle_error_queue* heddle_error_queue_set_aside(void);
 
 // Puts `queue` in place of whatever the thread's queue holds, and takes ownership.
@@ -30,11 +30,11 @@ HEDDLE_API void heddle_error_queue_bring_back(heddle_error_queue* queue);
 // previous->queue = heddle_error_queue_swap(next->queue);
 HEDDLE_API heddle_error_queue* heddle_error_queue_swap(heddle_error_queue* queue);
 
-// Forgets a queue that was set aside.
+// Frees a queue that was set aside.
 HEDDLE_API void heddle_error_queue_free(heddle_error_queue* queue);
 
-// Forgets what the thread's queue holds. Costs next to nothing if that is nothing, unlike
-// ERR_clear_error().
+// Clears the thread's queue. Unlike ERR_clear_error(), it costs next to nothing if the queue is
+// empty.
 HEDDLE_API void heddle_error_queue_clear(void);
 
 #ifdef __cplusplus

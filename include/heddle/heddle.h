@@ -1,4 +1,5 @@
-// Everything.
+// All of Heddle, except for what is used on its own: heddle/error_queue.h, heddle/error_queue_c.h,
+// heddle/stale.h and heddle/version.h.
 #pragma once
 
 #include "heddle/address.h"

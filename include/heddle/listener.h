@@ -28,8 +28,8 @@ struct ListenOptions {
   int backlog = 4096;       // Capped by net.core.somaxconn.
   bool reuse_port = false;  // SO_REUSEPORT: one listener per runtime on one port.
 
-  // For the connections that are accepted, as in ConnectOptions. Fail with kInvalid for values that
-  // the kernel does not take, and for a Unix path.
+  // For accepted connections, as in ConnectOptions. Values that the kernel rejects fail with
+  // kInvalid, and so does any value for a Unix path.
   std::optional<KeepAlive> keep_alive{};
   Duration user_timeout = Duration::zero();
 };
@@ -42,9 +42,9 @@ struct ListenOptions {
 // Lifetime: as Socket. A Unix path that create() made is removed at destruction.
 class HEDDLE_API Listener {
  public:
-  // Binds and listens; port 0 takes any free port. Fails with kInvalid (the
-  // address is in use or not ours, no right to bind) or kExhausted; the address is
-  // the error's context. A Unix path that nobody listens on any more is replaced.
+  // Binds and listens; port 0 takes any free port. Fails with kInvalid (the address is in use or
+  // not of this machine, or the process may not bind it) or kExhausted; the address is the error's
+  // context. A Unix path that nobody listens on any more is replaced.
   static Result<Listener> create(Runtime& runtime, const Address& address,
                                  ListenOptions options = {});
 
@@ -60,9 +60,9 @@ class HEDDLE_API Listener {
   Listener& operator=(Listener&& other) noexcept;
   ~Listener();
 
-  // Takes the next connection; parks if there is none, and yields now and then so
-  // that a flood of connections does not starve those that are being served.
-  // Connections that died in the backlog are skipped.
+  // Accepts the next connection; parks if there is none, and yields now and then so that a flood of
+  // connections does not starve those that are being served. Connections that died in the backlog
+  // are skipped.
   //
   // Fails with kTimedOut, kCancelled, or kExhausted (no descriptors, no memory).
   // In the last case it has waited, longer each time, up to a second: just call
@@ -70,12 +70,12 @@ class HEDDLE_API Listener {
   // listener's address is the error's context.
   Result<Socket> accept(Deadline deadline);
 
-  // Stops listening, at once, as destruction does: who connects from then on is refused and can go
-  // elsewhere, and those in the backlog are reset, unless another process has the socket, too. A
+  // Stops listening at once, as destruction does: new connections are refused, so that clients can
+  // go elsewhere, and those in the backlog are reset, unless another process has the socket too. A
   // fiber in accept() returns. Does nothing the second time.
   void close() noexcept;
 
-  // The address in fact bound, with the port that was given for 0.
+  // Returns the address that was bound, with the port that the kernel chose for 0.
   Address address() const;
 
  private:
@@ -88,8 +88,8 @@ class HEDDLE_API Listener {
 };
 
 struct ServeOptions {
-  // How many connections may be open. While so many are, others wait in the listener's backlog.
-  // 0: as many as there are descriptors and stacks for.
+  // How many connections may be open at a time. Further ones wait in the listener's backlog. 0: as
+  // many as there are descriptors and stacks for.
   std::size_t connections_max = 0;
 
   // How long handlers may go on once serve() is told to stop; those left are then cancelled.
@@ -101,8 +101,8 @@ struct ServeOptions {
   std::function<void(const Error& error)> on_error{};
 
   // Called with each exception that leaves a handler, on the handler's fiber, as it happens. If it
-  // is empty, serve() throws the first one once all handlers have ended. What it throws itself is
-  // treated so, too.
+  // is empty, serve() throws the first one once all handlers have ended. What on_exception itself
+  // throws, serve() also throws at the end.
   std::function<void(const std::exception_ptr& thrown)> on_exception{};
 };
 
@@ -129,8 +129,8 @@ Handler as_handler(Function& handler) {
 }  // namespace detail
 
 // Accepts connections until the calling fiber is cancelled or the listener is closed, and runs
-// `handler`, which returns void or Result<void>, for each in a fiber of its own. Handlers run at
-// the same time. When descriptors or stacks run out, it waits and goes on.
+// `handler`, which returns void or Result<void>, for each connection in a fiber of its own.
+// Handlers run concurrently. When descriptors or stacks run out, it waits and goes on.
 //
 // To stop it, cancel its fiber: it closes the listener, gives handlers `options.grace` to finish
 // what they do, cancels those that are left, and returns once all have ended. To end it at once,

@@ -15,8 +15,8 @@
 
 namespace heddle {
 
-// RelayStream is what relay() takes: a ByteSource and ByteSink that can end its own direction
-// alone. Socket::shutdown_write() needs no deadline, Stream's does.
+// RelayStream is what relay() takes: a ByteSource and ByteSink that can end what it sends, and go
+// on reading. Socket::shutdown_write() needs no deadline, Stream's does.
 template <typename T>
 concept RelayStream = ByteSource<T> && ByteSink<T> && requires(T& stream, Deadline deadline) {
   requires requires {
@@ -28,7 +28,7 @@ concept RelayStream = ByteSource<T> && ByteSink<T> && requires(T& stream, Deadli
 
 namespace detail {
 
-// What the two directions of one relay() know of each other.
+// The state that the two directions of one relay() share.
 class RelayState {
  public:
   RelayState(Duration idle, Deadline deadline) : idle_(idle), deadline_(deadline) {}
@@ -108,10 +108,10 @@ class RelayState {
 // Fails with kTimedOut when neither direction has moved a byte for `idle`, when one write takes
 // longer than that, or at `deadline`; with kCancelled; with kExhausted if there is no stack for its
 // two fibers; and as read(), write() and shutdown_write() of the two do. The first failure ends
-// both directions. Nobody has been told of an end that did not come, and nobody should be: destroy
-// both, without close(), so that a peer sees that it was cut off.
+// both directions. Destroy both then, without close(), so that each peer sees that it was cut off:
+// close() would tell it of an orderly end that did not come.
 //
-// Fibers:   parks. Nobody else may read or write the two meanwhile.
+// Fibers:   parks. No other fiber may read from or write to the two meanwhile.
 // Threads:  that of the two.
 // Memory:   16 KiB and a stack for each direction.
 template <RelayStream One, RelayStream Other>

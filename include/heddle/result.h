@@ -18,8 +18,8 @@ namespace detail {
 
 }  // namespace detail
 
-// Taking what is not there (the value of a failure, the error of a success) is a bug of the
-// program's: it ends with a line that says so, and which error it was.
+// Taking what is not there (the value of a failure, the error of a success) is a bug in the
+// program, which ends with a line that says so and names the error.
 template <typename T>
 class [[nodiscard]] Result {
  public:

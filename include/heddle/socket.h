@@ -24,22 +24,22 @@ class Pollable;
 class SocketFactory;
 }  // namespace io
 
-// KeepAlive is how TCP asks a peer that is silent whether it is still there (RFC 9293, section
-// 3.8.4): without it, a connection on which nobody writes never notices that its peer is gone. Once
-// `probes` in a row are not answered, the connection has failed (ETIMEDOUT). The defaults are those
-// of Go; the kernel's own let two hours pass (tcp(7)).
+// KeepAlive makes TCP ask a silent peer whether it is still there (RFC 9293, section 3.8.4).
+// Without it, a connection on which nobody writes never notices that its peer has gone. The
+// connection fails (ETIMEDOUT) once `probes` in a row are not answered. The defaults are those of
+// Go; the kernel's own let two hours pass first (tcp(7)).
 //
-// The kernel counts in seconds, to which the times are rounded up, and takes 1 to 32767 of them and
-// 1 to 127 probes: anything else fails with kInvalid.
+// The times are rounded up to seconds. The kernel accepts 1 to 32767 seconds and 1 to 127 probes:
+// anything else fails with kInvalid.
 struct KeepAlive {
   Duration idle = std::chrono::seconds(15);      // Silence before the first probe: TCP_KEEPIDLE.
   Duration interval = std::chrono::seconds(15);  // Between probes: TCP_KEEPINTVL.
   int probes = 9;                                // TCP_KEEPCNT.
 };
 
-// Socket is a connected stream socket, registered once with epoll, edge-triggered.
-// TCP_NODELAY is set: TLS writes whole records. TCP_NOTSENT_LOWAT is 128 KiB: what a peer does not
-// read waits in the program, which can see it, and not in the kernel.
+// Socket is a connected stream socket, registered once with epoll, edge-triggered. TCP_NODELAY is
+// set: TLS writes whole records. TCP_NOTSENT_LOWAT is 128 KiB: data that a peer does not read waits
+// in the program, which can see it, and not in the kernel.
 //
 // Fibers:   one fiber may wait for reading while another waits for writing.
 // Threads:  the runtime's thread.
@@ -49,11 +49,11 @@ struct KeepAlive {
 //   sends a reset, which can destroy an answer in flight. close() does not.
 class HEDDLE_API Socket final : public Transport {
  public:
-  // Takes over a connected stream socket, and makes it non-blocking. Fails with kInvalid for what
-  // is no stream socket (datagrams, EPROTOTYPE), with kDisconnected for one that is not connected,
-  // or not any more (ENOTCONN), and with kExhausted when epoll cannot watch it; `descriptor` is
-  // then closed. Others may have duplicates of it (dup(2)). Urgent data (MSG_OOB) is left out of
-  // what is read, and descriptors that are passed over a Unix socket are closed.
+  // Takes over a connected stream socket, and makes it non-blocking. Fails with kInvalid if it is
+  // not a stream socket (EPROTOTYPE for datagrams), with kDisconnected if it is not connected, or
+  // no longer (ENOTCONN), and with kExhausted when epoll cannot watch it; `descriptor` is closed if
+  // it fails. Other code may have duplicates of it (dup(2)). Reads leave out urgent data (MSG_OOB),
+  // and close descriptors that are passed over a Unix socket.
   static Result<Socket> adopt(Runtime& runtime, int descriptor);
 
   Socket(const Socket&) = delete;
@@ -80,22 +80,22 @@ class HEDDLE_API Socket final : public Transport {
     return write(std::as_bytes(std::span(text)), deadline);
   }
 
-  // Ends the connection without losing what was written: sends FIN, reads and
-  // drops what the peer still sends until its FIN or `deadline` (if there is none: a mebibyte).
-  // Fails with kTimedOut or kCancelled when the peer's FIN has not come; the socket may be
-  // destroyed in either case. Parks.
+  // Ends the connection without losing what was written: sends FIN, reads and drops what the peer
+  // still sends until its FIN or `deadline` (without one, at most a mebibyte). Fails with kTimedOut
+  // or kCancelled when the peer's FIN has not come; the socket may be destroyed in either case.
+  // Parks.
   Result<void> close(Deadline deadline);
 
-  // Fail with kDisconnected once there is none, and with kInvalid for a socket that was adopted
-  // and is of another family than Address knows.
+  // Fail with kDisconnected once there is none, and with kInvalid for an adopted socket of a family
+  // that Address does not know.
   Result<Address> local_address() const;
   Result<Address> peer_address() const;
 
-  // Settings of TCP, for what is sent from now on. Fail with kInvalid for values that the kernel
-  // does not take, and for Unix sockets (EOPNOTSUPP).
+  // TCP settings, for what is sent from now on. They fail with kInvalid for values that the kernel
+  // rejects, and for Unix sockets (EOPNOTSUPP).
   //
-  // TCP_NODELAY. Without it the kernel holds a small piece back while one before it is not
-  // acknowledged: for programs that write many of those and use no BufferedWriter.
+  // TCP_NODELAY. Without it the kernel holds a small piece back while an earlier one is not
+  // acknowledged, which helps programs that write many small pieces without a BufferedWriter.
   Result<void> set_no_delay(bool on);
   Result<void> set_keep_alive(const std::optional<KeepAlive>& keep_alive);  // Nothing: none.
   // As ConnectOptions::user_timeout.
@@ -123,19 +123,19 @@ enum class Families : std::uint8_t {
 struct ConnectOptions {
   Families families = Families::kIpv6First;
 
-  // Where connections come from: an IPv4 or IPv6 address of this machine, with port 0 for any free
-  // one. Only addresses of its family are tried then.
+  // The local address of connections: an IPv4 or IPv6 address of this machine; port 0 takes any
+  // free port. If it is set, only addresses of its family are tried.
   std::optional<Address> local_address{};
 
-  // How long an attempt has before the next address is tried beside it (RFC 8305, section 5, which
-  // says 250 ms, and not below 10). An attempt that fails makes the next one begin at once.
+  // How long an attempt runs before the next address is tried in parallel (RFC 8305, section 5,
+  // recommends 250 ms, and at least 10). When an attempt fails, the next one begins at once.
   Duration attempt_delay = std::chrono::milliseconds(250);
 
   std::optional<KeepAlive> keep_alive{};  // Nothing: none.
 
-  // How long what was sent may stay unacknowledged before the connection has failed (ETIMEDOUT):
-  // TCP_USER_TIMEOUT, rounded up to milliseconds. Zero: as long as the kernel repeats it, some 15
-  // minutes. Also counts while connecting, beside the deadline, and takes the place of
+  // How long sent data may stay unacknowledged before the connection fails (ETIMEDOUT):
+  // TCP_USER_TIMEOUT, rounded up to milliseconds. Zero: as long as the kernel repeats it, about 15
+  // minutes. It also applies while connecting, in addition to the deadline, and replaces
   // KeepAlive::probes.
   Duration user_timeout = Duration::zero();
 };
@@ -143,9 +143,9 @@ struct ConnectOptions {
 // Connects to `address`. Parks.
 //
 // Errors:   kUnreachable (refused, no route), kTimedOut, kCancelled, kExhausted; kInvalid for
-//   `options` that cannot be used: a local address that is not ours or taken, of another family, or
-//   a family that `families` excludes; settings of TCP that the kernel does not take, or for a Unix
-//   path. The address is the error's context (Error::context()).
+//   `options` that cannot be used: a local address that is not of this machine, is in use, or is of
+//   another family; an address of a family that `families` excludes; TCP settings that the kernel
+//   rejects, or any for a Unix path. The address is the error's context (Error::context()).
 HEDDLE_API Result<Socket> connect(Runtime& runtime, const Address& address,
                                   const ConnectOptions& options, Deadline deadline);
 
@@ -155,12 +155,12 @@ HEDDLE_API Result<Socket> connect(Runtime& runtime, const Address& address, Dead
 // Resolves `host`, a name or an IP address, and connects: IPv6 and IPv4 addresses are raced as RFC
 // 8305 says (IPv6 first, the next attempt after 250 ms or when one fails, the first success wins;
 // `options` may say otherwise). At most 64 addresses of each family are tried. A change of
-// /etc/resolv.conf counts from the next call on, also for calls in progress. Parks.
+// /etc/resolv.conf takes effect with the next call, then also for calls in progress. Parks.
 //
-// Errors:   as above, with the last attempt's error; at once with kInvalid for what is no host: a
-//   NUL, brackets, a port, a space, a name that is not ASCII (write it in its xn-- form), a zone
-//   that is no interface (see Address); with kInvalid when there is no such name or it has no
-//   address, and with kUnreachable when the name servers do not say. The error's context is
+// Errors:   as above, with the last attempt's error. kInvalid, at once, for text that cannot be a
+//   host: with a NUL, brackets, a port or a space, a name that is not ASCII (write it in its xn--
+//   form), a zone that is not an interface (see Address). kInvalid also when there is no such name
+//   or it has no address; kUnreachable when the name servers give no answer. The error's context is
 //   `host:port` and, if an attempt was made, the address: "example.org:443: 192.0.2.1:443".
 HEDDLE_API Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
                                   const ConnectOptions& options, Deadline deadline);
@@ -169,10 +169,10 @@ HEDDLE_API Result<Socket> connect(Runtime& runtime, std::string_view host, std::
 HEDDLE_API Result<Socket> connect(Runtime& runtime, std::string_view host, std::uint16_t port,
                                   Deadline deadline);
 
-// The addresses of `host`, a name or an IP address, each with `port`: IPv6 ones first, then IPv4,
-// in the order in which the resolver gives them; at least one. Both families are asked for at once;
-// if one of them fails, the other's addresses are the result. Fails as connect() does before it
-// connects, with `host` as the error's context. For programs that choose among addresses
+// Returns the addresses of `host`, a name or an IP address, each with `port`: IPv6 ones first, then
+// IPv4, in the order in which the resolver gives them; at least one. Both families are looked up at
+// once; if one lookup fails, the result is the addresses of the other. Fails as connect() does
+// before it connects, with `host` as the error's context. For programs that choose among addresses
 // themselves; connect() does more. Parks.
 HEDDLE_API Result<std::vector<Address>> resolve(Runtime& runtime, std::string_view host,
                                                 std::uint16_t port, Deadline deadline);

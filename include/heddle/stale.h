@@ -13,9 +13,9 @@
 //   INSTANTIATE_TEST_SUITE_P(All, StaleErrors, testing::ValuesIn(heddle::stale::scenarios()),
 //                            heddle::stale::test_name);
 //
-// A scenario is made of three: a real OpenSSL operation that fails, or succeeds, and leaves an
-// entry in the thread's error queue; what the victim is doing, which has nothing to do with it; and
-// the point at which the one gets between the other. Link with libheddle_stale.
+// A scenario has three parts: a real OpenSSL operation that fails, or succeeds, and leaves an entry
+// in the thread's error queue; the unrelated operation of the victim; and the point at which the
+// first interrupts the second. Link with libheddle_stale.
 //
 // Threads:  everything happens on the calling thread. Its own error queue is left as it was.
 // Errors:   exceptions that a Stack throws make the cell kBroken. SIGPIPE is ignored during a run.
@@ -103,15 +103,15 @@ class HEDDLE_API Stack {
 
   virtual std::string_view name() const = 0;
 
-  // What the stack does about stale entries, and so what to expect of it. Whoever claims kIsolated
-  // must be right in every scenario.
+  // What the stack does about stale entries, and so what to expect of it. A stack that claims
+  // kIsolated must be right in every scenario.
   virtual Isolation claims() const { return Isolation::kIsolated; }
 
   // Runs `entry` in a fiber (task, coroutine) until it and all that it spawns have returned.
   virtual void run(std::function<void()> entry) = 0;
   // Starts another fiber. Called from a fiber.
   virtual void spawn(const std::string& name, std::function<void()> entry) = 0;
-  // Lets every other fiber that can go on do so, and looks for events. Called from a fiber.
+  // Lets every other ready fiber run, and looks for events. Called from a fiber.
   virtual void yield() = 0;
 
   // Whether yield() may be called while OpenSSL is on the stack, in callbacks.
@@ -197,20 +197,20 @@ struct HEDDLE_API Report {
   std::vector<Cell> cells;
 
   // Every cell that claims kIsolated is right, and every one that claims kShared shows the bug
-  // where this OpenSSL has it. Of kClear nothing is asked: it is there to be looked at.
+  // where this OpenSSL has it. Nothing is required of kClear, which is there for comparison.
   bool as_expected() const;
 };
 
 HEDDLE_API Report run(Stack& stack, std::span<const Scenario> scenarios, std::uint64_t seed = 1);
 
-// What the thread's OpenSSL is, such as "OpenSSL 3.0.19 27 Jan 2026".
+// The version of the OpenSSL in use, such as "OpenSSL 3.0.19 27 Jan 2026".
 HEDDLE_API std::string openssl_version();
 
-// What there is to know about the OpenSSL at hand.
+// Facts about the OpenSSL in use.
 struct OpensslFacts {
   std::string running;     // openssl_version()
   std::string built_with;  // The version whose headers this library was compiled with.
-  // Whether SSL_get_error() believes the queue before it looks at the connection. Tried out.
+  // Whether SSL_get_error() believes the queue before it looks at the connection. Found by a trial.
   bool queue_first = false;
 };
 
