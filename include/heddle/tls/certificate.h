@@ -62,7 +62,9 @@ HEDDLE_API Result<Identity> make_self_signed(const std::vector<std::string>& nam
 using PasswordCallback = std::function<Result<std::string>()>;
 
 // Credentials are a certificate chain and its private key, parsed, ready to be presented; or
-// several of them, for keys of different types. Copies are cheap. Threads: any may use a copy.
+// several of them, for keys of different types. Copies are cheap.
+//
+// Threads:  any may use a copy.
 class HEDDLE_API Credentials {
  public:
   // As Context::use_cert_chain(). Either may also be DER: one certificate, and a key as PKCS#8,
