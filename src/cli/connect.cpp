@@ -40,7 +40,7 @@ constexpr std::size_t kReadBytes = std::size_t{16} * 1024;
 // How long to wait for the peer's end once it has said that it will send no more.
 constexpr auto kLinger = std::chrono::milliseconds(500);
 
-struct ConnectOptions {
+struct ConnectArguments {
   std::string target;
   std::string proxy;
   std::string proxy_ca_path;
@@ -81,14 +81,14 @@ int fail(const std::string& what, const Error& error, const std::string& message
 
 // --- What to connect with ------------------------------------------------------------------------
 
-Result<void> set_versions(Context& context, const ConnectOptions& options) {
+Result<void> set_versions(Context& context, const ConnectArguments& options) {
   if (options.tls12) return context.set_versions(TlsVersion::kTls12, TlsVersion::kTls12);
   if (options.tls13) return context.set_versions(TlsVersion::kTls13, TlsVersion::kTls13);
   return {};
 }
 
 // Applies `options` and prints what cannot be used. Returns the exit status so far.
-int configure(Context& context, const ConnectOptions& options) {
+int configure(Context& context, const ConnectArguments& options) {
   if (options.insecure) {
     context.set_verify_mode(VerifyMode::kNone);
     context.set_check_hostname(false);
@@ -122,7 +122,7 @@ int configure(Context& context, const ConnectOptions& options) {
 // that wait for it. Without any input there is no answer to lose.
 enum class TellEnd { kIfEmpty, kAlways, kNever };
 
-TellEnd tell_end(const ConnectOptions& options) {
+TellEnd tell_end(const ConnectArguments& options) {
   if (options.no_half_close) return TellEnd::kNever;
   return options.half_close ? TellEnd::kAlways : TellEnd::kIfEmpty;
 }
@@ -195,7 +195,7 @@ int report(const Outcome& outcome, const Result<void>& flushed, const std::strin
   return kExitOk;
 }
 
-int pipe(Runtime& runtime, Stream& stream, const ConnectOptions& options) {
+int pipe(Runtime& runtime, Stream& stream, const ConnectArguments& options) {
   const Result<std::unique_ptr<InputThread>> input = InputThread::start(runtime, STDIN_FILENO);
   if (!input) return fail("standard input", input.error());
   OutputThread output(runtime, STDOUT_FILENO);
@@ -221,7 +221,7 @@ Result<Socket> dial(Runtime& runtime, const Endpoint& endpoint, Deadline deadlin
   return connect(runtime, *address, deadline);
 }
 
-Route reach_directly(Runtime& runtime, const Endpoint& endpoint, const ConnectOptions& options,
+Route reach_directly(Runtime& runtime, const Endpoint& endpoint, const ConnectArguments& options,
                      Deadline deadline) {
   Result<Socket> socket = dial(runtime, endpoint, deadline);
   if (!socket) {
@@ -234,7 +234,7 @@ Route reach_directly(Runtime& runtime, const Endpoint& endpoint, const ConnectOp
 }
 
 Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& endpoint,
-                          const ConnectOptions& options, Deadline deadline) {
+                          const ConnectArguments& options, Deadline deadline) {
   const std::string name = "proxy " + proxy.endpoint.to_string();
   const std::string& ca_path = options.proxy_ca_path;
   Result<Context> context =
@@ -256,12 +256,12 @@ Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& 
   return {.transport = *std::move(tunnel.transport), .where = options.target + " through " + name};
 }
 
-std::string server_name(const Endpoint& endpoint, const ConnectOptions& options) {
+std::string server_name(const Endpoint& endpoint, const ConnectArguments& options) {
   return options.server_name.empty() ? endpoint.host : options.server_name;
 }
 
 int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
-         const std::optional<Proxy>& proxy, const ConnectOptions& options) {
+         const std::optional<Proxy>& proxy, const ConnectArguments& options) {
   const std::chrono::duration<double> timeout(options.timeout_seconds);
   const Deadline deadline = this_fiber::after(std::chrono::duration_cast<Duration>(timeout));
   Route route = proxy ? reach_through_proxy(runtime, *proxy, endpoint, options, deadline)
@@ -282,7 +282,7 @@ int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
   return pipe(runtime, *stream, options);
 }
 
-int run_connect(const ConnectOptions& options) {
+int run_connect(const ConnectArguments& options) {
   const std::optional<Endpoint> endpoint = parse_endpoint(options.target);
   if (!endpoint) {
     print_error(kCommand, without_credentials(options.target) +
@@ -323,7 +323,7 @@ int run_connect(const ConnectOptions& options) {
 }  // namespace
 
 void add_connect(Command& app, std::function<int()>& action) {
-  const auto options = std::make_shared<ConnectOptions>();
+  const auto options = std::make_shared<ConnectArguments>();
   const Command command = app.add_subcommand(
       "connect", "Connect with TLS, show the peer, pipe standard input and output.");
   command.footer(
