@@ -162,13 +162,15 @@ std::uint32_t hash_of(const char* name) {
   return hash;
 }
 
-bool is_defined(const ElfW(Sym) & symbol) {
-  return symbol.st_shndx != SHN_UNDEF && symbol.st_value != 0 && (symbol.st_info & 0xf) == STT_FUNC;
+bool is_defined(const ElfW(Sym) & symbol, int type) {
+  return symbol.st_shndx != SHN_UNDEF && symbol.st_value != 0 && (symbol.st_info & 0xf) == type;
 }
 
-const ElfW(Sym) * lookup(const Tables& tables, const char* name) {
+const ElfW(Sym) * lookup(const Tables& tables, const char* name, int type) {
   const auto matches = [&](std::size_t index) {
-    if (index >= tables.symbols.count || !is_defined(tables.symbols.first[index])) return false;
+    if (index >= tables.symbols.count || !is_defined(tables.symbols.first[index], type)) {
+      return false;
+    }
     const char* text = tables.text(tables.symbols.first[index].st_name);
     return text != nullptr && std::strcmp(text, name) == 0;
   };
@@ -269,11 +271,23 @@ std::string_view short_name(const Object& object) {
   return name.empty() ? std::string_view(program_invocation_short_name) : name;
 }
 
-void* find_symbol(const Object& object, const char* name) {
-  const ElfW(Sym)* symbol = lookup(tables_of(object), name);
+namespace {
+
+void* find(const Object& object, const char* name, int type) {
+  const ElfW(Sym)* symbol = lookup(tables_of(object), name, type);
   if (symbol == nullptr) return nullptr;
   // NOLINTNEXTLINE(performance-no-int-to-ptr): that is how ELF stores pointers.
   return reinterpret_cast<void*>(object.base + symbol->st_value);
+}
+
+}  // namespace
+
+void* find_symbol(const Object& object, const char* name) {
+  return find(object, name, STT_FUNC);
+}
+
+const void* find_variable(const Object& object, const char* name) {
+  return find(object, name, STT_OBJECT);
 }
 
 std::string_view function_at(const Object& object, std::uintptr_t address, std::uintptr_t& offset) {
@@ -282,7 +296,7 @@ std::string_view function_at(const Object& object, std::uintptr_t address, std::
   for (std::size_t i = 0; i < count; ++i) {
     const ElfW(Sym)& symbol = tables.symbols.first[i];
     const std::uintptr_t start = object.base + symbol.st_value;
-    if (is_defined(symbol) && address >= start && address - start < symbol.st_size) {
+    if (is_defined(symbol, STT_FUNC) && address >= start && address - start < symbol.st_size) {
       const char* name = tables.text(symbol.st_name);
       if (name == nullptr) continue;
       offset = address - start;

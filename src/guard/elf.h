@@ -40,8 +40,11 @@ Object own_object();
 // The last component of the object's path, or the program's name.
 std::string_view short_name(const Object& object);
 
-// The address of what `object` itself defines as `name`, or null.
+// The address of the function that `object` itself defines as `name`, or null.
 void* find_symbol(const Object& object, const char* name);
+
+// The same for a variable.
+const void* find_variable(const Object& object, const char* name);
 
 // The exported function of `object` that holds `address`, or "" if none does.
 std::string_view function_at(const Object& object, std::uintptr_t address, std::uintptr_t& offset);

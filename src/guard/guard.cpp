@@ -10,6 +10,9 @@
 
 #include "guard/errno_kept.h"
 #include "guard/next.h"
+#include "guard/origin.h"
+#include "guard/process.h"
+#include "guard/python.h"
 #include "guard/seen.h"
 #include "guard/settings.h"
 #include "guard/sink.h"
@@ -49,13 +52,24 @@ void note_outcome(const Library& library, const Visit& visit, const SSL* ssl,
   count_outcome(library, *visit.place, ssl, verdict);
 }
 
+// The next best to who pushed it: who made the call that left it.
+std::uint64_t next_best_leaker() {
+  return trail.left_entries ? number_of(trail.site) : 0;
+}
+
 // Finds the place of a call and reports it if it is a new one. Null if there are too many.
 Place* note_dirty(const Library& library, Call call, const SSL* ssl, const void* site,
-                  const Entries& entries) {
-  Place* const place = place_of(call, site, entries.entries[0]);
+                  const Entry& oldest) {
+  const std::uint64_t leaker = leaker_of(oldest);
+  Place* const place = place_of({.call = call,
+                                 .site = site,
+                                 .oldest = oldest,
+                                 .leaker = leaker == 0 ? next_best_leaker() : leaker,
+                                 .victim = python_place()});
   if (place == nullptr) return nullptr;
   const std::uint64_t times = ++place->times;
   if (times == 1 && !clears_the_queue_itself(call)) {
+    const Entries entries = read_queue(library);
     report_dirty(
         {.library = library, .place = *place, .ssl = ssl, .entries = entries, .trail = trail});
   } else if (times > 1 && is_power_of_ten(times)) {
@@ -79,9 +93,13 @@ bool misleads(const Verdict& verdict) {
 
 // What misleads the program, now that it has called or asks. `call` is what it does.
 void settle_misleading(const Library& library, Call call, const SSL* ssl, const void* site,
-                       const Failure& failure) {
-  Place* const place = note_dirty(library, call, ssl, site, read_queue(library));
-  if (mode() == Mode::kCure) library.clear_error();
+                       Failure failure) {
+  const Entry oldest = read_ends(library, state_of(library)).oldest;
+  Place* const place = note_dirty(library, call, ssl, site, oldest);
+  if (mode() == Mode::kCure) {
+    library.clear_error();
+    failure.oldest = 0;
+  }
   if (place != nullptr) count_outcome(library, *place, ssl, judge(library, call, ssl, failure));
   trail.judged = ssl;
 }
@@ -103,13 +121,14 @@ void empty_queue(const Library& library, Place* place) {
 
 }  // namespace
 
-Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site) {
+Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site,
+                  const ErrorState* state) {
   const ErrnoKept errno_kept;
-  const Entries entries = read_queue(library);
-  Visit visit{.newest = entries.entries[entries.count - 1]};
-  visit.own = is_own(ssl, call, entries.entries[0]);
+  const Ends ends = read_ends(library, state);
+  Visit visit{.newest = ends.newest};
+  visit.own = is_own(ssl, call, ends.oldest);
   if (visit.own) return visit;
-  visit.place = note_dirty(library, call, ssl, site, entries);
+  visit.place = note_dirty(library, call, ssl, site, ends.oldest);
   const bool harmless = clears_the_queue_itself(call);
   if (mode() == Mode::kCure && !harmless) {
     empty_queue(library, visit.place);
@@ -123,11 +142,16 @@ Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void*
 void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Call call,
                  const void* site, std::int64_t returned) {
   const ErrnoKept errno_kept;
-  const Failure failure{
-      .call = call, .returned = returned, .refused = was_refused_since(library, visit.newest)};
+  const bool harmless = clears_the_queue_itself(call);
+  if (!visit.own && !visit.cleared && !harmless && !failed(call, returned)) return;
+  const Ends left = read_ends(library, state_of(library));
+  const Failure failure{.call = call,
+                        .returned = returned,
+                        .refused = was_refused_since(left.newest, visit.newest),
+                        .oldest = left.oldest.code};
   if (visit.own) return leave_own(library, ssl, site, failure);
-  if (visit.cleared || clears_the_queue_itself(call)) leave_clean(library, call, ssl, site);
-  if (clears_the_queue_itself(call) || !failed(call, returned)) return;
+  if (visit.cleared || harmless) leave_clean(library, call, ssl, site);
+  if (harmless || !failed(call, returned)) return;
   if (visit.place != nullptr) note_outcome(library, visit, ssl, failure);
   if (!visit.cleared) trail.judged = ssl;
 }
@@ -164,7 +188,8 @@ void leave_clean(const Library& library, Call call, const SSL* ssl, const void* 
   const bool nested = is_part_of(trail.call, call) && is_within(library, trail.site);
   if (trail.ssl != ssl || (trail.site != site && !nested)) return;
   trail = {.call = call, .ssl = ssl, .site = site, .left_entries = true};
-  left_entry = read_oldest(library);
+  left_entry = read_ends(library, state_of(library)).oldest;
+  note_call(left_entry, site);
 }
 
 void settle_pending(const Library& library, const SSL* ssl, int result) {
@@ -206,9 +231,11 @@ constinit std::atomic<ExitFunction*> next_exit{nullptr};
   check_settings();
   first_process.store(getpid());
   begin_seeing();
+  begin_noting_origins();
   // The child's first call is to take the long way, where it is seen.
   (void)pthread_atfork(nullptr, nullptr, [] {
     begin_seeing_anew();
+    forget_own_process();
     pending = nullptr;  // It is the parent's.
     forget_last_library();
   });

@@ -24,8 +24,9 @@ struct Visit {
   bool own = false;  // What is there was left by a call for the same SSL.
 };
 
-// `site` is where it is called from.
-Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site);
+// `site` is where it is called from, `state` the queue, if it can be seen.
+Visit enter_dirty(const Library& library, Call call, const SSL* ssl, const void* site,
+                  const ErrorState* state);
 void leave_dirty(const Library& library, const Visit& visit, const SSL* ssl, Call call,
                  const void* site, std::int64_t returned);
 

@@ -1,7 +1,8 @@
 // The functions that are put before OpenSSL's. Nothing else of the guard is visible outside.
 //
-// On the clean path each call costs one ERR_peek_error(), a look at the head of the SSL object, and
-// five stores; SSL_get_error() only the look. See bench/guard_bench.cpp.
+// On the clean path each call costs one ERR_get_state() (ERR_peek_error() in OpenSSL 4), a look at
+// the head of the SSL object, and five stores; SSL_get_error() only the look. See
+// bench/guard_bench.cpp.
 #include <type_traits>
 
 #include <openssl/ssl.h>
@@ -26,9 +27,10 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
       return 0;
     }
     if (!library.watched) return real(ssl, arguments...);
-    if (library.peek_error() != 0) [[unlikely]] {
+    const ErrorState* const state = state_of(library);
+    if (holds_entries(library, state)) [[unlikely]] {
       if (is_nested(library, kCall, ssl, site)) return real(ssl, arguments...);
-      const Visit visit = enter_dirty(library, kCall, ssl, site);
+      const Visit visit = enter_dirty(library, kCall, ssl, site, state);
       const Value returned = real(ssl, arguments...);
       leave_dirty(library, visit, ssl, kCall, site, returned);
       return returned;

@@ -36,16 +36,6 @@ void assign(Function& function, void* symbol) {
   function = reinterpret_cast<Function>(symbol);
 }
 
-// Looks where the dynamic linker would: in the libssl, then in what that is linked with.
-void* find_below(const Object& object, const char* name) {
-  void* symbol = find_symbol(object, name);
-  const char* next = nullptr;
-  for (std::size_t i = 0; symbol == nullptr && (next = needed(object, i)) != nullptr; ++i) {
-    if (const Object below = find_object(next)) symbol = find_symbol(below, name);
-  }
-  return symbol;
-}
-
 bool is_complete(const Library& library) {
   return library.peek_error != nullptr && library.clear_error != nullptr &&
          library.peek_error_all != nullptr && library.peek_last_error_all != nullptr &&
@@ -113,6 +103,11 @@ Library opened(const Object& object) {
   assign(library.get_rbio, find_symbol(object, "SSL_get_rbio"));
   assign(library.get_wbio, find_symbol(object, "SSL_get_wbio"));
   assign(library.bio_test_flags, find_below(object, "BIO_test_flags"));
+  assign(library.get_rfd, find_symbol(object, "SSL_get_rfd"));
+  assign(library.get_servername, find_symbol(object, "SSL_get_servername"));
+  assign(library.get_version, find_symbol(object, "SSL_get_version"));
+  assign(library.is_server, find_symbol(object, "SSL_is_server"));
+  assign(library.state_string_long, find_symbol(object, "SSL_state_string_long"));
   decltype(&OPENSSL_version_major) version_major = nullptr;
   assign(version_major, find_below(object, "OPENSSL_version_major"));
   // Others have an ERR_get_state(), too, and another layout of what it returns.
@@ -217,6 +212,15 @@ const Library& find_library(const SSL* ssl, const void* site) {
   const Library& library = searched_library(ssl, site);
   see_call(library.watched);
   return library;
+}
+
+void* find_below(const Object& object, const char* name) {
+  void* symbol = find_symbol(object, name);
+  const char* next = nullptr;
+  for (std::size_t i = 0; symbol == nullptr && (next = needed(object, i)) != nullptr; ++i) {
+    if (const Object below = find_object(next)) symbol = find_symbol(below, name);
+  }
+  return symbol;
 }
 
 bool is_openssl(const Object& object) {

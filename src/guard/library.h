@@ -43,6 +43,13 @@ struct Library {
   decltype(&SSL_get_wbio) get_wbio = nullptr;
   decltype(&BIO_test_flags) bio_test_flags = nullptr;
 
+  // For reports; each may be null.
+  decltype(&SSL_get_rfd) get_rfd = nullptr;
+  decltype(&SSL_get_servername) get_servername = nullptr;
+  decltype(&SSL_get_version) get_version = nullptr;
+  decltype(&SSL_is_server) is_server = nullptr;
+  decltype(&SSL_state_string_long) state_string_long = nullptr;
+
   // Tells by a word near the head of an SSL object: there is a pointer to its SSL_METHOD, a table
   // within its own libssl. It is the second word up to OpenSSL 3.1 and the third and fourth since.
   [[nodiscard]] bool owns(const SSL* ssl) const {
@@ -58,6 +65,9 @@ const Library& find_library(const SSL* ssl, const void* site);
 // True if `object` is a libssl, or has one inside, and does not only put something before its
 // functions.
 bool is_openssl(const Object& object);
+
+// The address of `name` in `object`, or else in what that is linked with; or null.
+void* find_below(const Object& object, const char* name);
 
 // Prepares for the libraries that are there already, so that their first call is as good as others.
 void find_loaded_libraries();

@@ -16,9 +16,11 @@
 
 #include "guard/errno_kept.h"
 #include "guard/next.h"
+#include "guard/python_layout.h"
 #include "guard/settings.h"
 #include "guard/sink.h"
 #include "guard/text.h"
+#include "guard/unwind.h"
 
 namespace heddle::guard {
 namespace {
@@ -66,6 +68,8 @@ struct HeddleGuardOnward {
 // NOLINTNEXTLINE(readability-identifier-naming): it is called from assembly.
 [[gnu::used]] HeddleGuardOnward heddle_guard_before_dlopen(const char* path, int flags) {
   const ErrnoKept errno_kept;
+  look_for_python_again();
+  forget_known_rows();
   return {.function = next_definition<void()>("dlopen"),
           .flags = seen_flags("dlopen", path, flags)};
 }

@@ -1,10 +1,8 @@
 // What was found, once per place: see places.h.
 #include "guard/places.h"
 
-#include <string_view>
-
-#include <unistd.h>
-
+#include "guard/hash.h"
+#include "guard/process.h"
 #include "guard/text.h"
 
 namespace heddle::guard {
@@ -16,32 +14,15 @@ constexpr std::size_t kPlacesMax = 512;
 constinit std::array<Place, kPlacesMax> places{};
 constinit std::atomic<std::uint64_t> overflowed{0};
 
-// FNV-1a.
-class Hash {
- public:
-  template <typename T>
-  void add(const T& value) {
-    add_bytes({reinterpret_cast<const char*>(&value), sizeof(value)});
-  }
-  void add_bytes(std::string_view bytes) {
-    for (const char byte : bytes) {
-      value_ = (value_ ^ static_cast<unsigned char>(byte)) * 0x100000001b3U;
-    }
-  }
-  [[nodiscard]] std::uint64_t get() const { return value_ == 0 ? 1 : value_; }
-
- private:
-  std::uint64_t value_ = 0xcbf29ce484222325U;
-};
-
-std::uint64_t key_of(pid_t process, Call call, const void* site, const Entry& oldest) {
-  Hash hash;
-  hash.add(process);
-  hash.add(call);
-  hash.add(site);
-  hash.add(oldest.line);
-  hash.add_bytes(oldest.file);
-  return hash.get();
+// Not the names of file and function: OpenSSL copies them for each entry.
+std::uint64_t key_of(pid_t process, const Meeting& meeting) {
+  std::uint64_t key = mixed(static_cast<std::uint64_t>(process), index_of(meeting.call));
+  key = mixed(key, reinterpret_cast<std::uintptr_t>(meeting.site));
+  key = mixed(key, meeting.oldest.code);
+  key = mixed(key, static_cast<std::uint64_t>(meeting.oldest.line));
+  key = mixed(key, meeting.leaker);
+  key = mixed(key, meeting.victim);
+  return key == 0 ? 1 : key;
 }
 
 template <std::size_t kSize>
@@ -64,11 +45,13 @@ unsigned next_number(pid_t process) {
 
 }  // namespace
 
-Place* place_of(Call call, const void* site, const Entry& oldest) {
-  const pid_t process = getpid();
-  const std::uint64_t key = key_of(process, call, site, oldest);
+Place* place_of(const Meeting& meeting) {
+  const pid_t process = own_process();
+  const std::uint64_t key = key_of(process, meeting);
+  const Entry& oldest = meeting.oldest;
   for (std::size_t i = 0; i < kPlacesMax; ++i) {
     Place& place = places[(key + i) % kPlacesMax];
+    if (place.key.load(std::memory_order_acquire) == key) return &place;
     std::uint64_t expected = 0;
     if (!place.key.compare_exchange_strong(expected, key)) {
       if (expected == key) return &place;
@@ -76,8 +59,8 @@ Place* place_of(Call call, const void* site, const Entry& oldest) {
     }
     place.process = process;
     place.number = next_number(process);
-    place.call = call;
-    place.site = site;
+    place.call = meeting.call;
+    place.site = meeting.site;
     place.code = oldest.code;
     place.line = oldest.line;
     copy(place.file, oldest.file);
@@ -90,7 +73,7 @@ Place* place_of(Call call, const void* site, const Entry& oldest) {
 }
 
 void for_each_place(PlaceVisitor visit, void* data) {
-  const pid_t process = getpid();
+  const pid_t process = own_process();
   for (unsigned number = 1; number <= kPlacesMax; ++number) {
     for (const Place& place : places) {
       if (!place.ready.load(std::memory_order_acquire)) continue;

@@ -1,5 +1,6 @@
 // What was found, once per place: the call, where it is in the program, and who pushed the oldest
-// entry. Lock-free, and per process: after a fork the child begins with none.
+// entry, in OpenSSL and in the program. Lock-free, and per process: after a fork the child begins
+// with none.
 #pragma once
 
 #include <sys/types.h>
@@ -39,8 +40,17 @@ struct Place {
   std::atomic<std::uint64_t> failed{0};
 };
 
-// The place of this call, new or known; null if there are too many.
-Place* place_of(Call call, const void* site, const Entry& oldest);
+// A call that meets an entry.
+struct Meeting {
+  Call call;
+  const void* site;
+  const Entry& oldest;
+  std::uint64_t leaker;  // leaker_of() the entry; if that is 0, what else is known.
+  std::uint64_t victim;  // python_place()
+};
+
+// The place of this meeting, new or known; null if there are too many.
+Place* place_of(const Meeting& meeting);
 
 // Calls `visit(place, data)` for each place of this process.
 using PlaceVisitor = void (*)(const Place&, void*);

@@ -6,28 +6,6 @@
 namespace heddle::guard {
 namespace {
 
-constexpr int kFlagClear = 0x02;  // ERR_FLAG_CLEAR.
-
-// struct err_state_st of OpenSSL 3.0 to 3.6. Copied, as its flag is, because the headers of 4.0 do
-// not have it, and the OpenSSL that is watched need not be the one that this is compiled with.
-struct State {
-  std::array<int, kEntriesMax> flags;
-  std::array<int, kEntriesMax> marks;
-  std::array<unsigned long, kEntriesMax> codes;
-  std::array<const char*, kEntriesMax> data;
-  std::array<std::size_t, kEntriesMax> data_size;
-  std::array<int, kEntriesMax> data_flags;
-  std::array<const char*, kEntriesMax> file;
-  std::array<int, kEntriesMax> line;
-  std::array<const char*, kEntriesMax> function;
-  int top;
-  int bottom;
-};
-#if OPENSSL_VERSION_MAJOR == 3 && !defined(OPENSSL_NO_DEPRECATED_3_0)
-static_assert(sizeof(State) == sizeof(err_state_st));
-static_assert(kFlagClear == ERR_FLAG_CLEAR);
-#endif
-
 const char* or_empty(const char* text) {
   return text == nullptr ? "" : text;
 }
@@ -36,20 +14,23 @@ const char* data_text(const char* data, int flags) {
   return (flags & ERR_TXT_STRING) != 0 ? or_empty(data) : "";
 }
 
-// The slots form a ring: `bottom` is the one before the oldest entry, `top` the newest.
-Entries read_state(const State& state) {
+Entry entry_at(const ErrorState& state, std::size_t slot) {
+  return {.code = state.codes[slot],
+          .file = or_empty(state.file[slot]),
+          .line = state.line[slot],
+          .function = or_empty(state.function[slot]),
+          .data = data_text(state.data[slot], state.data_flags[slot]),
+          .slot = slot};
+}
+
+Entries read_state(const ErrorState& state) {
   Entries found;
   auto slot = static_cast<std::size_t>(state.bottom) % kEntriesMax;
   const auto top = static_cast<std::size_t>(state.top) % kEntriesMax;
   while (slot != top) {
     slot = (slot + 1) % kEntriesMax;
-    // Such entries are dead: OpenSSL skips them. A successful RSA decryption leaves one.
-    if ((state.flags[slot] & kFlagClear) != 0) continue;
-    found.entries[found.count++] = {.code = state.codes[slot],
-                                    .file = or_empty(state.file[slot]),
-                                    .line = state.line[slot],
-                                    .function = or_empty(state.function[slot]),
-                                    .data = data_text(state.data[slot], state.data_flags[slot])};
+    if ((state.flags[slot] & kDeadEntry) != 0) continue;
+    found.entries[found.count++] = entry_at(state, slot);
   }
   return found;
 }
@@ -62,6 +43,17 @@ Entry peek(decltype(&ERR_peek_error_all) peek_error_all) {
   entry.file = or_empty(entry.file);
   entry.function = or_empty(entry.function);
   return entry;
+}
+
+Ends ends_of(const ErrorState& state) {
+  constexpr std::size_t kLast = kEntriesMax - 1;
+  const auto is_dead = [&](std::size_t slot) { return (state.flags[slot] & kDeadEntry) != 0; };
+  auto first = (static_cast<std::size_t>(state.bottom) + 1) & kLast;
+  auto last = static_cast<std::size_t>(state.top) & kLast;
+  while (first != last && is_dead(first)) first = (first + 1) & kLast;
+  while (last != first && is_dead(last)) last = (last + kLast) & kLast;
+  if (state.top == state.bottom || is_dead(first)) return {};
+  return {.oldest = entry_at(state, first), .newest = entry_at(state, last)};
 }
 
 }  // namespace
@@ -79,10 +71,19 @@ Entry read_newest(const Library& library) {
   return peek(library.peek_last_error_all);
 }
 
+Ends read_ends(const Library& library, const ErrorState* state) {
+  if (state != nullptr) return ends_of(*state);
+  return {.oldest = read_oldest(library), .newest = read_newest(library)};
+}
+
+Entry entry_in_making(const ErrorState& state) {
+  const auto slot = static_cast<std::size_t>(state.top) % kEntriesMax;
+  return {.file = or_empty(state.file[slot]), .line = state.line[slot], .slot = slot};
+}
+
 Entries read_queue(const Library& library) {
-  if (library.get_state != nullptr) {
-    const void* state = library.get_state();
-    if (state != nullptr) return read_state(*static_cast<const State*>(state));
+  if (const ErrorState* const state = state_of(library); state != nullptr) {
+    return read_state(*state);
   }
   Entries found;
   found.entries[found.count++] = read_oldest(library);
@@ -101,18 +102,16 @@ namespace {
 constexpr std::size_t kMarkedSlot = 0;
 constexpr int kMark = 0x4d41524b;  // No file has that many lines.
 
-State* state_of(const Library& library) {
-  return library.get_state == nullptr ? nullptr : static_cast<State*>(library.get_state());
-}
-
 }  // namespace
 
 void mark_emptied(const Library& library) {
-  if (State* const state = state_of(library); state != nullptr) state->line[kMarkedSlot] = kMark;
+  if (library.get_state == nullptr) return;
+  auto* const state = static_cast<ErrorState*>(library.get_state());
+  if (state != nullptr) state->line[kMarkedSlot] = kMark;
 }
 
 bool is_marked_emptied(const Library& library) {
-  const State* const state = state_of(library);
+  const ErrorState* const state = state_of(library);
   // Whoever takes an entry out moves the bottom.
   return state != nullptr && state->bottom == int{kMarkedSlot} && state->line[kMarkedSlot] == kMark;
 }

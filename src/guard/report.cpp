@@ -2,24 +2,36 @@
 #include "guard/report.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
-#include "guard/elf.h"
-#include "guard/loading.h"
-#include "guard/seen.h"
-#include "guard/settings.h"
-#include "guard/sink.h"
+#include "guard/connection.h"
+#include "guard/origin.h"
+#include "guard/publish.h"
+#include "guard/spots.h"
 #include "guard/stamp.h"
-#include "guard/text.h"
 #include "guard/unwind.h"
 
 namespace heddle::guard {
+
+void write_pusher(Text& text, const char* function, const char* file, int line) {
+  if (*function != 0) (text << " by ").printable(function) << "()";
+  if (*file != 0) (text << " at ").printable(file) << ":";
+  if (*file != 0) text.integer(line);
+}
+
 namespace {
 
-constexpr std::size_t kFramesMax = 48;
+// Who makes the call that meets the entries. Too big for the stacks of fibers.
+struct Victim {
+  WalkRoom walk;
+  std::array<std::uintptr_t, 48> room;
+  std::size_t depth;
+  PythonStack python;
 
-using Frames = std::span<const std::uintptr_t>;
+  [[nodiscard]] std::span<const std::uintptr_t> frames() const {
+    return std::span<const std::uintptr_t>(room).first(depth);
+  }
+};
 
 const char* error_name(int error) {
   switch (error) {
@@ -75,41 +87,7 @@ std::string_view beginning(std::string_view text) {
   return {text.data(), std::min(text.size(), kDataMax)};
 }
 
-// A return address may lie behind the end of its function, if the call was the last thing in it.
-struct Spot {
-  explicit Spot(std::uintptr_t return_address) : object(object_at(return_address - 1)) {
-    if (!object) return;
-    offset = return_address - object.base;
-    function = function_at(object, return_address - 1, function_offset);
-    ++function_offset;
-  }
-
-  Object object;
-  std::uintptr_t offset = 0;
-  std::string_view function;
-  std::uintptr_t function_offset = 0;
-};
-
 // --- Text ----------------------------------------------------------------------------------------
-
-void write_spot(Text& text, std::uintptr_t return_address) {
-  const Spot spot(return_address);
-  if (!spot.object) {
-    text.address(return_address);
-    return;
-  }
-  text.printable(short_name(spot.object)) << "+";
-  text.address(spot.offset);
-  if (spot.function.empty()) return;
-  (text << " (").printable(spot.function) << "+";
-  text.address(spot.function_offset) << ")";
-}
-
-void write_origin(Text& text, const char* function, const char* file, int line) {
-  if (*function != 0) (text << " by ").printable(function) << "()";
-  if (*file != 0) (text << " at ").printable(file) << ":";
-  if (*file != 0) text.integer(line);
-}
 
 void write_entry(Text& text, const Library& library, const Entry& entry) {
   (text << "error:").hexadecimal(entry.code, 8) << ":";
@@ -117,9 +95,46 @@ void write_entry(Text& text, const Library& library, const Entry& entry) {
   text.printable(reason_text(library, entry.code));
   if (*entry.data != 0) (text << ":").printable(beginning(entry.data));
   text << ", pushed";
-  write_origin(text, entry.function, entry.file, entry.line);
+  write_pusher(text, entry.function, entry.file, entry.line);
 }
 
+void write_python_text(Text& text, const char* title, const PythonStack& stack) {
+  for (std::size_t i = 0; i < stack.size(); ++i) {
+    text << (i == 0 ? title : "               ");
+    write_python_frame_text(text, stack[i]);
+    text << "\n";
+    if (i + 2 == stack.size() && stack.omitted() > 0) {
+      (text << "               ... ").decimal(stack.omitted()) << " more\n";
+    }
+  }
+}
+
+void write_frames_text(Text& text, const char* title, std::span<const std::uintptr_t> frames) {
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    text << (i == 0 ? title : "               ");
+    write_spot_text(text, frames[i]);
+    text << "\n";
+  }
+}
+
+std::span<const std::uintptr_t> frames_of(const Origin& origin) {
+  return std::span<const std::uintptr_t>(origin.frames).first(origin.frame_count);
+}
+
+void write_origin_text(Text& text, const Origin& origin) {
+  text << (origin.how == How::kPushed
+               ? "  the entry was pushed here"
+               : "  the call that left the entry was made here (who pushed it, OpenSSL hides)");
+  if (origin.greenlet.address != 0) {
+    (text << ", in greenlet ").address(origin.greenlet.address) << " (";
+    text.printable(origin.greenlet.type) << ")";
+  }
+  text << ":\n";
+  write_python_text(text, "       python: ", origin.python);
+  write_frames_text(text, "       native: ", frames_of(origin));
+}
+
+// The next best to an origin.
 void write_trail(Text& text, const Trail& trail) {
   if (trail.site == nullptr) {
     text << "  left by: code that ran on this thread before its first TLS call\n";
@@ -128,12 +143,12 @@ void write_trail(Text& text, const Trail& trail) {
   text << (trail.left_entries ? "  left by: " : "  left by: code that ran during or after ")
        << name_of(trail.call) << " on SSL ";
   text.address(number_of(trail.ssl)) << ", called from ";
-  write_spot(text, number_of(trail.site));
+  write_spot_text(text, number_of(trail.site));
   text << (trail.left_entries ? ": the queue was empty before it and not after\n"
                               : ": the queue was empty before it\n");
 }
 
-void write_dirty_text(Text& text, const Finding& finding, Frames frames) {
+void write_dirty_text(Text& text, const Finding& finding, const Victim& victim) {
   write_stamp_text(text);
   text << name_of(finding.place.call) << " on SSL ";
   text.address(number_of(finding.ssl)) << " is called with ";
@@ -148,12 +163,17 @@ void write_dirty_text(Text& text, const Finding& finding, Frames frames) {
     write_entry(text, finding.library, finding.entries.entries[i]);
     text << "\n";
   }
-  write_trail(text, finding.trail);
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    text << (i == 0 ? "  called from: " : "               ");
-    write_spot(text, frames[i]);
-    text << "\n";
+  if (const Origin* const origin = origin_of(finding.entries.entries[0]); origin != nullptr) {
+    write_origin_text(text, *origin);
+  } else {
+    write_trail(text, finding.trail);
   }
+  text << "  the connection: ";
+  write_connection_text(text, finding.library, finding.ssl);
+  text << "\n";
+  write_python_text(text, "  called from: ", victim.python);
+  write_frames_text(
+      text, victim.python.size() == 0 ? "  called from: " : "       native: ", victim.frames());
 }
 
 void write_outcome_text(Text& text, const Place& place, const SSL* ssl, const Result& result) {
@@ -189,36 +209,21 @@ void write_outcome_text(Text& text, const Place& place, const SSL* ssl, const Re
        << ": a healthy connection looks dead\n";
 }
 
-void write_place_text(Text& text, const Place& place) {
-  (text << "  place ").decimal(place.number) << ": " << name_of(place.call) << " called from ";
-  write_spot(text, number_of(place.site));
-  (text << ": ").decimal(place.times) << " times";
-  if (place.spurious != 0)
-    (text << ", ").decimal(place.spurious) << " healthy connections called dead";
-  if (place.saved != 0) (text << ", ").decimal(place.saved) << " saved from being called dead";
-  if (place.ended != 0) {
-    (text << ", ").decimal(place.ended)
-        << " ends in good order "
-        << (mode() == Mode::kCure ? "saved from being called failures" : "called failures");
-  }
-  if (place.failed != 0)
-    (text << ", ").decimal(place.failed) << " failed for a reason of their own";
-  (text << "; error:").hexadecimal(place.code, 8) << " pushed";
-  write_origin(text, place.function.data(), place.file.data(), place.line);
-  text << "\n";
-}
-
 // --- JSON ----------------------------------------------------------------------------------------
 
-void write_spot_json(Text& text, std::uintptr_t return_address) {
-  const Spot spot(return_address);
-  (text << "{\"address\":\"").address(return_address) << "\"";
-  if (spot.object) {
-    (text << ",\"module\":").quoted(short_name(spot.object));
-    (text << ",\"path\":").quoted(spot.object.path);
-    (text << ",\"offset\":\"").address(spot.offset) << "\"";
+void write_origin_json(Text& text, const Origin& origin) {
+  text << "{\"how\":\"" << (origin.how == How::kPushed ? "pushed" : "called") << "\"";
+  (text << ",\"outside\":").decimal(origin.first_outside) << ",\"greenlet\":";
+  if (origin.greenlet.address == 0) {
+    text << "null";
+  } else {
+    (text << "{\"address\":\"").address(origin.greenlet.address) << "\",\"type\":";
+    text.quoted(origin.greenlet.type) << "}";
   }
-  if (!spot.function.empty()) (text << ",\"function\":").quoted(spot.function);
+  text << ",\"python\":";
+  write_python_json(text, origin.python);
+  text << ",\"native\":";
+  write_spots_json(text, frames_of(origin));
   text << "}";
 }
 
@@ -229,7 +234,13 @@ void write_entry_json(Text& text, const Library& library, const Entry& entry) {
   (text << ",\"data\":").quoted(beginning(entry.data));
   (text << ",\"file\":").quoted(entry.file);
   (text << ",\"line\":").integer(entry.line);
-  (text << ",\"function\":").quoted(entry.function) << "}";
+  (text << ",\"function\":").quoted(entry.function) << ",\"origin\":";
+  if (const Origin* const origin = origin_of(entry); origin != nullptr) {
+    write_origin_json(text, *origin);
+  } else {
+    text << "null";
+  }
+  text << "}";
 }
 
 void write_call_json(Text& text, Call call, const SSL* ssl) {
@@ -250,7 +261,7 @@ void write_trail_json(Text& text, const Trail& trail) {
   text << "}";
 }
 
-void write_dirty_json(Text& text, const Finding& finding, Frames frames) {
+void write_dirty_json(Text& text, const Finding& finding, const Victim& victim) {
   write_stamp_json(text, "dirty");
   (text << ",\"place\":").decimal(finding.place.number) << ",";
   write_call_json(text, finding.place.call, finding.ssl);
@@ -262,12 +273,13 @@ void write_dirty_json(Text& text, const Finding& finding, Frames frames) {
   }
   text << "]";
   write_trail_json(text, finding.trail);
-  text << ",\"backtrace\":[";
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    if (i > 0) text << ",";
-    write_spot_json(text, frames[i]);
-  }
-  text << "]}\n";
+  text << ",\"connection\":";
+  write_connection_json(text, finding.library, finding.ssl);
+  text << ",\"python\":";
+  write_python_json(text, victim.python);
+  text << ",\"backtrace\":";
+  write_spots_json(text, victim.frames());
+  text << "}\n";
 }
 
 void write_outcome_json(Text& text, const Place& place, const SSL* ssl, const Result& result) {
@@ -289,151 +301,16 @@ void write_count_json(Text& text, const Place& place) {
   (text << ",\"failed\":").decimal(place.failed) << "}\n";
 }
 
-// --- The end -------------------------------------------------------------------------------------
-
-struct Totals {
-  std::uint64_t places = 0;
-  std::uint64_t times = 0;
-  std::uint64_t handshakes = 0;
-};
-
-Totals total() {
-  Totals totals;
-  for_each_place(
-      [](const Place& place, void* data) {
-        auto& sum = *static_cast<Totals*>(data);
-        if (clears_the_queue_itself(place.call)) {
-          sum.handshakes += place.times;
-        } else {
-          sum.places += 1;
-          sum.times += place.times;
-        }
-      },
-      &totals);
-  return totals;
-}
-
-// Who defines SSL_read() here: "" if nobody does.
-std::string_view openssl_here() {
-  std::string_view name;
-  for_each_object(
-      [](const Object& object, void* data) {
-        if (object.base == own_object().base) return false;
-        if (!is_openssl(object)) return false;
-        *static_cast<std::string_view*>(data) = short_name(object);
-        return true;
-      },
-      &name);
-  return name;
-}
-
-// The name of a library that is nothing but OpenSSL.
-bool is_libssl(std::string_view name) {
-  constexpr std::string_view kName = "libssl";  // starts_with() may call into the C++ library.
-  return name.size() >= kName.size() && std::memcmp(name.data(), kName.data(), kName.size()) == 0;
-}
-
-void write_nothing_text(Text& text) {
-  if (family_saw_a_call()) {
-    text << (saw_a_call() ? "no TLS call was made with entries in the error queue\n"
-                          : "no TLS call was made here; those of forked processes were watched\n");
-    return;
-  }
-  const std::string_view openssl = openssl_here();
-  if (saw_an_unwatched_call()) {
-    text << "TLS calls were made, but not to an OpenSSL 3 or 4; others cannot be watched\n";
-    return;
-  }
-  text << "no TLS call was seen: ";
-  if (used_other_namespaces()) {
-    text << "libraries were loaded with dlmopen() into a namespace of their own, which cannot be "
-            "watched\n";
-    return;
-  }
-  if (openssl.empty()) {
-    text << "no libssl is loaded. If this program speaks TLS, OpenSSL is linked into it statically "
-            "or it uses another library; neither can be watched\n";
-    return;
-  }
-  if (!is_libssl(openssl)) {
-    text.printable(openssl) << " has an OpenSSL of its own inside, linked statically; that cannot "
-                               "be watched\n";
-    return;
-  }
-  text.printable(openssl) << " is there, but the program made no call, or found the functions with "
-                             "dlsym(), or calls through BIOs; those cannot be watched\n";
-}
-
-void write_exit_text(Text& text, const Totals& totals) {
-  write_stamp_text(text);
-  if (totals.times + totals.handshakes == 0) {
-    write_nothing_text(text);
-    return;
-  }
-  text.decimal(totals.times) << " TLS calls with stale entries in the error queue, in ";
-  text.decimal(totals.places) << " places";
-  if (calls_without_place() > 0) {
-    (text << ", and ").decimal(calls_without_place()) << " calls more in other places";
-  }
-  if (totals.handshakes > 0) {
-    (text << "; ").decimal(totals.handshakes)
-        << " handshake calls, which empty the queue themselves";
-  }
-  text << "\n";
-  for_each_place(
-      [](const Place& place, void* data) {
-        if (!clears_the_queue_itself(place.call))
-          write_place_text(*static_cast<Text*>(data), place);
-      },
-      &text);
-}
-
-void write_exit_json(Text& text, const Totals& totals) {
-  write_stamp_json(text, "exit");
-  (text << ",\"saw_calls\":") << (saw_a_call() ? "true" : "false");
-  text << ",\"unwatched_calls\":" << (saw_an_unwatched_call() ? "true" : "false");
-  const std::string_view openssl = openssl_here();
-  (text << ",\"openssl\":").quoted(openssl);
-  text << ",\"openssl_inside\":" << (openssl.empty() || is_libssl(openssl) ? "false" : "true");
-  text << ",\"other_namespaces\":" << (used_other_namespaces() ? "true" : "false");
-  (text << ",\"places\":").decimal(totals.places);
-  (text << ",\"times\":").decimal(totals.times);
-  (text << ",\"without_place\":").decimal(calls_without_place());
-  (text << ",\"handshakes\":").decimal(totals.handshakes) << "}\n";
-}
-
-template <typename JsonWriter>
-void publish_in_tally(JsonWriter write_json) {
-  const Room room;
-  Text record(room.get());
-  write_json(record);
-  write_tally(record.view());
-}
-
-// Writes a record to the log in its format, and to the tally in JSON.
-template <typename TextWriter, typename JsonWriter>
-void publish(TextWriter write_text, JsonWriter write_json) {
-  const Room room;
-  Text record(room.get());
-  if (log_format() == Format::kText) {
-    write_text(record);
-    write_log(record.view());
-    record.clear();
-  }
-  if (log_format() == Format::kText && tally_file().path == nullptr) return;
-  write_json(record);
-  if (log_format() == Format::kJson) write_log(record.view());
-  write_tally(record.view());
-}
-
 }  // namespace
 
 void report_dirty(const Finding& finding) {
-  std::array<std::uintptr_t, kFramesMax> room{};
-  const std::size_t depth = walk_stack(finding.place.site, room);
-  const Frames frames = Frames(room).first(depth);
-  publish([&](Text& text) { write_dirty_text(text, finding, frames); },
-          [&](Text& text) { write_dirty_json(text, finding, frames); });
+  const Room room;
+  if (room.get().size() < sizeof(Victim)) return;
+  auto& victim = *reinterpret_cast<Victim*>(room.get().data());  // All zero.
+  victim.depth = walk_stack(finding.place.site, victim.room, victim.walk);
+  read_python_stack(victim.python);
+  publish([&](Text& text) { write_dirty_text(text, finding, victim); },
+          [&](Text& text) { write_dirty_json(text, finding, victim); });
 }
 
 void report_outcome(const Place& place, const SSL* ssl, const Result& result) {
@@ -443,24 +320,6 @@ void report_outcome(const Place& place, const SSL* ssl, const Result& result) {
 
 void report_count(const Place& place) {
   publish([](Text&) {}, [&](Text& text) { write_count_json(text, place); });
-}
-
-void report_exit(bool is_first_process) {
-  const Totals totals = total();
-  const bool found = totals.times + totals.handshakes > 0;
-  if (!found && !is_first_process) {
-    // Nothing that anybody wants to read, but it is to be counted.
-    if (saw_a_call()) publish_in_tally([&](Text& text) { write_exit_json(text, totals); });
-    return;
-  }
-  for_each_place([](const Place& place, void*) { report_count(place); }, nullptr);
-  publish(
-      [&](Text& text) {
-        // Under `heddle guard` the summary comes from there, unless there is a file to keep it in.
-        if (tally_file().path == nullptr || log_file().path != nullptr)
-          write_exit_text(text, totals);
-      },
-      [&](Text& text) { write_exit_json(text, totals); });
 }
 
 }  // namespace heddle::guard

@@ -4,6 +4,7 @@
 #include "guard/library.h"
 #include "guard/places.h"
 #include "guard/queue.h"
+#include "guard/text.h"
 
 namespace heddle::guard {
 
@@ -27,6 +28,9 @@ struct Finding {
 };
 
 void report_dirty(const Finding& finding);
+
+// Where in OpenSSL an entry was pushed: " by FUNCTION() at FILE:LINE".
+void write_pusher(Text& text, const char* function, const char* file, int line);
 
 enum class Outcome : std::uint8_t {
   kSpurious,  // It looks dead to the program, and is not.

@@ -18,8 +18,9 @@
 namespace heddle::guard {
 namespace {
 
-// Sixteen entries with everything about them, and a full backtrace, take a quarter of this.
-constexpr std::size_t kRecordBytes = std::size_t{128} * 1024;
+// Sixteen entries with everything about them, and full backtraces, take a quarter of this. Only the
+// pages that are written to exist.
+constexpr std::size_t kRecordBytes = std::size_t{1024} * 1024;
 
 struct FileIdentity {
   bool known = false;

@@ -45,6 +45,14 @@ Outcome classify(const Library& library, const SSL* ssl, const Failure& failure,
   return is_failure(seen) ? Outcome::kSpurious : Outcome::kSaved;
 }
 
+// What SSL_get_error() says. It only peeks, but to ask it takes as long as the rest of a verdict.
+int what_is_seen(const Library& library, const SSL* ssl, const Failure& failure) {
+  if (failure.oldest == 0 || failure.returned > 0 || !library.entries_come_first) {
+    return library.get_error(ssl, static_cast<int>(failure.returned));
+  }
+  return ERR_GET_LIB(failure.oldest) == ERR_LIB_SYS ? SSL_ERROR_SYSCALL : SSL_ERROR_SSL;
+}
+
 std::atomic<std::uint64_t>& counter_of(Place& place, Outcome outcome) {
   switch (outcome) {
     case Outcome::kSpurious:
@@ -67,14 +75,12 @@ bool holds_refusal(const Entries& entries) {
                      [](const Entry& entry) { return is_refusal(entry.code); });
 }
 
-bool was_refused_since(const Library& library, const Entry& newest_before) {
-  const Entry newest = read_newest(library);
+bool was_refused_since(const Entry& newest, const Entry& newest_before) {
   return is_refusal(newest.code) && !same(newest, newest_before);
 }
 
 Verdict judge(const Library& library, Call call, const SSL* ssl, const Failure& failure) {
-  // It only peeks.
-  const int seen = library.get_error(ssl, static_cast<int>(failure.returned));
+  const int seen = what_is_seen(library, ssl, failure);
   return {.call = call,
           .outcome = classify(library, ssl, failure, seen),
           .seen = seen,

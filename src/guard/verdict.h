@@ -15,8 +15,8 @@ namespace heddle::guard {
 // call's: after SSL_read() wanted more, SSL_write() of less than nothing seems to want that too.
 bool holds_refusal(const Entries& entries);
 
-// True if the newest entry is a refusal, and was not there when `newest_before` was the newest.
-bool was_refused_since(const Library& library, const Entry& newest_before);
+// True if `newest` is a refusal, and was not there when `newest_before` was the newest.
+bool was_refused_since(const Entry& newest, const Entry& newest_before);
 
 struct Verdict {
   Call call;  // The one that is judged or, where the program asks for the verdict, SSL_get_error().
@@ -29,7 +29,8 @@ struct Verdict {
 struct Failure {
   Call call;  // SSL_get_error() if it is not known.
   std::int64_t returned;
-  bool refused;  // It has left a refusal.
+  bool refused;              // It has left a refusal.
+  unsigned long oldest = 0;  // The entry that SSL_get_error() goes by; 0: to be asked.
 };
 
 // `call` is who says it: the failed call itself, or SSL_get_error().

@@ -6,10 +6,13 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -44,6 +47,40 @@ int run_often() {
   char byte = 0;
   const int peeked = SSL_peek(pair.server(), &byte, 1);
   return verdict(truth && SSL_get_error(pair.server(), peeked) == SSL_ERROR_WANT_READ);
+}
+
+// Not inlined, nor left by a jump: their names are looked for.
+[[gnu::noinline]] void leak_once() {
+  parse_junk();
+  asm volatile("");
+}
+
+[[gnu::noinline]] void leak_often() {
+  parse_junk();
+  asm volatile("");
+}
+
+// One line that reads, and two that leave entries.
+int run_two_leakers() {
+  const Pair pair;
+  int lies = 0;
+  for (int i = 0; i < 4; ++i) {
+    i == 0 ? leak_once() : leak_often();
+    lies += is_told_the_truth(pair.client()) ? 0 : 1;
+  }
+  return verdict(lies == 0);
+}
+
+// Nothing that threads leave entries in may stay mapped.
+int run_many_threads() {
+  const auto count_mappings = [] {
+    std::ifstream maps("/proc/self/maps");
+    return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
+  };
+  std::thread(parse_junk).join();
+  const auto before = count_mappings();
+  for (int i = 0; i < 50; ++i) std::thread(parse_junk).join();
+  return verdict(count_mappings() < before + 10);
 }
 
 // SSL_shutdown() of a connection that is not there yet leaves an entry.
@@ -407,9 +444,8 @@ int run_wait() {
   return 40;
 }
 
-// Is linked with OpenSSL, and does not use it for TLS.
 int run_idle() {
-  ERR_clear_error();
+  ERR_clear_error();  // Linked with OpenSSL, but no TLS.
   return kTruth;
 }
 
@@ -420,6 +456,8 @@ struct Scenario {
 
 constexpr std::array kScenarios = {
     Scenario{"often", run_often},
+    Scenario{"two-leakers", run_two_leakers},
+    Scenario{"many-threads", run_many_threads},
     Scenario{"left-by-call", run_left_by_call},
     Scenario{"nested", run_nested},
     Scenario{"nested-dirty", run_nested_dirty},

@@ -14,6 +14,7 @@ import tempfile
 import unittest
 
 import guard_support
+from guard_pushes import SEES_PUSHES
 from guard_support import (CALLED_DEAD, HERE, MISLED, MODULE, PEM_ENTRY, PROGRAM, PYTHON, TIMEOUT, TRUTH,
                            GuardTestCase, host, of_kind)
 
@@ -160,6 +161,67 @@ class CureTest(GuardTestCase):
         self.assertEqual([], of_kind(events, 'outcome'))
 
 
+class LeakerTest(GuardTestCase):
+    """Who pushed an entry, and who met it."""
+
+    def leaks(self, *arguments: str, **more: str) -> list:
+        expected = CALLED_DEAD if MISLED else TRUTH
+        return of_kind(self.events(*arguments, expected=expected, **more), 'dirty')
+
+    def test_the_call_chain_of_the_push(self) -> None:
+        if not SEES_PUSHES:
+            self.skipTest('this libcrypto does not call itself as others do')
+        [first, _] = self.leaks(host('guard_host'), 'often')
+        origin = first['entries'][0]['origin']
+        self.assertEqual(('pushed', [], None), (origin['how'], origin['python'], origin['greenlet']))
+        modules = [frame['module'] for frame in origin['native']]
+        self.assertEqual('guard_host', modules[origin['outside']])
+        self.assertEqual({'libcrypto.so.3'}, set(modules[:origin['outside']]))
+        self.assertGreater(len(modules), origin['outside'] + 2)
+
+    def test_where_it_is_hidden_the_call_that_left_it(self) -> None:
+        # As with a libcrypto that does not call itself by way of others: the guard sees no push.
+        hidden = host('libguard_hidden_pushes.so')
+        [found] = self.leaks(host('guard_host'), 'left-by-call', LD_PRELOAD=f'{hidden}:{MODULE}')
+        origin = found['entries'][0]['origin']
+        self.assertEqual(('called', 0), (origin['how'], origin['outside']))
+        self.assertEqual('guard_host', origin['native'][0]['module'])
+        done = self.preload(host('guard_host'), 'left-by-call', LD_PRELOAD=f'{hidden}:{MODULE}')
+        self.assertIn('the call that left the entry was made here (who pushed it, OpenSSL hides)', done.stderr)
+
+    def test_or_that_after_which_it_came(self) -> None:
+        hidden = host('libguard_hidden_pushes.so')
+        [found, _] = self.leaks(host('guard_host'), 'often', LD_PRELOAD=f'{hidden}:{MODULE}')
+        self.assertIsNone(found['entries'][0]['origin'])
+        self.assertEqual('during or after', found['left']['when'])
+
+    def test_the_summary_names_it_from_the_symbol_table(self) -> None:
+        if not SEES_PUSHES:
+            self.skipTest('this libcrypto does not call itself as others do')
+        done = self.guard('--', host('guard_host'), 'often')
+        self.assertRegex(done.stderr, r'1\. left by: guard_host\+0x\w+ \(guard_hosts::parse_junk\(\)\), called from '
+                                      r'guard_host\+0x\w+ \(\(anonymous namespace\)::run_often\(\)\)')
+
+    def test_one_call_that_meets_entries_of_two_has_two_places(self) -> None:
+        if not SEES_PUSHES:
+            self.skipTest('this libcrypto does not call itself as others do')
+        found = self.leaks(host('guard_host'), 'two-leakers')
+        self.assertEqual(1, len({event['backtrace'][0]['address'] for event in found}))
+        self.assertEqual(2, len({event['place'] for event in found}))
+        done = self.guard('--', host('guard_host'), 'two-leakers')
+        # The worse first, though it came last.
+        self.assertRegex(done.stderr, r'1\. left by: .*leak_often(.*\n)+.*3 calls(.*\n)+  2\. left by: .*leak_once')
+
+    def test_which_connection(self) -> None:
+        [first, second] = self.leaks(host('guard_host'), 'often')
+        self.assertEqual(('client', 'server'), (first['connection']['role'], second['connection']['role']))
+        self.assertEqual((-1, 'TLSv1.3'), (first['connection']['descriptor'], first['connection']['version']))
+
+    def test_a_thread_that_ends_gives_its_memory_back(self) -> None:
+        done = self.preload(host('guard_host'), 'many-threads')
+        self.assertEqual(TRUTH, done.returncode, done.stderr)
+
+
 class HostTest(GuardTestCase):
     """It does no harm to the program it is in."""
 
@@ -276,7 +338,8 @@ class CommandTest(GuardTestCase):
         self.assertEqual(CALLED_DEAD if MISLED else TRUTH, done.returncode)
         summary = done.stderr[done.stderr.index('heddle guard: '):]
         self.assertIn('2 places', summary)
-        self.assertRegex(summary, r'SSL_read called from guard_host\+0x\w+, in guard_host \(1 process\)')
+        self.assertRegex(summary, r'SSL_read called from guard_host\+0x\w+ \(guard_hosts::read_nothing\(ssl_st\*\)\), '
+                                  r'in guard_host \(1 process\)')
         self.assertRegex(summary, r'10 calls; ' + ('10 times a healthy connection was called dead'
                                                    if MISLED else 'no harm was seen'))
         self.assertRegex(summary, r'PEM routines::no start line, pushed by \w+\(\) at .*pem_lib.c:\d+')
@@ -294,7 +357,7 @@ class CommandTest(GuardTestCase):
         script = f'{host("guard_host")} often; {host("guard_host")} often; true'
         done = self.guard('--cure', '--', 'sh', '-c', script)
         self.assertEqual(0, done.returncode)
-        self.assertIn('(2 processes)\n     20 calls', done.stderr)
+        self.assertIn('(2 processes)\n       20 calls', done.stderr)
 
     def test_counts_of_a_killed_process_are_not_lost(self) -> None:
         done = self.guard('--', host('guard_host'), 'killed')
@@ -373,7 +436,7 @@ class GeventTest(GuardTestCase):
         done = self.run_program()
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertGreater(int(done.stdout), 0)
-        self.assertRegex(done.stderr, r'SSL_read(_ex)? called from _ssl\S*')
+        self.assertRegex(done.stderr, r'SSL_read(_ex)? called from \S+/guard_gevent.py:\d+ in consume, by way of')
         self.assertIn('a healthy connection was called dead', done.stderr)
         done = self.run_program('--cure')
         self.assertEqual((0, '0\n'), (done.returncode, done.stdout), done.stderr)

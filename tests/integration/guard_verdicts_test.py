@@ -58,7 +58,7 @@ class EndTest(GuardTestCase):
     """The peer ends TLS, and an entry makes that look like a failure."""
 
     def test_it_is_seen_and_cured(self) -> None:
-        for mode, status, places in (('detect', CALLED_DEAD, {1: 2, 2: 1, 3: 0}),
+        for mode, status, places in (('detect', CALLED_DEAD, {1: 1, 2: 1, 3: 0, 4: 1}),
                                      ('cure', TRUTH, {1: 1, 2: 1, 3: 1})):
             with self.subTest(mode=mode):
                 events = self.events(HOST, 'ended', mode=mode, expected=status)
@@ -153,7 +153,7 @@ class LaterTest(GuardTestCase):
                                       r'  Without the cure, healthy connections would have been called dead at least 10 '
                                       r'times\.\n')
         done = self.guard('--cure', '--', HOST, 'later-anew')
-        self.assertRegex(done.stderr, r'  1\. SSL_write_ex called(.*\n)+  2\. SSL_write called')  # The worst first.
+        self.assertRegex(done.stderr, r'  1\. (.*\n)+ +- SSL_write_ex called(.*\n)+  2\. (.*\n)+ +- SSL_write called')  # The worst first.
         done = self.guard('--cure', '--', HOST, 'later-emptied')
         self.assertIn('No healthy connection is known that would have been called dead.\n', done.stderr)
         self.assertIn('1 calls; no harm is known that would have come of it', done.stderr)

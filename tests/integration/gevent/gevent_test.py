@@ -12,6 +12,7 @@ import guarded
 
 class GetPeerCertificate(guarded.CurableProgram, unittest.TestCase):
     program = 'getpeercert.py'
+    leak = 'monitored.getpeercert()'
     error = r'SSLError: \[ASN1\] nested asn1 error .*; SO_ERROR 0, connected$'
     entry = ('asn1 encoding routines', 'too long')
 
@@ -28,6 +29,7 @@ class GetPeerCertificate(guarded.CurableProgram, unittest.TestCase):
 
 class MisspeltCipherSuite(guarded.CurableProgram, unittest.TestCase):
     program = 'ciphersuites.py'
+    leak = '            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)'
     error = r'SSLError: \[SSL: NO_CIPHER_MATCH\] .*; SO_ERROR 0, connected$'
     entry = ('SSL routines', 'no cipher match')
 
@@ -35,12 +37,15 @@ class MisspeltCipherSuite(guarded.CurableProgram, unittest.TestCase):
 @unittest.skipUnless(importlib.util.find_spec('psycopg2'), 'python3-psycopg2 is not installed')
 class DatabaseDriver(guarded.CurableProgram, unittest.TestCase):
     program = 'libpq.py'
+    leak = 'state = connection.poll()'
     error = r'SSLError: \[SSL: SHUTDOWN_WHILE_IN_INIT\] .*; SO_ERROR 0, connected$'
     entry = ('SSL routines', 'shutdown while in init')
 
 
 class Asyncio(guarded.CurableProgram, unittest.TestCase):
     program = 'asyncio_client.py'
+    leak = 'asyncio.run(main(sys.argv[1]))'  # All else is asyncio's.
+    reader = ('asyncio_client.py', leak)
     error = r'SSLError: \[ASN1\] nested asn1 error '
     entry = ('asn1 encoding routines', 'too long')
 
@@ -49,6 +54,8 @@ class SwitchInsideSniCallback(guarded.CurableProgram, unittest.TestCase):
     """The entry arrives during the call: SSL_get_error() is where that is seen, and mended."""
 
     program = 'sni_callback.py'
+    leak = 'self.peer.getpeercert()'
+    reader = ('sni_callback.py', 'stream.do_handshake()')
     error = r'SSLError: \[ASN1\] nested asn1 error .*; SO_ERROR 0, connected$'
     entry = ('asn1 encoding routines', 'too long')
     call = 'SSL_get_error'

@@ -14,6 +14,10 @@ import unittest
 import certificates
 
 HERE = pathlib.Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+from guard_pushes import SEES_PUSHES
+
 PROGRAM = os.environ.get('HEDDLE_PROGRAM', 'heddle')
 TIMEOUT = 120  # Seconds; only a failing test needs them.
 SKIPPED = 77  # What Meson takes for it.
@@ -95,6 +99,8 @@ class CurableProgram(Program):
 
     entry: tuple = ()  # The library and the reason of the entry to blame.
     call = 'SSL_read_ex'  # The call that finds it.
+    leak = ''  # The line of the program that leaves it.
+    reader = ('healthy.py', 'piece = connection.recv(count)')  # The line that meets it, and in which file.
     entries = CONNECTIONS  # How often it is left. Most spoil one call; those that CPython does not take out, all that follow.
 
     def test_detect_names_entry_and_victim(self) -> None:
@@ -115,8 +121,33 @@ class CurableProgram(Program):
         found = {(first['library'], first['reason']) for record in run.of_kind('dirty')
                  for first in record['entries'][:1] if record['call'] == self.call}
         self.assertIn(self.entry, found, run)
+        self.check_lines(run)
         outcomes = {(record['call'], record['outcome']) for record in run.of_kind('outcome')}
         self.assertIn((self.call, outcome), outcomes, run)
+
+
+    def check_lines(self, run: Run) -> None:
+        """The program's own lines stand in the report, the log and the summary."""
+        if not SEES_PUSHES:
+            return
+        leaker = place(self.program, self.leak)
+        for record in run.of_kind('dirty'):
+            if record['call'] != self.call:
+                continue
+            self.assertIn(leaker, lines(record['entries'][0]['origin']['python']), run)
+            self.assertIn(place(*self.reader), lines(record['python']), run)
+        self.assertRegex(run.process.stderr, rf'left by: \S*{leaker[0]}:{leaker[1]} in ', run)
+
+
+def place(name: str, text: str) -> tuple:
+    """Returns file and number of the line that holds `text`."""
+    numbers = [number for number, line in enumerate((HERE / name).read_text().splitlines(), 1) if text in line]
+    assert len(numbers) == 1, (name, text, numbers)
+    return name, numbers[0]
+
+
+def lines(stack: list) -> list:
+    return [(pathlib.Path(frame['file']).name, frame['line']) for frame in stack]
 
 
 def main(reason_to_skip: str = '') -> None:

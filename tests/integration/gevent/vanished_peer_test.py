@@ -21,6 +21,8 @@ class WriteToVanishedPeer(guarded.CurableProgram, unittest.TestCase):
     error = r'(BrokenPipeError|ConnectionResetError): .*; SO_ERROR 0, connected$'
     entry = ('system library', 'Connection reset by peer')
     entries = 1
+    leak = "            connection.sendall(b'anybody there?')"
+    reader = ('healthy.py', 'piece = connection.recv(count)')
 
 
 class UnwrapOfVanishedPeer(WriteToVanishedPeer):
