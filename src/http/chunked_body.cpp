@@ -26,7 +26,7 @@ ChunkedBody::State ChunkedBody::in_size(char c) noexcept {
   if (const int digit = hex_digit(c); digit >= 0) {
     // Never far above the limit, so that it cannot overflow.
     left_ = left_ * 16 + static_cast<unsigned>(digit);
-    if (data_ + left_ > kBodyBytesMax) return fail(413);
+    if (data_ + left_ > data_max_) return fail(413);
     return left_ == 0 ? count_extra(State::kSize) : State::kSize;
   }
   if (state_ == State::kSizeBegin) return fail(400);

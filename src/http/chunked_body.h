@@ -16,6 +16,9 @@ namespace heddle::http {
 // Errors:   after a failure it is of no more use.
 class ChunkedBody {
  public:
+  // Fails with 413 for a body of more than `data_max` bytes. Precondition: at most 2^56.
+  explicit ChunkedBody(std::uint64_t data_max) noexcept : data_max_(data_max) {}
+
   // Takes bytes until the end of the body, and returns how many those were. Stops early after a
   // failure.
   std::size_t skip(std::string_view bytes) noexcept;
@@ -51,6 +54,7 @@ class ChunkedBody {
   State count_extra(State then) noexcept;
   State fail(int status) noexcept;
 
+  std::uint64_t data_max_;
   State state_ = State::kSizeBegin;
   int status_ = 0;
   std::uint64_t left_ = 0;   // Of the present chunk's data.

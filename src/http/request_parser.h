@@ -115,7 +115,7 @@ class RequestParser {
   bool has_length_ = false;
   bool chunked_ = false;
   std::uint64_t body_left_ = 0;
-  ChunkedBody chunks_;
+  ChunkedBody chunks_{kBodyBytesMax};
   std::array<Kept, kKeptFields> kept_{};
   std::vector<std::string> joined_;
 };
