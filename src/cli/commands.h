@@ -11,6 +11,7 @@ class Command;
 // runs it and returns the exit status (process.h). Both references must stay valid until then.
 void add_serve(Command& app, std::function<int()>& action);
 void add_connect(Command& app, std::function<int()>& action);
+void add_load(Command& app, std::function<int()>& action);
 void add_cert(Command& app, std::function<int()>& action);
 void add_demo(Command& app, std::function<int()>& action);
 void add_stale(Command& app, std::function<int()>& action);

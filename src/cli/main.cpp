@@ -13,6 +13,7 @@ namespace {
 void add_commands(Command& app, std::function<int()>& action) {
   add_serve(app, action);
   add_connect(app, action);
+  add_load(app, action);
   add_cert(app, action);
   add_demo(app, action);
   add_stale(app, action);
