@@ -20,6 +20,7 @@
 #include "heddle/tls/context.h"
 #include "heddle/tls/stream.h"
 
+#include "cli/client_options.h"
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/endpoint.h"
@@ -44,16 +45,9 @@ struct ConnectArguments {
   std::string target;
   std::string proxy;
   std::string proxy_ca_path;
-  std::string ca_path;
-  std::string server_name;
-  std::string cert_path;
-  std::string key_path;
+  ClientOptions client;
   std::vector<std::string> alpn;
   double timeout_seconds = 10;
-  bool insecure = false;
-  bool no_strict = false;
-  bool tls12 = false;
-  bool tls13 = false;
   bool half_close = false;
   bool no_half_close = false;
   bool quiet = false;
@@ -79,39 +73,16 @@ int fail(const std::string& what, const Error& error, const std::string& message
   return fail(what, error, message, is_explained ? "" : advice_on_handshake(error, peer));
 }
 
-// --- What to connect with ------------------------------------------------------------------------
-
-Result<void> set_versions(Context& context, const ConnectArguments& options) {
-  if (options.tls12) return context.set_versions(TlsVersion::kTls12, TlsVersion::kTls12);
-  if (options.tls13) return context.set_versions(TlsVersion::kTls13, TlsVersion::kTls13);
-  return {};
-}
-
 // Applies `options` and prints what cannot be used. Returns the exit status so far.
 int configure(Context& context, const ConnectArguments& options) {
-  if (options.insecure) {
-    context.set_verify_mode(VerifyMode::kNone);
-    context.set_check_hostname(false);
-  }
-  if (options.no_strict) context.set_strict(false);
-  if (!options.ca_path.empty()) {
-    const Result<void> loaded = context.load_verify_locations(options.ca_path);
-    if (!loaded) return fail("--cafile", loaded.error());
-  }
-  if (!options.cert_path.empty()) {
-    const std::string& key = options.key_path.empty() ? options.cert_path : options.key_path;
-    const Result<void> loaded = context.load_cert_chain(options.cert_path, key);
-    if (!loaded) {
-      return fail(options.key_path.empty() ? "--cert" : "--cert and --key", loaded.error());
-    }
+  if (const auto unusable = configure_client(context, options.client)) {
+    return fail(unusable->what, unusable->error);
   }
   if (!options.alpn.empty()) {
     const std::vector<std::string_view> protocols(options.alpn.begin(), options.alpn.end());
     const Result<void> set = context.set_alpn_protocols(protocols);
     if (!set) return fail("--alpn", set.error());
   }
-  const Result<void> limited = set_versions(context, options);
-  if (!limited) return fail("TLS version", limited.error());
   return kExitOk;
 }
 
@@ -240,7 +211,7 @@ Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& 
   Result<Context> context =
       Context::create(Role::kClient, ca_path.empty() ? Trust::kSystem : Trust::kNothing);
   if (!context) return {.transport = nullptr, .status = fail("TLS", context.error())};
-  if (options.no_strict) context->set_strict(false);
+  if (options.client.no_strict) context->set_strict(false);
   const auto loaded = ca_path.empty() ? Result<void>() : context->load_verify_locations(ca_path);
   if (!loaded) {
     return {.transport = nullptr, .status = fail("--proxy-cafile", loaded.error())};
@@ -257,7 +228,7 @@ Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& 
 }
 
 std::string server_name(const Endpoint& endpoint, const ConnectArguments& options) {
-  return options.server_name.empty() ? endpoint.host : options.server_name;
+  return options.client.server_name.empty() ? endpoint.host : options.client.server_name;
 }
 
 int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
@@ -277,7 +248,7 @@ int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
     return fail(options.target, shaken.error(), stream->explain(shaken.error()), Peer::kServer);
   }
   if (!options.quiet) {
-    print_session(*stream, route.where, options.insecure ? Verified::kNo : Verified::kYes);
+    print_session(*stream, route.where, options.client.insecure ? Verified::kNo : Verified::kYes);
   }
   return pipe(runtime, *stream, options);
 }
@@ -297,14 +268,12 @@ int run_connect(const ConnectArguments& options) {
         "and PASSWORD anything but letters and digits may be percent-encoded (@ is %40)");
     return kExitUsage;
   }
-  if (server_name(*endpoint, options).empty() && !options.insecure) {
+  if (server_name(*endpoint, options).empty() && !options.client.insecure) {
     print_error(kCommand, options.target +
                               ": a path names no host to verify; give --servername or --insecure");
     return kExitUsage;
   }
-  const bool own_trust = options.insecure || !options.ca_path.empty();
-  Result<Context> context =
-      Context::create(Role::kClient, own_trust ? Trust::kNothing : Trust::kSystem);
+  Result<Context> context = make_client_context(options.client);
   if (!context) return fail("TLS", context.error());
   if (const int status = configure(*context, options); status != kExitOk) return status;
   const Told told = options.quiet ? Told::kNo : Told::kYes;
@@ -329,8 +298,9 @@ void add_connect(Command& app, std::function<int()>& action) {
   command.footer(
       "It ends when the peer does. The end of standard input is told to the peer only if there\n"
       "was no input, since many servers drop their answer then; --half-close is for servers that\n"
-      "wait for it. If SSLKEYLOGFILE is set, the keys of the connection to the target are added\n"
-      "to that file, in the form that Wireshark reads.\n\n" +
+      "wait for it. --no-strict holds for the proxy, too.\n"
+      "If SSLKEYLOGFILE is set, the keys of the connection to the target are added to that file,\n"
+      "in the form that Wireshark reads.\n\n" +
       app.get_footer());
   command.add_option("target", options->target, "HOST:PORT, [IPV6]:PORT or unix:PATH")->required();
   command
@@ -343,26 +313,10 @@ void add_connect(Command& app, std::function<int()>& action) {
                   "Trust this CA file or folder for the proxy, and no other")
       ->type_name("PATH")
       ->needs(command.get_option("--proxy"));
-  command.add_option("--cafile", options->ca_path, "Trust this CA file or folder, and no other")
-      ->type_name("PATH");
-  command.add_option("--servername", options->server_name,
-                     "The name to ask for and to verify (default: HOST)");
-  const Option insecure = command.add_flag("--insecure", options->insecure,
-                                           "Do not verify the peer: anybody can be in the middle");
-  insecure->excludes(command.get_option("--cafile"));
-  command
-      .add_flag("--no-strict", options->no_strict,
-                "Verify, but accept certificates that break RFC 5280; the proxy's, too")
-      ->excludes(insecure);
-  const Option only12 = command.add_flag("--tls12", options->tls12, "TLS 1.2 only");
-  command.add_flag("--tls13", options->tls13, "TLS 1.3 only")->excludes(only12);
+  add_client_options(command, options->client);
   command.add_option("--alpn", options->alpn, "Protocols to offer, such as h2,http/1.1")
       ->delimiter(',')
       ->one_at_a_time();
-  command.add_option("--cert", options->cert_path, "Our certificate chain, PEM")->type_name("FILE");
-  command.add_option("--key", options->key_path, "Its private key, PEM (default: in --cert)")
-      ->type_name("FILE")
-      ->needs(command.get_option("--cert"));
   command.add_option("--timeout", options->timeout_seconds, "Seconds for connecting and handshake")
       ->range(0.001, 86400.0)
       ->capture_default_str();
