@@ -104,6 +104,15 @@ TEST_P(OcspTest, IssuerMayBeAnIntermediateCaOrNameAResponder) {
   EXPECT_TRUE(talk()) << "of another issuer's";
 }
 
+// It may be an anchor of its own (X509_V_FLAG_PARTIAL_CHAIN).
+TEST_P(OcspTest, CertificateThatIsTrustedWithoutItsIssuerCannotSpeakForItself) {
+  client_ = Context::create(Role::kClient, Trust::kNothing).value();
+  test::trust(client_, leaf_);
+  response_ = test::ocsp_response(leaf_, leaf_);
+  EXPECT_FALSE(talk());
+  expect_refused(X509_V_ERR_OCSP_VERIFY_FAILED);
+}
+
 TEST_P(OcspTest, MissingResponseIsAFailureWhereOneIsRequired) {
   client_.set_ocsp_check(OcspCheck::kIfStapled).value();
   EXPECT_EQ(client_.ocsp_check(), OcspCheck::kIfStapled);
