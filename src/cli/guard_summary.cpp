@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <set>
 #include <vector>
 
 #include <fmt/core.h>
@@ -53,9 +52,8 @@ std::string describe(const GuardPlace& place) {
 std::string describe(std::size_t number, const GuardLeaker& leaker) {
   std::string text = fmt::format("  {}. left by: {}\n", number, leaker.name);
   if (!leaker.greenlet.empty()) text += fmt::format("     in greenlet: {}\n", leaker.greenlet);
-  std::set<std::string> entries;
-  for (const GuardPlace& place : leaker.places) entries.insert(place.entry);
-  for (const std::string& entry : entries) text += fmt::format("     the entry: {}\n", entry);
+  for (const std::string& entry : leaker.entries)
+    text += fmt::format("     the entry: {}\n", entry);
   text += "     met by:\n";
   for (const GuardPlace& place : leaker.places) text += describe(place);
   return text;
@@ -79,9 +77,36 @@ std::string advice(const std::vector<GuardLeaker>& leakers) {
   return python ? text.append(kPythonAdvice) : text;
 }
 
+// Of healthy connections, of ends in good order, and of failures, for which another reason is told.
+std::uint64_t changed_verdicts(const std::vector<GuardLeaker>& leakers) {
+  std::uint64_t count = 0;
+  for (const GuardLeaker& leaker : leakers) {
+    if (!leaker.is_provoked) continue;
+    count += leaker.counts.spurious + leaker.counts.failed;
+    if (!leaker.places.front().cleared) count += leaker.counts.ended;
+  }
+  return count;
+}
+
+std::string describe_provocation(const GuardTally& tally, const std::vector<GuardLeaker>& leakers) {
+  if (!tally.watched()) return "";
+  if (!tally.had_turns()) {
+    return "  Provoked nothing: no thread serves two connections in turns, so nobody else's code "
+           "can "
+           "come between their calls.\n";
+  }
+  const std::uint64_t times = tally.times_provoked();
+  const std::uint64_t changed = changed_verdicts(leakers);
+  return fmt::format("  Provoked {} time{}: {} verdict{} changed by it.\n", times,
+                     times == 1 ? "" : "s", changed == 0 ? "no" : std::to_string(changed),
+                     changed == 1   ? " was"
+                     : changed == 0 ? " was"
+                                    : "s were");
+}
+
 }  // namespace
 
-GuardSummary summarize(const TallyFile& file) {
+GuardSummary summarize(const TallyFile& file, bool provoked) {
   GuardTally tally;
   file.for_each_line([&tally](std::string_view line) {
     const Json event = Json::parse(line, nullptr, /*allow_exceptions=*/false);
@@ -93,9 +118,11 @@ GuardSummary summarize(const TallyFile& file) {
     }
   });
   const std::vector<GuardLeaker> leakers = tally.leakers();
+  const std::string provocation = provoked ? describe_provocation(tally, leakers) : "";
   if (leakers.empty()) {
-    return {.watched = tally.watched(),
-            .text = "heddle guard: " + tally.nothing_found() + "\n" + tally.missing()};
+    return {
+        .watched = tally.watched(),
+        .text = "heddle guard: " + tally.nothing_found() + "\n" + provocation + tally.missing()};
   }
   std::size_t places = 0;
   for (const GuardLeaker& leaker : leakers) places += leaker.places.size();
@@ -106,7 +133,10 @@ GuardSummary summarize(const TallyFile& file) {
       leakers.front().places.front().cleared ? "; they were cleared" : "");
   text += describe_cure(leakers);
   for (std::size_t i = 0; i < leakers.size(); ++i) text += describe(i + 1, leakers[i]);
-  return {.places = places, .watched = true, .text = text + tally.missing() + advice(leakers)};
+  return {.places = places,
+          .watched = true,
+          .changed = changed_verdicts(leakers),
+          .text = text + provocation + tally.missing() + advice(leakers)};
 }
 
 }  // namespace heddle::cli

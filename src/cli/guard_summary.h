@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "cli/guard_files.h"
@@ -9,12 +10,14 @@
 namespace heddle::cli {
 
 struct GuardSummary {
-  std::size_t places = 0;  // 0: nothing was found.
-  bool watched = false;    // False: there was nothing that it could be found in.
-  std::string text;        // Lines, to be printed as they are.
+  std::size_t places = 0;     // 0: nothing was found.
+  bool watched = false;       // False: there was nothing that it could be found in.
+  std::uint64_t changed = 0;  // Verdicts that an entry of --provoke has changed.
+  std::string text;           // Lines, to be printed as they are.
 };
 
 // Reads the tally. Lines that are cut short, as by a full disk, are left out.
-GuardSummary summarize(const TallyFile& file);
+// `provoked`: whether --provoke was given.
+GuardSummary summarize(const TallyFile& file, bool provoked);
 
 }  // namespace heddle::cli

@@ -73,7 +73,12 @@ void GuardTally::add(const Json& event) {
   } else if (kind == "watched") {
     open_[process] = text_of(event, "program");  // Perhaps it was forked, and not started.
     watched_.insert(open_[process]);
+  } else if (kind == "provoked") {
+    provoked_[process] = event.value("times", std::uint64_t{0});
+    had_turns_ = true;
   } else if (kind == "exit") {
+    provoked_[process] = std::max(provoked_[process], event.value("provoked", std::uint64_t{0}));
+    had_turns_ = had_turns_ || event.value("turns", false);
     open_.erase(process);
     add_exit(event);
   } else if (const auto found = current_.find(key); found != current_.end()) {
@@ -88,6 +93,7 @@ GuardTally::Instance GuardTally::instance_of(const Json& event) {
   instance.leaker = describe_leaker(event, symbols_);
   instance.greenlet = describe_greenlet(origin);
   instance.is_python = !event.value("python", Json::array()).empty();
+  instance.is_provoked = origin.is_object() && text_of(origin, "how") == "provoked";
   instance.process = event.value("pid", std::int64_t{0});
   GuardPlace& place = instance.place;
   place.victim = describe_victim(event, symbols_);
@@ -99,25 +105,33 @@ GuardTally::Instance GuardTally::instance_of(const Json& event) {
   return instance;
 }
 
+std::uint64_t GuardTally::times_provoked() const {
+  std::uint64_t times = 0;
+  for (const auto& [process, count] : provoked_) times += count;
+  return times;
+}
+
 std::vector<GuardLeaker> GuardTally::leakers() const {
   std::vector<GuardLeaker> leakers;
   std::map<std::string, std::size_t> known;
   std::vector<std::map<std::string, std::size_t>> known_places;
   for (const Instance& instance : instances_) {
     GuardLeaker fresh{.name = instance.leaker,
+                      .is_provoked = instance.is_provoked,
                       .greenlet = instance.greenlet,
                       .is_python = instance.is_python,
+                      .entries = {},
                       .counts = {},
                       .places = {}};
     GuardLeaker& leaker = find_or_add(leakers, known, instance.leaker, fresh);
     known_places.resize(leakers.size());
     GuardPlace fresh_place = instance.place;
     fresh_place.counts = {};
-    GuardPlace& place =
-        find_or_add(leaker.places, known_places[known.at(instance.leaker)],
-                    instance.place.victim + "\n" + instance.place.entry, fresh_place);
+    GuardPlace& place = find_or_add(leaker.places, known_places[known.at(instance.leaker)],
+                                    instance.place.victim, fresh_place);
     place.counts += instance.place.counts;
     place.processes.insert(instance.process);
+    leaker.entries.insert(instance.place.entry);
     leaker.counts += instance.place.counts;
   }
   for (GuardLeaker& leaker : leakers) sort_by_harm(leaker.places);

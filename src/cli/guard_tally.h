@@ -40,8 +40,10 @@ struct GuardPlace {
 // Whoever leaves entries, with those who meet them. The worst come first, in both.
 struct GuardLeaker {
   std::string name;
-  std::string greenlet;  // "" if it is not known to be in one.
+  bool is_provoked = false;  // It is `--provoke`.
+  std::string greenlet;      // "" if it is not known to be in one.
   bool is_python = false;
+  std::set<std::string> entries;
   GuardCounts counts;
   std::vector<GuardPlace> places;
 };
@@ -57,6 +59,11 @@ class GuardTally {
   // True if a TLS call was seen that could be judged.
   [[nodiscard]] bool watched() const { return !watched_.empty(); }
 
+  // How often --provoke has left entries, and whether there was a thread that serves connections in
+  // turns.
+  [[nodiscard]] std::uint64_t times_provoked() const;
+  [[nodiscard]] bool had_turns() const { return had_turns_; }
+
   // What is missing, whatever else was found; "" if nothing is.
   [[nodiscard]] std::string missing() const;
 
@@ -70,6 +77,7 @@ class GuardTally {
     std::string leaker;
     std::string greenlet;
     bool is_python = false;
+    bool is_provoked = false;
     std::int64_t process = 0;
   };
   using Key = std::pair<std::int64_t, int>;  // The process, and its number of the place.
@@ -82,6 +90,8 @@ class GuardTally {
   std::vector<Instance> instances_;
   std::map<Key, std::size_t> current_;
   std::map<std::int64_t, std::string> open_;  // Processes that have not ended, and their programs.
+  std::map<std::int64_t, std::uint64_t> provoked_;  // Per process.
+  bool had_turns_ = false;
   bool started_ = false;
   // Names of programs.
   std::set<std::string> watched_;

@@ -107,6 +107,7 @@ std::string describe_leaker(const Json& event, Symbols& symbols) {
   const Json entries = event.value("entries", Json::array());
   const Json origin = entries.empty() ? Json() : entries.front().value("origin", Json());
   if (!origin.is_object()) return describe_left(event.value("left", Json()), symbols);
+  if (text_of(origin, "how") == "provoked") return "heddle guard --provoke";
   std::string text = describe_python(origin.value("python", Json::array()));
   if (text.empty()) text = describe_native(origin, symbols);
   const bool is_pusher = text_of(origin, "how") == "pushed";
@@ -114,7 +115,7 @@ std::string describe_leaker(const Json& event, Symbols& symbols) {
 }
 
 std::string describe_greenlet(const Json& origin) {
-  if (!origin.is_object()) return "";
+  if (!origin.is_object() || text_of(origin, "how") == "provoked") return "";
   const Json greenlet = origin.value("greenlet", Json());
   if (!greenlet.is_object()) return "";
   const Json stack = origin.value("python", Json::array());

@@ -12,6 +12,7 @@
 #include "guard/next.h"
 #include "guard/origin.h"
 #include "guard/process.h"
+#include "guard/provoke.h"
 #include "guard/python.h"
 #include "guard/seen.h"
 #include "guard/settings.h"
@@ -232,11 +233,13 @@ constinit std::atomic<ExitFunction*> next_exit{nullptr};
   first_process.store(getpid());
   begin_seeing();
   begin_noting_origins();
+  begin_provoking();
   // The child's first call is to take the long way, where it is seen.
   (void)pthread_atfork(nullptr, nullptr, [] {
     begin_seeing_anew();
     forget_own_process();
     pending = nullptr;  // It is the parent's.
+    begin_provoking_anew();
     forget_last_library();
   });
   find_loaded_libraries();

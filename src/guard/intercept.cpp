@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 
 #include "guard/guard.h"
+#include "guard/provoke.h"
 
 namespace heddle::guard {
 namespace {
@@ -27,6 +28,8 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
       return 0;
     }
     if (!library.watched) return real(ssl, arguments...);
+    if (provoking) [[unlikely]]
+      follow(kCall, ssl);
     const ErrorState* const state = state_of(library);
     if (holds_entries(library, state)) [[unlikely]] {
       if (is_nested(library, kCall, ssl, site)) return real(ssl, arguments...);
@@ -42,6 +45,9 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
         (failed(kCall, returned) && !only_wants_to_be_repeated(library, ssl))) [[unlikely]] {
       leave_clean(library, kCall, ssl, site);
     }
+    // SSL_shutdown() that returns 0 is asked about.
+    if (provoking && returned > 0) [[unlikely]]
+      provoke_between(library, site);
     return returned;
   }
 };
@@ -60,6 +66,8 @@ struct Watched<kCall, Value(SSL*, Arguments...)> {
   if (seen != SSL_ERROR_SSL && seen != SSL_ERROR_SYSCALL) [[likely]] {
     if (pending != nullptr) [[unlikely]]
       settle_pending(library, ssl, result);
+    if (provoking) [[unlikely]]
+      provoke_between(library, site);
     return seen;
   }
   if (!library.watched || !library.entries_come_first) return seen;

@@ -223,6 +223,14 @@ void* find_below(const Object& object, const char* name) {
   return symbol;
 }
 
+void* find_for_caller(const void* site, const char* name) {
+  const Object caller = object_at(reinterpret_cast<std::uintptr_t>(site));
+  void* symbol = caller ? find_below(caller, name) : nullptr;
+  if (symbol != nullptr) return symbol;
+  const Object any = any_library();
+  return any ? find_below(any, name) : nullptr;
+}
+
 bool is_openssl(const Object& object) {
   return find_symbol(object, name_of(Call::kRead)) != nullptr &&
          find_symbol(object, "SSL_new") != nullptr;

@@ -69,6 +69,9 @@ bool is_openssl(const Object& object);
 // The address of `name` in `object`, or else in what that is linked with; or null.
 void* find_below(const Object& object, const char* name);
 
+// The function `name` that the code at `site` would find without the guard; or null.
+void* find_for_caller(const void* site, const char* name);
+
 // Prepares for the libraries that are there already, so that their first call is as good as others.
 void find_loaded_libraries();
 

@@ -177,13 +177,17 @@ void note_entry(How how, const Entry& entry, const void* site) {
   is_noting = false;
 }
 
+Origin* known_origin(const Entry& entry) {
+  if (store == nullptr) return nullptr;
+  Origin& origin = store->origins[entry.slot];
+  // A queue that is exchanged with a fiber's has other entries in the same slots.
+  return origin.file == entry.file && origin.line == entry.line ? &origin : nullptr;
+}
+
 }  // namespace
 
 const Origin* origin_of(const Entry& entry) {
-  if (store == nullptr) return nullptr;
-  const Origin& origin = store->origins[entry.slot];
-  // A queue that is exchanged with a fiber's has other entries in the same slots.
-  return origin.file == entry.file && origin.line == entry.line ? &origin : nullptr;
+  return known_origin(entry);
 }
 
 std::uint64_t leaker_of(const Entry& entry) {
@@ -193,6 +197,24 @@ std::uint64_t leaker_of(const Entry& entry) {
 
 void note_call(const Entry& oldest, const void* site) {
   if (origin_of(oldest) == nullptr) note_entry(How::kCalled, oldest, site);
+}
+
+void note_provoked(const Entry& entry, const void* site) {
+  note_entry(How::kProvoked, entry, site);
+  // Else each point at which one was left would be a leaker of its own.
+  if (Origin* const origin = known_origin(entry); origin != nullptr) origin->leaker = 1;
+}
+
+PushesIgnored::PushesIgnored() {
+  is_noting = true;
+}
+
+PushesIgnored::~PushesIgnored() {
+  is_noting = false;
+}
+
+bool is_openssl_code(const void* site) {
+  return caller_at(reinterpret_cast<std::uintptr_t>(site)).is_openssl;
 }
 
 void begin_noting_origins() {

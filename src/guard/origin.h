@@ -17,8 +17,9 @@
 namespace heddle::guard {
 
 enum class How : std::uint8_t {
-  kPushed,  // This is who pushed the entry.
-  kCalled,  // This is who made the call that left it.
+  kPushed,    // This is who pushed the entry.
+  kCalled,    // This is who made the call that left it.
+  kProvoked,  // The guard left it: see provoke.h.
 };
 
 struct Origin {
@@ -43,6 +44,21 @@ std::uint64_t leaker_of(const Entry& entry);
 // The call at `site` has left `oldest`, the first entry of a queue that had been empty. To be used
 // where no origin is known.
 void note_call(const Entry& oldest, const void* site);
+
+// The guard has left `entry` itself, after the call at `site`.
+void note_provoked(const Entry& entry, const void* site);
+
+// As long as this lives, pushes of this thread are not noted.
+class PushesIgnored {
+ public:
+  PushesIgnored();
+  ~PushesIgnored();
+  PushesIgnored(const PushesIgnored&) = delete;
+  PushesIgnored& operator=(const PushesIgnored&) = delete;
+};
+
+// True if OpenSSL's own code is at `site`, or the guard's.
+bool is_openssl_code(const void* site);
 
 // Before the program starts.
 void begin_noting_origins();

@@ -121,10 +121,32 @@ std::span<const std::uintptr_t> frames_of(const Origin& origin) {
   return std::span<const std::uintptr_t>(origin.frames).first(origin.frame_count);
 }
 
+const char* origin_words(How how) {
+  switch (how) {
+    case How::kPushed:
+      return "  the entry was pushed here";
+    case How::kCalled:
+      return "  the call that left the entry was made here (who pushed it, OpenSSL hides)";
+    case How::kProvoked:
+      return "  the entry was left by --provoke, after the call here";
+  }
+  return "";
+}
+
+const char* origin_name(How how) {
+  switch (how) {
+    case How::kPushed:
+      return "pushed";
+    case How::kCalled:
+      return "called";
+    case How::kProvoked:
+      return "provoked";
+  }
+  return "";
+}
+
 void write_origin_text(Text& text, const Origin& origin) {
-  text << (origin.how == How::kPushed
-               ? "  the entry was pushed here"
-               : "  the call that left the entry was made here (who pushed it, OpenSSL hides)");
+  text << origin_words(origin.how);
   if (origin.greenlet.address != 0) {
     (text << ", in greenlet ").address(origin.greenlet.address) << " (";
     text.printable(origin.greenlet.type) << ")";
@@ -212,7 +234,7 @@ void write_outcome_text(Text& text, const Place& place, const SSL* ssl, const Re
 // --- JSON ----------------------------------------------------------------------------------------
 
 void write_origin_json(Text& text, const Origin& origin) {
-  text << "{\"how\":\"" << (origin.how == How::kPushed ? "pushed" : "called") << "\"";
+  text << "{\"how\":\"" << origin_name(origin.how) << "\"";
   (text << ",\"outside\":").decimal(origin.first_outside) << ",\"greenlet\":";
   if (origin.greenlet.address == 0) {
     text << "null";
@@ -320,6 +342,13 @@ void report_outcome(const Place& place, const SSL* ssl, const Result& result) {
 
 void report_count(const Place& place) {
   publish([](Text&) {}, [&](Text& text) { write_count_json(text, place); });
+}
+
+void report_provoked(std::uint64_t times) {
+  publish_in_tally([&](Text& text) {
+    write_stamp_json(text, "provoked");
+    (text << ",\"times\":").decimal(times) << "}\n";
+  });
 }
 
 }  // namespace heddle::guard

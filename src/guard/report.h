@@ -52,6 +52,9 @@ void report_outcome(const Place& place, const SSL* ssl, const Result& result);
 // Only to JSON: how often so far. Else what a killed process had counted would be lost.
 void report_count(const Place& place);
 
+// Only to the tally: how often --provoke has left entries in this process.
+void report_provoked(std::uint64_t times);
+
 // At the end of a process.
 void report_exit(bool is_first_process);
 

@@ -4,6 +4,7 @@
 #include "guard/elf.h"
 #include "guard/library.h"
 #include "guard/loading.h"
+#include "guard/provoke.h"
 #include "guard/publish.h"
 #include "guard/report.h"
 #include "guard/seen.h"
@@ -140,6 +141,8 @@ void write_exit_json(Text& text, const Totals& totals) {
   const std::string_view openssl = openssl_here();
   (text << ",\"openssl\":").quoted(openssl);
   text << ",\"openssl_inside\":" << (openssl.empty() || is_libssl(openssl) ? "false" : "true");
+  (text << ",\"provoked\":").decimal(times_provoked());
+  text << ",\"turns\":" << (had_turns() ? "true" : "false");
   text << ",\"other_namespaces\":" << (used_other_namespaces() ? "true" : "false");
   (text << ",\"places\":").decimal(totals.places);
   (text << ",\"times\":").decimal(totals.times);

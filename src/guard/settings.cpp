@@ -19,6 +19,8 @@ struct Settings {
   std::atomic<bool> read{false};
   Mode mode = Mode::kOff;
   Format format = Format::kText;
+  bool provokes = false;
+  std::uint64_t seed = 0;
   std::array<char, PATH_MAX> log{};
   std::array<char, PATH_MAX> tally{};
   Inherited log_inherited;
@@ -77,6 +79,9 @@ const Settings& get() {
   if (settings.read.load(std::memory_order_acquire)) return settings;
   settings.mode = parse_mode(variable("HEDDLE_GUARD"));
   settings.format = variable("HEDDLE_GUARD_FORMAT") == "json" ? Format::kJson : Format::kText;
+  std::string_view seed = variable("HEDDLE_GUARD_PROVOKE");
+  settings.provokes = !seed.empty();
+  settings.seed = take_number(seed);
   keep_path(settings.log, variable("HEDDLE_GUARD_LOG"));
   keep_path(settings.tally, variable("HEDDLE_GUARD_TALLY"));
   settings.log_inherited = parse_inherited(variable("HEDDLE_GUARD_LOG_FD"));
@@ -106,6 +111,14 @@ Mode mode() {
 
 Format log_format() {
   return get().format;
+}
+
+bool is_to_provoke() {
+  return get().provokes;
+}
+
+std::uint64_t provoke_seed() {
+  return get().seed;
 }
 
 Destination log_file() {

@@ -1,6 +1,7 @@
 // What the environment asks of the guard. Read once, when the guard is loaded.
 //
 //   HEDDLE_GUARD         off (or unset), detect, cure
+//   HEDDLE_GUARD_PROVOKE a number: leave entries on purpose, at points that it decides
 //   HEDDLE_GUARD_LOG     a file to append to, instead of standard error
 //   HEDDLE_GUARD_FORMAT  text, json: one object per line
 //   HEDDLE_GUARD_TALLY   a second log, always JSON: `heddle guard` makes its summary of it
@@ -22,6 +23,10 @@ enum class Format : std::uint8_t { kText, kJson };
 
 Mode mode();
 Format log_format();
+
+// Whether entries are to be left on purpose, and the seed for that.
+bool is_to_provoke();
+std::uint64_t provoke_seed();
 
 // A descriptor that may have been inherited, and which file it then is. -1 if there is none.
 struct Inherited {

@@ -54,10 +54,12 @@ class Server:
     """A running `heddle serve`."""
 
     def __init__(self, world, *options, descriptors=None, log_pipe=False,
-                 environment=None):
+                 environment=None, guard=None):
         self.ca = world.path / f'ca-{time.monotonic_ns()}.pem'
         own_certificate = '--cert' not in options
         arguments = [PROGRAM, 'serve', str(world.site), *options]
+        if guard is not None:
+            arguments = [PROGRAM, 'guard', *guard, '--', *arguments]
         if '--listen' not in options:
             arguments += ['--listen', '127.0.0.1:0']
         if own_certificate:
