@@ -5,7 +5,7 @@
 //
 // BM_Socket is the same without TLS: system calls and switches. The rest is OpenSSL and us.
 //
-// Left out: many connections (compare/serve_vs_nginx.py), HTTP, and the cost of both sides
+// Left out: many connections (compare/compare.py), HTTP, and the cost of both sides
 // apart.
 //
 //   stream_bench --benchmark_enable_random_interleaving=true --benchmark_repetitions=25
