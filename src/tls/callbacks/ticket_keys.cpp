@@ -47,12 +47,19 @@ const unsigned char* octets(std::span<const std::byte> bytes) {
   return reinterpret_cast<const unsigned char*>(bytes.data());
 }
 
+// EVP_aes_256_cbc() makes OpenSSL look for the implementation with each ticket. Kept as long as the
+// process lives: OPENSSL_cleanup(3) may come before our destructors.
+const EVP_CIPHER* cipher_of_tickets() {
+  static const EVP_CIPHER* const fetched = EVP_CIPHER_fetch(nullptr, "AES-256-CBC", nullptr);
+  return fetched != nullptr ? fetched : EVP_aes_256_cbc();
+}
+
 Ticket seal(const TicketKey& key, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
             EVP_MAC_CTX* mac) {
   constexpr int kIvBytes = 16;
   std::copy_n(octets(key.name), key.name.size(), name);
   if (RAND_bytes(iv, kIvBytes) != 1 ||
-      EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, octets(key.aes), iv) != 1 ||
+      EVP_EncryptInit_ex(cipher, cipher_of_tickets(), nullptr, octets(key.aes), iv) != 1 ||
       !set_mac(mac, key)) {
     return kTicketFailed;
   }
@@ -66,7 +73,7 @@ Ticket open(const SSL* ssl, std::span<const TicketKey> keys, const unsigned char
                       reinterpret_cast<const std::byte*>(name));
   });
   if (key == keys.end()) return kNoTicket;
-  if (EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, octets(key->aes), iv) != 1 ||
+  if (EVP_DecryptInit_ex(cipher, cipher_of_tickets(), nullptr, octets(key->aes), iv) != 1 ||
       !set_mac(mac, *key)) {
     return kTicketFailed;
   }
