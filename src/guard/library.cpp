@@ -227,8 +227,21 @@ void* find_for_caller(const void* site, const char* name) {
   const Object caller = object_at(reinterpret_cast<std::uintptr_t>(site));
   void* symbol = caller ? find_below(caller, name) : nullptr;
   if (symbol != nullptr) return symbol;
-  const Object any = any_library();
-  return any ? find_below(any, name) : nullptr;
+  // A plugin need not say what it is linked with, if its program is.
+  struct Search {
+    const char* name;
+    void* symbol;
+  } search{.name = name, .symbol = nullptr};
+  for_each_object(
+      [](const Object& object, void* data) {
+        auto& sought = *static_cast<Search*>(data);
+        if (object.base != own_object().base) {
+          sought.symbol = find_symbol(object, sought.name);
+        }
+        return sought.symbol != nullptr;
+      },
+      &search);
+  return search.symbol;
 }
 
 bool is_openssl(const Object& object) {

@@ -22,7 +22,8 @@ struct Caller {
   Object object;
   bool is_openssl = false;
   decltype(&ERR_set_debug) set_debug = nullptr;
-  void* (*get_state)() = nullptr;  // Null: nothing is noted.
+  void* (*get_state)() = nullptr;  // Null: pushes are not noted.
+  decltype(&ERR_peek_error_all) peek_error_all = nullptr;
 };
 
 struct CallerSlot {
@@ -69,6 +70,9 @@ Caller described(const Object& object) {
   // Others have an ERR_get_state(), too, and another layout of what it returns.
   if (mode() != Mode::kOff && version_major != nullptr && version_major() == 3) {
     assign(caller.get_state, find_below(where, "ERR_get_state"));
+  }
+  if (mode() != Mode::kOff && where) {
+    assign(caller.peek_error_all, find_below(where, "ERR_peek_error_all"));
   }
   return caller;
 }
@@ -177,6 +181,16 @@ void note_entry(How how, const Entry& entry, const void* site) {
   is_noting = false;
 }
 
+// The queue of the libcrypto that the caller uses; code 0 if it is empty, or is not looked at.
+Entry oldest_of(const Caller& caller) {
+  if (caller.peek_error_all == nullptr) return {};
+  Library library;
+  library.get_state = caller.get_state;
+  library.peek_error_all = caller.peek_error_all;
+  library.peek_last_error_all = caller.peek_error_all;
+  return read_ends(library, state_of(library)).oldest;
+}
+
 Origin* known_origin(const Entry& entry) {
   if (store == nullptr) return nullptr;
   Origin& origin = store->origins[entry.slot];
@@ -197,6 +211,19 @@ std::uint64_t leaker_of(const Entry& entry) {
 
 void note_call(const Entry& oldest, const void* site) {
   if (origin_of(oldest) == nullptr) note_entry(How::kCalled, oldest, site);
+}
+
+CallWatch::CallWatch(const void* site) {
+  const Caller caller = caller_at(reinterpret_cast<std::uintptr_t>(site));
+  if (caller.is_openssl || oldest_of(caller).code != 0) return;
+  site_ = site;
+}
+
+CallWatch::~CallWatch() {
+  if (site_ == nullptr) return;
+  const ErrnoKept errno_kept;
+  const Entry oldest = oldest_of(caller_at(reinterpret_cast<std::uintptr_t>(site_)));
+  if (oldest.code != 0) note_call(oldest, site_);
 }
 
 void note_provoked(const Entry& entry, const void* site) {

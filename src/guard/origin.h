@@ -45,6 +45,19 @@ std::uint64_t leaker_of(const Entry& entry);
 // where no origin is known.
 void note_call(const Entry& oldest, const void* site);
 
+// Around a call at `site` that may leave an entry: if the queue is empty before and not after, and
+// nobody has seen who pushed it, the call is noted.
+class CallWatch {
+ public:
+  explicit CallWatch(const void* site);
+  ~CallWatch();
+  CallWatch(const CallWatch&) = delete;
+  CallWatch& operator=(const CallWatch&) = delete;
+
+ private:
+  const void* site_ = nullptr;  // Null: nothing is looked for.
+};
+
 // The guard has left `entry` itself, after the call at `site`.
 void note_provoked(const Entry& entry, const void* site);
 

@@ -16,6 +16,16 @@ PLUGIN = host('libguard_plugin.so')
 INTERPOSER = host('libguard_interposer.so')
 
 
+class UnlinkedTest(GuardTestCase):
+    """A plugin that is not linked with libcrypto, in a program that has it, and no libssl."""
+
+    def test_its_calls_arrive(self) -> None:
+        for mode in ('off', 'detect', 'cure'):
+            done = self.preload(host('guard_loader'), host('libguard_unlinked.so'), mode=mode,
+                                LD_PRELOAD=f'{MODULE}:libcrypto.so.3')
+            self.assertEqual(0, done.returncode, done.stderr)
+
+
 class SanitizerTest(GuardTestCase):
     """Programs with AddressSanitizer's runtime, which ends a program if another library comes first."""
 

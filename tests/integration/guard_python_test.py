@@ -14,7 +14,7 @@ import unittest
 
 import guard_support
 from guard_pushes import SEES_PUSHES
-from guard_support import HERE, MISLED, PYTHON, TIMEOUT, GuardTestCase, of_kind
+from guard_support import HERE, MISLED, MODULE, PYTHON, TIMEOUT, GuardTestCase, host, of_kind
 
 PROGRAM = HERE / 'guard_python.py'
 
@@ -82,6 +82,19 @@ class PythonTest(GuardTestCase):
                 with self.subTest(python=python, how=how):
                     [event] = self.found(python, how)
                     self.check_lines(event)
+
+    def test_where_pushes_are_hidden_the_call_that_left_it(self) -> None:
+        # As with a libcrypto that does not call itself by way of others.
+        preloaded = f'{host("libguard_hidden_pushes.so")}:{MODULE}'
+        for how, mark in (('plain', 'LEAK'), ('greenlet', 'LEAK WITH LOCK')):
+            with self.subTest(how=how):
+                self.log.unlink(missing_ok=True)
+                command = [PYTHON, str(PROGRAM), str(self.certificate), str(self.key), how]
+                [event] = of_kind(self.events(*command, expected=0, LD_PRELOAD=preloaded,
+                                              OPENSSL_CONF=str(self.config)), 'dirty')
+                origin = event['entries'][0]['origin']
+                self.assertEqual('called', origin['how'])
+                self.assertIn(('guard_python.py', line_of(mark)), [line[:2] for line in self.lines(origin['python'])])
 
     def test_the_outermost_line_of_a_deep_stack_is_kept(self) -> None:
         for python in filter(is_usable, interpreters()):

@@ -176,7 +176,8 @@ class LeakerTest(GuardTestCase):
         self.assertEqual(('pushed', [], None), (origin['how'], origin['python'], origin['greenlet']))
         modules = [frame['module'] for frame in origin['native']]
         self.assertEqual('guard_host', modules[origin['outside']])
-        self.assertEqual({'libcrypto.so.3'}, set(modules[:origin['outside']]))
+        self.assertLessEqual({'libcrypto.so.3'}, set(modules[:origin['outside']]))
+        self.assertLessEqual(set(modules[:origin['outside']]), {'libcrypto.so.3', 'libheddle-guard.so'})
         self.assertGreater(len(modules), origin['outside'] + 2)
 
     def test_where_it_is_hidden_the_call_that_left_it(self) -> None:
@@ -189,10 +190,12 @@ class LeakerTest(GuardTestCase):
         done = self.preload(host('guard_host'), 'left-by-call', LD_PRELOAD=f'{hidden}:{MODULE}')
         self.assertIn('the call that left the entry was made here (who pushed it, OpenSSL hides)', done.stderr)
 
-    def test_or_that_after_which_it_came(self) -> None:
+    def test_nor_is_that_only_for_tls_calls(self) -> None:
         hidden = host('libguard_hidden_pushes.so')
         [found, _] = self.leaks(host('guard_host'), 'often', LD_PRELOAD=f'{hidden}:{MODULE}')
-        self.assertIsNone(found['entries'][0]['origin'])
+        origin = found['entries'][0]['origin']
+        self.assertEqual(('called', 0), (origin['how'], origin['outside']))  # PEM_read_bio_X509()
+        self.assertEqual('guard_host', origin['native'][0]['module'])
         self.assertEqual('during or after', found['left']['when'])
 
     def test_the_summary_names_it_from_the_symbol_table(self) -> None:
