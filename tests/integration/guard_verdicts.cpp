@@ -1,9 +1,12 @@
 // A program in which SSL_get_error() is misled, or seems to be: guard_verdicts SCENARIO. Exits with
 // 0 if it says what is true, else with 3.
+#define OPENSSL_SUPPRESS_DEPRECATED  // ERR_get_state(), to exchange the queue.
+
 #include <sys/wait.h>
 
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include <unistd.h>
 
@@ -243,6 +246,27 @@ int run_later_child() {
   return WEXITSTATUS(status);
 }
 
+// A fiber's entry, whose queue was exchanged for another's, which has one in the same place.
+int run_exchanged() {
+#if OPENSSL_VERSION_MAJOR == 3
+  const Pair pair;
+  ERR_STATE& queue = *ERR_get_state();
+  ERR_clear_error();
+  parse_junk();
+  ERR_STATE other{};
+  std::swap(queue, other);
+  queue.top = (other.top + ERR_NUM_ERRORS - 1) % ERR_NUM_ERRORS;
+  queue.bottom = queue.top;
+  OBJ_txt2obj("no object", 1);
+  require(queue.top == other.top, "the entries are in different places");
+  ERR_clear_error();
+  std::swap(queue, other);
+  return verdict(is_told_the_truth(pair.client()));
+#else
+  return kMisled;
+#endif
+}
+
 struct Scenario {
   std::string_view name;
   int (*run)();
@@ -258,6 +282,7 @@ constexpr std::array kScenarios = {
     Scenario{"refused", run_refused},
     Scenario{"refused-dirty", run_refused_dirty},
     Scenario{"blocked-alert", run_blocked_alert},
+    Scenario{"exchanged", run_exchanged},
     Scenario{"later", run_later},
     Scenario{"later-emptied", run_later_emptied},
     Scenario{"later-taken", run_later_taken},

@@ -40,6 +40,11 @@ class DuringTest(GuardTestCase):
     def test_after_the_call(self) -> None:
         self.check('between', 1, 'SSL_read')
 
+    def test_an_entry_of_an_exchanged_queue_has_no_origin_of_anothers(self) -> None:
+        [found] = of_kind(self.events(HOST, 'exchanged', expected=CALLED_DEAD), 'dirty')
+        self.assertEqual(PEM_ENTRY, found['entries'][0]['library'])
+        self.assertIsNone(found['entries'][0]['origin'])
+
     def test_in_words(self) -> None:
         done = self.preload(HOST, 'during')
         self.assertRegex(done.stderr, r'SSL_get_error on SSL 0x\w+ is called with 1 stale entry')
