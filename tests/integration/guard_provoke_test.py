@@ -134,6 +134,11 @@ class CallsTest(ProvokeTestCase):
                 self.assertEqual(0, done.returncode, done.stderr)
                 self.assertGreater(provoked(done), 0)
 
+    def test_a_connection_that_begins_is_not_one_that_goes_on(self) -> None:
+        done = self.guard('--provoke', '1', '--', host('guard_turns'), 'anew')
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn('no thread serves two connections in turns', done.stderr)
+
     @can_be_misled
     def test_during_a_call(self) -> None:
         """Each callback of the program's is one where an entry may come, and the handshake waits for more."""

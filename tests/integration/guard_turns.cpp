@@ -72,6 +72,20 @@ int run_verdicts() {
   return kFine;
 }
 
+// Two SSLs that take turns, but begin a new connection each time: none is served further.
+int run_anew() {
+  const SslContext context(SSL_CTX_new(TLS_method()));
+  const std::array<Ssl, 2> clients = {Ssl(SSL_new(context.get())), Ssl(SSL_new(context.get()))};
+  for (int i = 0; i < kRounds; ++i) {
+    for (const Ssl& client : clients) {
+      SSL_clear(client.get());
+      SSL_set_bio(client.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+      if (!is_fine(client.get(), SSL_connect(client.get()))) return kCalledDead;
+    }
+  }
+  return kFine;
+}
+
 // --- Callbacks -----------------------------------------------------------------------------------
 
 int calls = 0;
@@ -153,6 +167,7 @@ int main(int argc, char** argv) {
   if (name == "careless") return run_careless();
   if (name == "careful") return run_careful();
   if (name == "verdicts") return run_verdicts();
+  if (name == "anew") return run_anew();
   if (name == "name") return run_callback(set_name);
   if (name == "alpn") return run_callback(set_alpn);
   if (name == "certificate") return run_callback(set_certificate);
