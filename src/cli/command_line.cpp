@@ -153,6 +153,13 @@ Option Option::hidden_not_negative() const {
   return Option(option_->check(hidden(CLI::NonNegativeNumber)));
 }
 
+Option Option::not_empty() const {
+  const auto check = [](const std::string& text) {
+    return text.empty() ? std::string("is empty") : std::string();
+  };
+  return Option(option_->check(check));
+}
+
 Option Option::words(const std::vector<std::string>& words) const {
   std::string shown;
   for (const std::string& word : words) shown.append(shown.empty() ? "" : "|").append(word);

@@ -42,6 +42,9 @@ class Option {
   template <typename Number>
   Option hidden_range(Number least, Number most) const;
   Option hidden_not_negative() const;
+  // Refuses the empty text, which a script passes for a variable that is not set: it must not be
+  // taken for an option that was not given.
+  Option not_empty() const;
 
   // Refuses other words, and shows them in the help.
   Option words(const std::vector<std::string>& words) const;

@@ -82,30 +82,63 @@ void warn(const std::string& what) {
   print_error("serve", "warning: " + what);
 }
 
-// Loads the user's certificate. Returns an exit status.
-int load_certificate(Context& context, const ServeCertificate& options,
-                     std::optional<CertificateWatcher>& watcher) {
-  Result<CertificateWatcher> loaded =
-      CertificateWatcher::create({{.chain = options.cert, .key = options.key, .password = {}}});
-  if (!loaded) {
-    // The error's context is the file that is at fault.
-    print_error("serve",
-                fmt::format("cannot use --cert with --key: {}; both must be PEM files that "
-                            "belong together",
-                            loaded.error().message()));
-    return kExitUsage;
-  }
-  context.on_certificate(loaded->callback());
-  watcher.emplace(*std::move(loaded));
-  std::ifstream file(options.cert, std::ios::binary);
+// What clients will object to, in one certificate.
+void warn_about_names(const std::string& cert, const std::vector<std::string>& names) {
+  std::ifstream file(cert, std::ios::binary);
   const std::string pem((std::istreambuf_iterator<char>(file)), {});
   const Result<Certificate> leaf = parse_certificate(pem);
-  if (!leaf) return kExitOk;  // Changed since it was loaded.
-  for (const std::string& doubt :
-       doubts_about(*leaf, time_text(std::time(nullptr)), options.names)) {
-    warn(fmt::format("--cert {} {}", options.cert.string(), doubt));
+  if (!leaf) return;  // Changed since it was loaded.
+  for (const std::string& doubt : doubts_about(*leaf, time_text(std::time(nullptr)), names)) {
+    warn(fmt::format("--cert {} {}", cert, doubt));
   }
+}
+
+// Loads the user's certificates. Returns an exit status.
+int load_certificates(const ServeCertificate& options, std::optional<CertificateWatcher>& watcher) {
+  if (!options.keys.empty() && options.keys.size() != options.certs.size()) {
+    print_error("serve", fmt::format("{} --cert, but {} --key; give one for each, in the same "
+                                     "order, or none if the keys are in the --cert files",
+                                     options.certs.size(), options.keys.size()));
+    return kExitUsage;
+  }
+  std::vector<CertificateFiles> files;
+  for (std::size_t i = 0; i < options.certs.size(); ++i) {
+    files.push_back({.chain = options.certs[i],
+                     .key = options.keys.empty() ? "" : options.keys[i],
+                     .password = {}});
+  }
+  Result<CertificateWatcher> loaded = CertificateWatcher::create(std::move(files));
+  if (!loaded) {
+    // The error's context is the file that is at fault; several files may not go together.
+    const bool is_together = loaded.error().context().empty() && options.certs.size() > 1;
+    print_error("serve",
+                fmt::format("cannot use --cert with --key: {}; {}", loaded.error().message(),
+                            is_together ? "each --cert must be for another type of key"
+                                        : "both must be PEM files that belong together"));
+    return kExitUsage;
+  }
+  watcher.emplace(*std::move(loaded));
+  for (const std::string& cert : options.certs) warn_about_names(cert, options.names);
   return kExitOk;
+}
+
+void warn_about_key(const std::filesystem::path& key, const std::filesystem::path& folder) {
+  struct stat status {};
+  if (::stat(key.c_str(), &status) != 0) return;
+  if (S_ISREG(status.st_mode) && (status.st_mode & kLooseModes) != 0) {
+    warn(fmt::format("the key {} is open to others (mode {:04o}); chmod 600 it", key.string(),
+                     status.st_mode & 07777U));
+  }
+  std::error_code failure;
+  const std::filesystem::path inside =
+      std::filesystem::relative(std::filesystem::canonical(key, failure),
+                                std::filesystem::canonical(folder, failure), failure);
+  if (!failure && !inside.empty() && *inside.begin() != "..") {
+    warn(
+        fmt::format("the key {} is in the folder that is served; it is not given away, but keep "
+                    "it elsewhere",
+                    key.string()));
+  }
 }
 
 bool same_ignoring_case(std::string_view one, std::string_view other) {
@@ -159,19 +192,19 @@ std::string describe(const WatcherEvent& event) {
   return fmt::format("the certificate is valid until {} only; renew it", end);
 }
 
-int use_certificate(Context& context, const ServeCertificate& options, const Address& address,
+Result<void> ServedCertificate::show(Context& context) const {
+  if (made) return context.use_cert_chain(made->certificate_pem, made->key_pem);
+  context.on_certificate(watcher->callback());
+  return {};
+}
+
+int get_certificate(const ServeCertificate& options, const Address& address,
                     ServedCertificate& served) {
-  if (!options.cert.empty()) return load_certificate(context, options, served.watcher);
-  const std::optional<Identity> identity = make_identity(options, address);
-  if (!identity) return kExitFailure;
-  const Result<void> used = context.use_cert_chain(identity->certificate_pem, identity->key_pem);
-  if (!used) {
-    print_error("serve", "cannot use the certificate just made: " + used.error().message());
-    return kExitFailure;
-  }
-  served.fingerprint = identity->sha256;
+  if (!options.certs.empty()) return load_certificates(options, served.watcher);
+  served.made = make_identity(options, address);
+  if (!served.made) return kExitFailure;
   if (options.write_cert.empty()) return kExitOk;
-  const int failure = write_file(options.write_cert, identity->certificate_pem);
+  const int failure = write_file(options.write_cert, served.made->certificate_pem);
   if (failure == 0) return kExitOk;
   // What open(2) says of a FIFO that nobody reads.
   const std::string why =
@@ -183,29 +216,11 @@ int use_certificate(Context& context, const ServeCertificate& options, const Add
 }
 
 void warn_about_files(const ServeCertificate& options, const std::filesystem::path& folder) {
-  if (options.cert.empty()) return;
-  const std::filesystem::path& key = options.key_file();
-  struct stat status {};
-  if (::stat(key.c_str(), &status) != 0) return;
-  if (S_ISREG(status.st_mode) && (status.st_mode & kLooseModes) != 0) {
-    warn(fmt::format("the key {} is open to others (mode {:04o}); chmod 600 it", key.string(),
-                     status.st_mode & 07777U));
-  }
-  std::error_code failure;
-  const std::filesystem::path inside =
-      std::filesystem::relative(std::filesystem::canonical(key, failure),
-                                std::filesystem::canonical(folder, failure), failure);
-  if (!failure && !inside.empty() && *inside.begin() != "..") {
-    warn(
-        fmt::format("the key {} is in the folder that is served; it is not given away, but keep "
-                    "it elsewhere",
-                    key.string()));
-  }
+  for (const std::string& key : options.key_files()) warn_about_key(key, folder);
 }
 
 std::vector<std::filesystem::path> private_files(const ServeCertificate& options) {
-  if (options.cert.empty()) return {};
-  return {options.key_file()};
+  return {options.key_files().begin(), options.key_files().end()};
 }
 
 }  // namespace heddle::cli

@@ -67,8 +67,14 @@ void log_request(LogWriter& log, const http::AccessRecord& record) {
   line += ' ';
   append_escaped(line, record.target.substr(0, kLoggedBytesMax));
   if (record.target.size() > kLoggedBytesMax) line += "...";
-  line += fmt::format("\" {} {}{}\n", record.status, record.body_bytes,
+  line += fmt::format("\" {} {}{}", record.status, record.body_bytes,
                       record.complete ? "" : " cut short");
+  if (!record.client.empty()) {
+    line += " client \"";
+    append_escaped(line, record.client.substr(0, kLoggedBytesMax));
+    line += '"';
+  }
+  line += '\n';
   log.add(line);
 }
 

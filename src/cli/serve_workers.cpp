@@ -209,7 +209,9 @@ class Service {
   Result<void> supervise(Crew<Worker>& workers);
   void obey(Signals& signals, Crew<Worker>& workers);
   void watch_certificate();
+  void watch_clients();
   void reload_certificate();
+  void tell_of_clients(const Result<void>& reloaded);
   void announce() const;
   void dump_fibers(Crew<Worker>& workers);
   void summarise() const;
@@ -250,6 +252,8 @@ Result<void> Service::supervise(Crew<Worker>& workers) {
   return scope([&](Scope& fibers) -> Result<void> {
     const auto watching = fibers.spawn("certificate", [this] { watch_certificate(); });
     if (!watching) return watching.error();
+    const auto looking = fibers.spawn("client certificates", [this] { watch_clients(); });
+    if (!looking) return looking.error();
     obey(*signals, workers);
     fibers.cancel();
     return {};
@@ -272,6 +276,18 @@ void Service::reload_certificate() {
   log_.add(fmt::format("heddle serve: {}\n", describe(event)));
 }
 
+void Service::watch_clients() {
+  if (options_.clients == nullptr) return;
+  options_.clients->run([this](const Result<void>& reloaded) { tell_of_clients(reloaded); });
+}
+
+void Service::tell_of_clients(const Result<void>& reloaded) {
+  log_.add(reloaded ? "heddle serve: --client-ca and --crl were read anew\n"
+                    : fmt::format("heddle serve: cannot use the new --client-ca or --crl, goes on "
+                                  "with the old ones: {}\n",
+                                  reloaded.error().message()));
+}
+
 void Service::obey(Signals& signals, Crew<Worker>& workers) {
   bool stopping = false;
   while (const Result<int> signal = signals.wait(Deadline::never())) {
@@ -279,6 +295,7 @@ void Service::obey(Signals& signals, Crew<Worker>& workers) {
       dump_fibers(workers);
     } else if (*signal == SIGHUP) {
       reload_certificate();
+      if (options_.clients != nullptr) tell_of_clients(options_.clients->reload());
     } else if (stopping) {
       std::_Exit(128 + *signal);
     } else {

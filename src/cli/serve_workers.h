@@ -9,6 +9,7 @@
 #include "heddle/tls/certificate_watcher.h"
 #include "heddle/tls/context.h"
 
+#include "cli/serve_clients.h"
 #include "http/connection.h"
 #include "http/site.h"
 
@@ -20,6 +21,7 @@ struct WorkerOptions {
   const http::Site& site;
   std::string fingerprint;                // To print, unless empty.
   CertificateWatcher* watcher = nullptr;  // To run, if there is one.
+  ClientTrust* clients = nullptr;         // The same.
   Isolation isolation;
   unsigned threads;
   std::size_t connections_max;  // Of each thread.

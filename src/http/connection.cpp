@@ -8,8 +8,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "heddle/fiber.h"
+#include "heddle/tls/certificate.h"
 #include "heddle/transport.h"
 
 #include "http/request_parser.h"
@@ -60,7 +62,11 @@ class ServedConnection {
  public:
   ServedConnection(Stream& stream, ConnectionShared& shared, Activity& activity,
                    std::string_view peer)
-      : stream_(stream), shared_(shared), activity_(activity), peer_(peer) {}
+      : stream_(stream), shared_(shared), activity_(activity), peer_(peer) {
+    if (!shared.on_request) return;
+    const std::vector<Certificate> chain = stream.peer_certificates();
+    if (!chain.empty()) client_ = std::make_unique<std::string>(chain.front().subject);
+  }
   ServedConnection(const ServedConnection&) = delete;
   ServedConnection& operator=(const ServedConnection&) = delete;
   ~ServedConnection() = default;
@@ -94,9 +100,10 @@ class ServedConnection {
   ConnectionShared& shared_;
   Activity& activity_;
   std::string_view peer_;
-  std::unique_ptr<char[]> large_;  // Instead of inline_, while a request needs it.
-  std::size_t end_ = 0;            // Of what is buffered; it begins with the present request.
-  Errc failure_{};                 // Of the last fill() that did not go on.
+  std::unique_ptr<std::string> client_;  // Its subject; only if it has one and something is logged.
+  std::unique_ptr<char[]> large_;        // Instead of inline_, while a request needs it.
+  std::size_t end_ = 0;                  // Of what is buffered; it begins with the present request.
+  Errc failure_{};                       // Of the last fill() that did not go on.
   std::array<char, kInlineBytes> inline_;
 };
 
@@ -253,6 +260,7 @@ void ServedConnection::log(const RequestParser& parser, const Request& request,
                            const Response& response, Next sent) {
   const bool has_body = parser.method() != Method::kHead && response.status != 304;
   shared_.on_request(AccessRecord{.peer = peer_,
+                                  .client = client_ ? *client_ : std::string_view(),
                                   .method = request.method_name,
                                   .target = request.target,
                                   .status = response.status,
@@ -328,6 +336,7 @@ void answer_in_plain_http(Stream& stream, ConnectionShared& shared, std::string_
   const bool complete = sent.kind == IoResult::Kind::kBytes && sent.bytes == whole.size();
   if (!shared.on_request) return;
   shared.on_request(AccessRecord{.peer = peer,
+                                 .client = {},
                                  .method = {},
                                  .target = {},
                                  .status = response.status,

@@ -30,6 +30,8 @@ struct Timeouts {
 // One request, for a log. Views, valid during the call.
 struct AccessRecord {
   std::string_view peer;
+  std::string_view
+      client;  // The subject of its certificate (Certificate::subject), if it sent one.
   std::string_view method;  // What the client sent: escape before use. Empty if unknown.
   std::string_view target;  // The same.
   int status;

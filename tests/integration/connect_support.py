@@ -23,7 +23,7 @@ distinguished_name = name
 [name]
 [ca]
 basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
+keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 [sloppy]
 basicConstraints = critical, CA:TRUE
