@@ -1,6 +1,5 @@
 // An HTTP/2 server: libnghttp2 knows the protocol, Heddle the connections.
-// nghttp2_server LISTEN CERTIFICATE KEY answers GET /N with N bytes. Each connection is one fiber,
-// and its requests are answered at the same time, as the client's windows allow.
+// GET /N is answered with N bytes. Each connection is one fiber, whatever its requests wait for.
 #include <algorithm>
 #include <charconv>
 #include <csignal>
