@@ -28,6 +28,7 @@
 #include "cli/peer_report.h"
 #include "cli/process.h"
 #include "cli/proxy.h"
+#include "cli/starttls.h"
 #include "cli/stdio_threads.h"
 
 namespace heddle::cli {
@@ -47,6 +48,7 @@ struct ConnectArguments {
   std::string proxy_ca_path;
   ClientOptions client;
   std::vector<std::string> alpn;
+  std::string starttls;
   double timeout_seconds = 10;
   bool half_close = false;
   bool no_half_close = false;
@@ -231,6 +233,20 @@ std::string server_name(const Endpoint& endpoint, const ConnectArguments& option
   return options.client.server_name.empty() ? endpoint.host : options.client.server_name;
 }
 
+// Has the server begin TLS, if that takes words. Returns the exit status so far.
+int begin_tls(Transport& transport, const Endpoint& endpoint, const ConnectArguments& options,
+              Deadline deadline) {
+  const std::optional<StartTls> protocol = parse_starttls(options.starttls);
+  if (!protocol) return kExitOk;
+  const auto failed = start_tls(transport, *protocol, server_name(endpoint, options), deadline);
+  if (!failed) return kExitOk;
+  const bool timed_out = failed->error.code == Errc::kTimedOut;
+  return fail(options.target, failed->error, failed->message,
+              timed_out ? "check that the port speaks the protocol of --starttls, or wait longer "
+                          "with --timeout"
+                        : "");
+}
+
 int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
          const std::optional<Proxy>& proxy, const ConnectArguments& options) {
   const std::chrono::duration<double> timeout(options.timeout_seconds);
@@ -238,6 +254,10 @@ int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
   Route route = proxy ? reach_through_proxy(runtime, *proxy, endpoint, options, deadline)
                       : reach_directly(runtime, endpoint, options, deadline);
   if (route.transport == nullptr) return route.status;
+  if (const int status = begin_tls(*route.transport, endpoint, options, deadline);
+      status != kExitOk) {
+    return status;
+  }
   Result<Stream> stream = Stream::create(context, std::move(route.transport),
                                          {.server_name = server_name(endpoint, options)});
   if (!stream) return fail(options.target, stream.error());
@@ -317,6 +337,10 @@ void add_connect(Command& app, std::function<int()>& action) {
   command.add_option("--alpn", options->alpn, "Protocols to offer, such as h2,http/1.1")
       ->delimiter(',')
       ->one_at_a_time();
+  command
+      .add_option("--starttls", options->starttls,
+                  "Speak this protocol first, until the server begins TLS")
+      ->words(starttls_names());
   command.add_option("--timeout", options->timeout_seconds, "Seconds for connecting and handshake")
       ->range(0.001, 86400.0)
       ->capture_default_str();
