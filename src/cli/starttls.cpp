@@ -110,12 +110,13 @@ Result<void> converse(Dialogue& dialogue, StartTls protocol, std::string_view na
 
 std::vector<std::string> starttls_names() {
   std::vector<std::string> names;
+  names.reserve(kNames.size());
   for (const Name& each : kNames) names.emplace_back(each.first);
   return names;
 }
 
 std::optional<StartTls> parse_starttls(std::string_view name) {
-  const auto found = std::ranges::find(kNames, name, &Name::first);
+  const auto* const found = std::ranges::find(kNames, name, &Name::first);
   return found == kNames.end() ? std::nullopt : std::optional(found->second);
 }
 
