@@ -28,6 +28,7 @@
 #include "cli/peer_report.h"
 #include "cli/process.h"
 #include "cli/proxy.h"
+#include "cli/session_json.h"
 #include "cli/starttls.h"
 #include "cli/stdio_threads.h"
 
@@ -53,6 +54,12 @@ struct ConnectArguments {
   bool half_close = false;
   bool no_half_close = false;
   bool quiet = false;
+  bool json = false;
+  bool reconnect = false;
+
+  // Whether to tell on standard error what was negotiated, and with whom.
+  bool tells() const noexcept { return !quiet && !json; }
+  Verified verified() const noexcept { return client.insecure ? Verified::kNo : Verified::kYes; }
 };
 
 int fail(const std::string& what, const Error& error, const std::string& message,
@@ -221,7 +228,7 @@ Route reach_through_proxy(Runtime& runtime, const Proxy& proxy, const Endpoint& 
   Tunnel tunnel = open_tunnel(runtime, proxy, *context, endpoint, deadline);
   if (!tunnel.transport) {
     const Error& error = tunnel.transport.error();
-    if (!options.quiet) print_refused(tunnel.certificates, name);
+    if (options.tells()) print_refused(tunnel.certificates, name);
     const int status = tunnel.reached ? fail(name, error, tunnel.message, Peer::kProxy)
                                       : fail("proxy", error, advice_on_connecting(error));
     return {.transport = nullptr, .status = status};
@@ -247,30 +254,100 @@ int begin_tls(Transport& transport, const Endpoint& endpoint, const ConnectArgum
                         : "");
 }
 
-int talk(Runtime& runtime, const Context& context, const Endpoint& endpoint,
-         const std::optional<Proxy>& proxy, const ConnectArguments& options) {
+// Where to, and how.
+struct Plan {
+  Runtime& runtime;
+  const Context& context;
+  const Endpoint& endpoint;
+  const std::optional<Proxy>& proxy;
+  const ConnectArguments& options;
+};
+
+struct Connected {
+  std::optional<Stream> stream;  // None: what failed has been printed.
+  std::string where{};
+  int status = kExitOk;  // Or of the failure.
+};
+
+// A handshake that failed.
+Connected refuse(Stream& stream, const std::string& where, const ConnectArguments& options,
+                 const Error& error) {
+  (void)stream.close(this_fiber::after(kLinger));  // So that our alert arrives.
+  if (options.tells()) print_refused(stream.peer_certificates(), where);
+  const std::string message = stream.explain(error);
+  if (options.json) {
+    const SessionReport report{
+        .target = options.target, .where = where, .verified = options.verified(), .error = message};
+    (void)print_out(kCommand, session_as_json(stream, report));
+  }
+  return {.stream = std::nullopt, .status = fail(options.target, error, message, Peer::kServer)};
+}
+
+Connected open(const Plan& plan, const std::optional<Session>& session) {
+  const ConnectArguments& options = plan.options;
   const std::chrono::duration<double> timeout(options.timeout_seconds);
   const Deadline deadline = this_fiber::after(std::chrono::duration_cast<Duration>(timeout));
-  Route route = proxy ? reach_through_proxy(runtime, *proxy, endpoint, options, deadline)
-                      : reach_directly(runtime, endpoint, options, deadline);
-  if (route.transport == nullptr) return route.status;
-  if (const int status = begin_tls(*route.transport, endpoint, options, deadline);
-      status != kExitOk) {
-    return status;
-  }
-  Result<Stream> stream = Stream::create(context, std::move(route.transport),
-                                         {.server_name = server_name(endpoint, options)});
-  if (!stream) return fail(options.target, stream.error());
+  Route route =
+      plan.proxy ? reach_through_proxy(plan.runtime, *plan.proxy, plan.endpoint, options, deadline)
+                 : reach_directly(plan.runtime, plan.endpoint, options, deadline);
+  if (route.transport == nullptr) return {.stream = std::nullopt, .status = route.status};
+  const int begun = begin_tls(*route.transport, plan.endpoint, options, deadline);
+  if (begun != kExitOk) return {.stream = std::nullopt, .status = begun};
+  Result<Stream> stream =
+      Stream::create(plan.context, std::move(route.transport),
+                     {.server_name = server_name(plan.endpoint, options), .session = session});
+  if (!stream) return {.stream = std::nullopt, .status = fail(options.target, stream.error())};
   const Result<void> shaken = stream->handshake(deadline);
-  if (!shaken) {
-    (void)stream->close(this_fiber::after(kLinger));  // So that our alert arrives.
-    if (!options.quiet) print_refused(stream->peer_certificates(), route.where);
-    return fail(options.target, shaken.error(), stream->explain(shaken.error()), Peer::kServer);
+  if (!shaken) return refuse(*stream, route.where, options, shaken.error());
+  return {.stream = *std::move(stream), .where = route.where};
+}
+
+// Ends the first connection, with a session to resume if the server gives one. In TLS 1.3 that
+// comes at any time after the handshake, mostly at once, and a read() meets it; what the server
+// says meanwhile is dropped.
+std::optional<Session> take_session(Stream& stream) {
+  constexpr int kLooksMax = 50;
+  constexpr auto kLook = std::chrono::milliseconds(20);
+  std::array<std::byte, kReadBytes> dropped{};
+  std::optional<Session> session = stream.session();
+  for (int i = 0; i < kLooksMax && !(session && session->is_resumable()); ++i) {
+    const Result<std::size_t> got = stream.read(dropped, this_fiber::after(kLook));
+    session = stream.session();
+    if (got ? *got == 0 : got.error().code != Errc::kTimedOut) break;
   }
-  if (!options.quiet) {
-    print_session(*stream, route.where, options.client.insecure ? Verified::kNo : Verified::kYes);
+  (void)stream.close(this_fiber::after(kLinger));
+  if (session && !session->is_resumable()) session.reset();
+  return session;
+}
+
+std::string describe(const Reconnected& again) {
+  const char* const why = again.state.resumed ? ""
+                          : again.offered     ? ": the server did not resume the one offered"
+                                              : ": the server gave none to resume";
+  return fmt::format("connected again: {}, {}, {} session{}\n", again.state.version,
+                     again.state.cipher, again.state.resumed ? "resumed" : "new", why);
+}
+
+int talk(const Plan& plan) {
+  const ConnectArguments& options = plan.options;
+  Connected first = open(plan, std::nullopt);
+  if (!first.stream) return first.status;
+  if (options.tells()) print_session(*first.stream, first.where, options.verified());
+  SessionReport report{
+      .target = options.target, .where = first.where, .verified = options.verified()};
+  std::optional<Stream> second;
+  if (options.reconnect) {
+    const std::optional<Session> session = take_session(*first.stream);
+    Connected again = open(plan, session);
+    if (!again.stream) return again.status;
+    second = std::move(again.stream);
+    report.again = Reconnected{.state = second->connection_state(), .offered = session.has_value()};
+    if (options.tells()) say(describe(*report.again));
   }
-  return pipe(runtime, *stream, options);
+  Stream& last = second ? *second : *first.stream;
+  if (!options.json) return pipe(plan.runtime, last, options);
+  (void)last.close(this_fiber::after(kLinger));
+  return print_out(kCommand, session_as_json(*first.stream, report));
 }
 
 int run_connect(const ConnectArguments& options) {
@@ -302,8 +379,9 @@ int run_connect(const ConnectArguments& options) {
   Result<Runtime> runtime = Runtime::create();
   if (!runtime) return fail("runtime", runtime.error());
   int status = kExitFailure;
-  const auto started = runtime->spawn(
-      "connect", [&] { status = talk(*runtime, *context, *endpoint, proxy, options); });
+  const auto started = runtime->spawn("connect", [&] {
+    status = talk({*runtime, *context, *endpoint, proxy, options});
+  });
   if (!started) return fail("fiber", started.error());
   runtime->run();
   return status;
@@ -319,6 +397,12 @@ void add_connect(Command& app, std::function<int()>& action) {
       "It ends when the peer does. The end of standard input is told to the peer only if there\n"
       "was no input, since many servers drop their answer then; --half-close is for servers that\n"
       "wait for it. --no-strict holds for the proxy, too.\n"
+      "--json prints one object: target, reached, error, version, cipher, group,\n"
+      "signatureAlgorithm, alpn, serverName, resumed, verification (requested, verified, code,\n"
+      "depth, subject), certificates (as heddle cert show --json), verifiedChain (the sha256 of\n"
+      "each), reconnect (offered, resumed, version, cipher, group). What there is not is null. It\n"
+      "is also printed, with an error, if the handshake fails.\n"
+      "With --reconnect what the server says on the first connection is dropped.\n"
       "If SSLKEYLOGFILE is set, the keys of the connection to the target are added to that file,\n"
       "in the form that Wireshark reads.\n\n" +
       app.get_footer());
@@ -350,7 +434,18 @@ void add_connect(Command& app, std::function<int()>& action) {
       .add_flag("-N,--no-half-close", options->no_half_close,
                 "Never tell the peer about it, not even if there was no input")
       ->excludes(half_close);
-  command.add_flag("-q,--quiet", options->quiet, "Do not show the session and the peer");
+  const Option json =
+      command
+          .add_flag("--json", options->json,
+                    "Print what was negotiated, the certificates and the verdict on them as JSON, "
+                    "and end: nothing is piped")
+          ->excludes(half_close)
+          ->excludes(command.get_option("--no-half-close"));
+  command.add_flag("--reconnect", options->reconnect,
+                   "Connect a second time with the session of the first, say whether it was "
+                   "resumed, and go on there");
+  command.add_flag("-q,--quiet", options->quiet, "Do not show the session and the peer")
+      ->excludes(json);
   command.callback([options, &action] { action = [options] { return run_connect(*options); }; });
 }
 
