@@ -49,15 +49,13 @@ int run_often() {
   return verdict(truth && SSL_get_error(pair.server(), peeked) == SSL_ERROR_WANT_READ);
 }
 
-// Not inlined, nor left by a jump: their names are looked for.
-[[gnu::noinline]] void leak_once() {
+// Their names are looked for.
+void leak_once() {
   parse_junk();
-  asm volatile("");
 }
 
-[[gnu::noinline]] void leak_often() {
+void leak_often() {
   parse_junk();
-  asm volatile("");
 }
 
 // One line that reads, and two that leave entries.
