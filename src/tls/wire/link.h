@@ -86,7 +86,8 @@ class Link {
   BioState& state() noexcept { return state_; }
 
   // From now on the kernel may get the keys: until the handshake is done nothing is read ahead, and
-  // flushing is not put off. Precondition: nothing has been read or written. Needs a new make_bio().
+  // flushing is not put off. Precondition: nothing has been read or written. Needs a new
+  // make_bio().
   void use_kernel(std::unique_ptr<KernelRecords> kernel) noexcept { kernel_ = std::move(kernel); }
   // Null if nobody asked.
   KernelRecords* kernel() const noexcept { return kernel_.get(); }
@@ -178,8 +179,8 @@ class Link {
   std::uint64_t output_begin_ = 0;           // Bytes sent so far.
 };
 
-// Makes a BIO over `link`, which must outlive it. It never speaks of the kernel if the link has none
-// now. Throws std::bad_alloc.
+// Makes a BIO over `link`, which must outlive it. It never speaks of the kernel if the link has
+// none now. Throws std::bad_alloc.
 openssl::BioPtr make_bio(Link& link);
 
 // ScratchBuffer is memory for the plain text of one call of OpenSSL. It belongs to its holder
