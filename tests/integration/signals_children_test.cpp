@@ -115,7 +115,13 @@ void expect_no_trace(const std::string& child, const std::string& before) {
   }
 }
 
-class SignalsChildrenTest : public testing::TestWithParam<std::string (*)()> {};
+class SignalsChildrenTest : public testing::TestWithParam<std::string (*)()> {
+ protected:
+  // Under nohup(1) one of them is ignored, and exec() makes the default action of a handler.
+  SignalsChildrenTest() {
+    for (const int signal : kCaught) (void)std::signal(signal, SIG_DFL);
+  }
+};
 
 TEST_P(SignalsChildrenTest, ChildOfAFiberHasAnEmptyMaskAndDefaultActions) {
   const std::string before = status_of_this_thread();
