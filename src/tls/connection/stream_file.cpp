@@ -73,9 +73,10 @@ Result<std::size_t> Stream::Impl::sendfile(int file, std::uint64_t offset, std::
     const Piece rest{.file = file, .offset = offset + sent, .bytes = count - sent};
     const Result<std::size_t> piece =
         by_kernel ? send_piece(rest, deadline) : copy_piece(rest, deadline);
-    if (!piece)
-      return sent > 0 && !machine_.refuses_write() ? machine_.fail_writing(piece.error())
-                                                   : piece.error();
+    if (!piece) {
+      const bool is_cut = sent > 0 && !machine_.refuses_write();
+      return is_cut ? machine_.fail_writing(piece.error()) : piece.error();
+    }
     if (*piece == 0) break;
     sent += *piece;
     fiber::breathe();
