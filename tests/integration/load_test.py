@@ -35,7 +35,7 @@ class Site:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         first = self.process.stdout.readline()
         self.port = int(re.search(r':(\d+)$', first.strip())[1])
-        self.url = f'https://localhost:{self.port}/small'
+        self.url = f'https://127.0.0.1:{self.port}/small'  # A name would make c-ares 1.18 leak.
 
     def stop(self) -> dict:
         self.process.send_signal(signal.SIGTERM)
@@ -62,7 +62,7 @@ class Peer:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificates['ecdsa-chain.pem'], certificates['ecdsa.key'])
         self.listener = socket.create_server(('127.0.0.1', 0))
-        self.url = f'https://localhost:{self.listener.getsockname()[1]}/'
+        self.url = f'https://127.0.0.1:{self.listener.getsockname()[1]}/'
         self.handle = handle
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
@@ -292,7 +292,7 @@ class LoadTest(unittest.TestCase):
     def test_nobody_listens(self) -> None:
         with socket.create_server(('127.0.0.1', 0)) as taken:
             port = taken.getsockname()[1]
-        figures, errors = self.load(f'localhost:{port}', '-n', '3', '-c', '2', status=1)
+        figures, errors = self.load(f'127.0.0.1:{port}', '-n', '3', '-c', '2', status=1)
         self.assertEqual([('connect: unreachable', 2)],
                          [(each['kind'], each['count']) for each in figures['failures']])
         self.assertRegex(errors, r'heddle load: connect: unreachable: .*Connection refused')
