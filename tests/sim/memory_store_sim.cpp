@@ -1,6 +1,5 @@
 // A server's sessions in memory, which several contexts share.
 #include <chrono>
-#include <ctime>
 #include <optional>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "openssl/handles.h"
 #include "support/callback_world.h"
 #include "support/seeds.h"
+#include "support/session_age.h"
 
 namespace heddle {
 namespace {
@@ -131,7 +131,7 @@ class MemoryStoreTest : public testing::Test {
     return Session(session.get());
   }
   static void set_age(const Session& session, long age) {
-    SSL_SESSION_set_time(session.native_handle(), static_cast<long>(std::time(nullptr)) - age);
+    test::set_age(session.native_handle(), age);
   }
 
   bool has(const SessionStore& store, const Session& session) {

@@ -1,6 +1,5 @@
 // Sessions that a client's context keeps and offers by itself.
 #include <array>
-#include <ctime>
 #include <optional>
 #include <string>
 #include <thread>
@@ -14,6 +13,7 @@
 #include "heddle/tls/ssl_object.h"
 
 #include "support/handshake_outcome.h"
+#include "support/session_age.h"
 #include "support/ssl_object_pair.h"
 #include "support/tls_pair.h"
 #include "tls/state/client_cache.h"
@@ -212,9 +212,7 @@ TEST_F(ClientCacheTest, ServerThatWasNotAskedForLongestIsForgotten) {
 TEST_F(ClientCacheTest, WhatHasTimedOutOrCannotBeResumedIsNotOffered) {
   tls::ClientCache cache({});
   const Session session = made(TlsVersion::kTls12);
-  const auto set_age = [&](long age) {
-    SSL_SESSION_set_time(session.native_handle(), static_cast<long>(std::time(nullptr)) - age);
-  };
+  const auto set_age = [&](long age) { test::set_age(session.native_handle(), age); };
   set_age(session.timeout().count() + 10);
   cache.add("a", session);
   EXPECT_FALSE(cache.take("a"));
