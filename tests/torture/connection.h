@@ -40,6 +40,8 @@ class TortureConnection final : public RandomConnection {
   std::string describe() const override;
 
  private:
+  std::uint64_t moves() const override { return pipe_ ? pipe_->moves() : 0; }
+
   // Setting up: connection.cpp.
   void make_transports();
   void make_sockets(bool tcp);

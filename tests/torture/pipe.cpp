@@ -31,6 +31,7 @@ IoResult Pipe::End::try_read(std::span<std::byte> into) {
   const auto last = in.bytes.begin() + static_cast<std::ptrdiff_t>(count);
   std::copy(in.bytes.begin(), last, into.begin());
   in.bytes.erase(in.bytes.begin(), last);
+  ++pipe_->moves_;
   pipe_->wake();
   return {IoResult::Kind::kBytes, count};
 }
@@ -42,6 +43,7 @@ IoResult Pipe::End::try_write(std::span<const std::byte> from) {
   const std::size_t room = pipe_->capacity_ - out.bytes.size();
   const std::size_t count = std::min({from.size(), room, chunk});
   out.bytes.insert(out.bytes.end(), from.begin(), from.begin() + static_cast<long>(count));
+  ++pipe_->moves_;
   pipe_->wake();
   return {IoResult::Kind::kBytes, count};
 }

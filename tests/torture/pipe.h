@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 
@@ -34,6 +35,8 @@ class Pipe {
 
   End& end(std::size_t side) { return ends_[side]; }
   void kill();  // Both ways end, and nothing can be written any more.
+  // How often bytes went in or out.
+  std::uint64_t moves() const { return moves_; }
 
  private:
   struct Way {
@@ -44,6 +47,7 @@ class Pipe {
   void wake();
 
   const std::size_t capacity_;
+  std::uint64_t moves_ = 0;
   Way ways_[2];  // By the side that writes.
   End ends_[2];
 };

@@ -127,7 +127,7 @@ void Run::offload(World& world, std::uint64_t seed) {
 void Run::check(const World& world) const {
   const auto longest = std::chrono::seconds(options_.patience);
   for (const Watched* watched : world.live) {
-    if (WallClock::now() - watched->began < longest) continue;
+    if (!watched->hangs(longest)) continue;
     shared_.report.fatal("a connection hangs, the first of these",
                          watched->describe() + "others:\n" + describe(world));
   }

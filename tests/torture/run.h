@@ -16,7 +16,7 @@ struct Options {
   std::uint64_t seed = 1;
   int seconds = 10;
   int connections = 60;  // At the same time, in each runtime.
-  int patience = 120;    // Seconds after which a connection, or a runtime, hangs.
+  int patience = 120;    // Seconds without progress after which a connection, or a runtime, hangs.
   bool threads = false;
 };
 

@@ -68,7 +68,23 @@ class Watched {
   virtual ~Watched() = default;
   virtual std::string describe() const = 0;
 
-  const WallClock::time_point began = WallClock::now();
+  // Whether nothing has moved for so long. A connection of one byte at a time may live for minutes
+  // where the machine is busy. For one watchdog.
+  bool hangs(std::chrono::seconds longest) const {
+    const auto now = WallClock::now();
+    if (const std::uint64_t moves = this->moves(); moves != moves_) {
+      moves_ = moves;
+      since_ = now;
+    }
+    return now - since_ >= longest;
+  }
+
+ private:
+  // How often bytes were moved, as far as that is seen.
+  virtual std::uint64_t moves() const { return 0; }
+
+  mutable std::uint64_t moves_ = 0;
+  mutable WallClock::time_point since_ = WallClock::now();
 };
 
 struct Shared;
